@@ -1,0 +1,2 @@
+//! `roar-worker`.
+fn main() {}

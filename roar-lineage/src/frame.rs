@@ -1,0 +1,107 @@
+//! Framing of append-only files: `length: u32 LE, crc32: u32 LE, payload`, after an
+//! eight-byte magic whose last byte is the format's version.
+//!
+//! A writer that dies leaves at most one torn frame at the end; a reader stops there and
+//! says so.
+
+/// The largest payload a reader accepts (bytes): anything larger is damage.
+pub const MAX_PAYLOAD: u32 = 1 << 30;
+
+/// One payload as a frame.
+pub fn seal(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(payload.len() + 8);
+    frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Why a header was not accepted.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum BadHeader {
+    /// Another kind of file.
+    Foreign,
+    /// The same kind of file in a newer format.
+    Newer(u8),
+}
+
+/// What follows the header, if the header is `magic` or an older version of it.
+pub fn body_of(content: &[u8], magic: [u8; 8]) -> Result<&[u8], BadHeader> {
+    let (header, body) = content.split_first_chunk::<8>().ok_or(BadHeader::Foreign)?;
+    let [name @ .., version] = header;
+    let [wanted @ .., newest] = &magic;
+    if name != wanted {
+        return Err(BadHeader::Foreign);
+    }
+    if version > newest {
+        return Err(BadHeader::Newer(*version));
+    }
+    Ok(body)
+}
+
+/// The whole frames at the beginning of `rest`.
+pub struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Frames<'a> {
+    /// Frames from the first byte after the header.
+    pub fn new(body: &'a [u8]) -> Self {
+        Self { rest: body }
+    }
+
+    /// After the last frame: whether bytes were left that are no whole frame.
+    pub fn is_torn(&self) -> bool {
+        !self.rest.is_empty()
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.rest.split_first_chunk::<4>()?;
+        let (checksum, rest) = rest.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length);
+        if length > MAX_PAYLOAD {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(length as usize)?;
+        if crc32fast::hash(payload) != u32::from_le_bytes(*checksum) {
+            return None;
+        }
+        self.rest = rest;
+        Some(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whole_frames_come_back_and_a_torn_end_is_noticed(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6),
+            cut in 0usize..60,
+        ) {
+            let bytes: Vec<u8> = payloads.iter().flat_map(|p| seal(p)).collect();
+            let kept = &bytes[..bytes.len().saturating_sub(cut)];
+            let mut frames = Frames::new(kept);
+            let read: Vec<_> = frames.by_ref().map(<[u8]>::to_vec).collect();
+            prop_assert!(payloads.starts_with(&read));
+            let whole: usize = read.iter().map(|p| p.len() + 8).sum();
+            prop_assert_eq!(frames.is_torn(), whole != kept.len());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_reading() {
+        let mut bytes = seal(b"payload");
+        bytes[10] ^= 1;
+        let mut frames = Frames::new(&bytes);
+        assert_eq!(frames.next(), None);
+        assert!(frames.is_torn());
+    }
+}

@@ -1,0 +1,130 @@
+//! The attribution page and the magic paths.
+//!
+//! The page is a memfd that a process shares with its supervisor. The process writes it
+//! with aligned 64-bit stores and waits for nobody; the supervisor reads it while the
+//! process is stopped in a notification, or on a slow timer. All integers are
+//! little-endian. A word becomes visible after everything that it announces.
+//!
+//! A task's life on the page: an entry is filled in, its [`entry::STATE`] becomes
+//! [`state::RUNNING`], [`ISSUED`] grows; the thread's slot is set to the task's number
+//! while the thread works for it; at the end the times and the final state are stored
+//! and, where [`entry::DIRTY`] was set by the supervisor, [`SYNC_PATH`] is opened once, so
+//! that the supervisor can look at what the task left before anybody else can change it.
+//! The supervisor frees the entry by storing [`state::FREE`].
+
+/// First eight bytes of the page.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"ROARPAGE");
+/// Version of this layout.
+pub const VERSION: u64 = 1;
+
+/// Offset of the version word.
+pub const VERSION_AT: usize = 8;
+/// Offset of the word that holds the number of the only task running now, 0 for none,
+/// [`MANY`] for more than one.
+pub const ONLY_RUNNING: usize = 16;
+/// Value of [`ONLY_RUNNING`] when several tasks run.
+pub const MANY: u64 = u64::MAX;
+/// Offset of the highest task number issued (numbers start at 1 and are never reused).
+pub const ISSUED: usize = 24;
+/// Offset of the length in bytes of the context document; 0 until it is whole.
+pub const CONTEXT_LEN: usize = 32;
+/// Offset of the context: one JSON object that says which worker this is.
+pub const CONTEXT: usize = 64;
+/// Largest context (bytes).
+pub const CONTEXT_MAX: usize = SLOTS - CONTEXT;
+
+/// Offset of the slots: for each thread two words, its tid (as the thread itself sees
+/// it, gettid(2)) and the number of the task it works for (0: none).
+pub const SLOTS: usize = 4096;
+/// Number of slots.
+pub const SLOT_COUNT: usize = 4096;
+/// Size of a slot (bytes).
+pub const SLOT_SIZE: usize = 16;
+
+/// Offset of the task entries; task `n` uses entry `n % ENTRY_COUNT`.
+pub const ENTRIES: usize = SLOTS + SLOT_COUNT * SLOT_SIZE;
+/// Number of entries.
+pub const ENTRY_COUNT: usize = 4096;
+/// Size of an entry (bytes).
+pub const ENTRY_SIZE: usize = 128;
+
+/// Offset of the strings: each is a `u32` length and that many bytes of UTF-8; a
+/// reference is the offset from [`STRINGS`], never 0, since the first 8 bytes are unused.
+pub const STRINGS: usize = ENTRIES + ENTRY_COUNT * ENTRY_SIZE;
+/// Size of the region for strings (bytes).
+pub const STRINGS_SIZE: usize = 256 * 1024;
+
+/// Size of the whole page (bytes).
+pub const PAGE_SIZE: usize = STRINGS + STRINGS_SIZE;
+
+/// Offsets within an entry.
+pub mod entry {
+    /// One of [`super::state`].
+    pub const STATE: usize = 0;
+    /// The task's number.
+    pub const NUMBER: usize = 8;
+    /// Start, nanoseconds since the epoch.
+    pub const BEGAN_WALL: usize = 16;
+    /// Start, nanoseconds of `CLOCK_BOOTTIME`.
+    pub const BEGAN: usize = 24;
+    /// End, nanoseconds since the epoch.
+    pub const ENDED_WALL: usize = 32;
+    /// End, nanoseconds of `CLOCK_BOOTTIME`.
+    pub const ENDED: usize = 40;
+    /// Stored as 1 by the supervisor when the task has written a file.
+    pub const DIRTY: usize = 48;
+    /// One of [`super::kind`] (u32).
+    pub const KIND: usize = 56;
+    /// Attempt number (u32).
+    pub const ATTEMPT: usize = 60;
+    /// Reference to the function's qualified name (u32).
+    pub const FUNC: usize = 64;
+    /// Reference to a detail: for [`super::kind::JOB_SUPERVISOR`] the submission id,
+    /// for a failed task the error's class (u32); 0 for none.
+    pub const DETAIL: usize = 68;
+    /// Task id (24 bytes).
+    pub const TASK_ID: usize = 72;
+    /// Actor id (16 bytes), all zero for none.
+    pub const ACTOR_ID: usize = 96;
+    /// Job id (4 bytes).
+    pub const JOB_ID: usize = 112;
+}
+
+/// States of an entry.
+pub mod state {
+    /// Not in use.
+    pub const FREE: u64 = 0;
+    /// The task is running.
+    pub const RUNNING: u64 = 1;
+    /// The task ended well.
+    pub const COMPLETED: u64 = 2;
+    /// The task ended with an exception.
+    pub const FAILED: u64 = 3;
+}
+
+/// Kinds of a task.
+pub mod kind {
+    /// A Ray task.
+    pub const TASK: u32 = 0;
+    /// An actor's constructor.
+    pub const ACTOR_INIT: u32 = 1;
+    /// An actor's method.
+    pub const ACTOR_METHOD: u32 = 2;
+    /// Ray's own work, never shown.
+    pub const INTERNAL: u32 = 3;
+    /// Ray's job supervisor: the processes it starts are drivers.
+    pub const JOB_SUPERVISOR: u32 = 4;
+}
+
+/// Opening this gives a process its attribution page. Without a supervisor it fails with
+/// ENOTDIR, as nothing can exist below a device node.
+pub const PAGE_PATH: &[u8] = b"/dev/null/roar/1/page";
+/// Opening this fails with ENOTDIR, after the supervisor has looked at what the ended
+/// tasks of the process left.
+pub const SYNC_PATH: &[u8] = b"/dev/null/roar/1/sync";
+/// Opening this gives an inner roar a socket (SOCK_SEQPACKET) to the supervisor above.
+pub const SCOPE_PATH: &[u8] = b"/dev/null/roar/1/scope";
+/// What all magic paths begin with.
+pub const MAGIC_PREFIX: &[u8] = b"/dev/null/roar/";
+
+const _: () = assert!(ENTRIES == 69632 && STRINGS == 593_920 && PAGE_SIZE == 856_064);

@@ -1,0 +1,1 @@
+//! Observes a process tree.
