@@ -8,7 +8,9 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::model::{FileState, FileVersion, GapKind, How, Job, Stamp, Status, Task, WallTime};
+use crate::model::{
+    FileState, FileVersion, GapKind, How, Job, Package, Stamp, Status, Task, WallTime,
+};
 
 /// First bytes of a task log; the last one is the format's version.
 pub const MAGIC: [u8; 8] = *b"ROARLOG\x01";
@@ -113,6 +115,13 @@ pub enum Event {
         version: FileVersion,
         /// Its digest or why there is none.
         outcome: Outcome,
+    },
+    /// A task loaded files of an installed distribution.
+    Package {
+        /// The task.
+        task: TaskNo,
+        /// The distribution.
+        package: Package,
     },
     /// Something that could not be seen.
     Gap {

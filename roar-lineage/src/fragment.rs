@@ -56,7 +56,11 @@ impl Fragment {
 
     /// The newer of two revisions of one fragment.
     pub fn join(self, other: Self) -> Self {
-        if other.revision > self.revision { other } else { self }
+        if other.revision > self.revision {
+            other
+        } else {
+            self
+        }
     }
 
     /// The fragment as one frame.

@@ -1,13 +1,16 @@
 //! The model of lineage and everything that needs no tracer: what was observed
 //! ([`event`]), the state machine that turns it into tasks with inputs and outputs
-//! (`accumulate`), the unit that travels ([`fragment`]), and the store that keeps it.
+//! ([`accumulate`]), the unit that travels ([`fragment`]), and the store that keeps it.
 //!
 //! Data flows one way: events → accumulate → fragment → merge → store → query. Nothing
 //! in this crate touches a traced process, a terminal or the environment.
 #![forbid(unsafe_code)]
 
+pub mod accumulate;
+pub mod category;
 pub mod digest;
 pub mod event;
 pub mod fragment;
 pub mod frame;
+pub mod mask;
 pub mod model;

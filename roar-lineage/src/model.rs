@@ -382,9 +382,17 @@ pub struct Coverage {
 impl Coverage {
     /// Counts a gap, joining it with an equal one.
     pub fn add_gap(&mut self, kind: GapKind, detail: &str, count: u64) {
-        match self.gaps.iter_mut().find(|gap| gap.kind == kind && gap.detail == detail) {
+        match self
+            .gaps
+            .iter_mut()
+            .find(|gap| gap.kind == kind && gap.detail == detail)
+        {
             Some(gap) => gap.count += count,
-            None => self.gaps.push(Gap { kind, detail: detail.to_owned(), count }),
+            None => self.gaps.push(Gap {
+                kind,
+                detail: detail.to_owned(),
+                count,
+            }),
         }
     }
 

@@ -1,0 +1,689 @@
+//! The state machine that turns events into tasks with inputs, outputs and deletes.
+//!
+//! Pure: no clock, no filesystem. The supervisor feeds it while the program runs and
+//! logs only what changes it; whoever reads the log feeds the same events and gets the
+//! same fragments.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bstr::BString;
+
+use crate::category::Classifier;
+use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
+use crate::fragment::{Ephemeral, Fragment};
+use crate::model::{
+    Category, Coverage, FileState, FileUse, FileVersion, Gap, How, Job, Package, Process, Stamp,
+    Task, TaskKind,
+};
+
+/// Versions of one path that one task's reads keep apart; a later one replaces the last.
+const MAX_VERSIONS: usize = 16;
+/// Ephemeral files remembered by path for each task; the count goes on.
+const MAX_EPHEMERALS: usize = 1000;
+/// A repeated write of one path is logged again after this many nanoseconds.
+const LOG_AGAIN: Stamp = 100_000_000;
+
+/// What was observed so far, as tasks and their files.
+#[derive(Default)]
+pub struct Accumulator {
+    observer: String,
+    job: Option<Job>,
+    tasks: BTreeMap<TaskNo, TaskState>,
+    processes: BTreeMap<ProcessKey, (TaskNo, Process)>,
+    writers: HashMap<BString, TaskNo>,
+    digests: HashMap<FileVersion, Outcome>,
+    classifier: Classifier,
+    counts: Coverage,
+}
+
+struct TaskState {
+    task: Task,
+    files: BTreeMap<BString, Entry>,
+    ephemeral: u64,
+    ephemerals: Vec<Ephemeral>,
+    packages: BTreeSet<Package>,
+    gaps: Vec<Gap>,
+}
+
+/// One path as one task used it.
+#[derive(Default)]
+struct Entry {
+    reads: Vec<Seen>,
+    write: Option<Written>,
+    deleted: Option<(FileVersion, Stamp)>,
+}
+
+struct Seen {
+    version: FileVersion,
+    how: BTreeSet<How>,
+    via: Option<BString>,
+    inferred: bool,
+    first: Stamp,
+    last: Stamp,
+}
+
+struct Written {
+    /// What was there before the task's first touch; none when the task created it.
+    before: Option<FileVersion>,
+    how: BTreeSet<How>,
+    /// Whether the old content is certainly gone.
+    replaces: bool,
+    via: Option<BString>,
+    first: Stamp,
+    last: Stamp,
+    /// What was there when it was last looked at.
+    left: Option<Option<FileVersion>>,
+}
+
+impl Accumulator {
+    /// Takes one event in. False when it tells nothing new, so that it need not be logged.
+    pub fn apply(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Began { observer, job } => {
+                self.observer.clone_from(observer);
+                self.classifier = Classifier::new(&job.root);
+                self.job = Some(job.clone());
+                true
+            }
+            Event::Task { no, task } => {
+                self.tasks.insert(*no, TaskState::new(task.clone()));
+                true
+            }
+            Event::TaskEnded {
+                no,
+                status,
+                detail,
+                exit_code,
+                signal,
+                at,
+                stamp,
+            } => {
+                let Some(state) = self.tasks.get_mut(no) else {
+                    return false;
+                };
+                state.task.status = *status;
+                state.task.status_detail.clone_from(detail);
+                state.task.exit_code = *exit_code;
+                state.task.signal = *signal;
+                state.task.ended_at = Some(*at);
+                state.task.ended = Some(*stamp);
+                true
+            }
+            Event::Process {
+                key,
+                ppid,
+                task,
+                exe,
+                argv,
+                at,
+            } => {
+                let process = Process {
+                    pid: key.pid,
+                    ppid: *ppid,
+                    start_ticks: key.start_ticks,
+                    exe: exe.clone(),
+                    argv: argv.clone(),
+                    started_at: *at,
+                    ended_at: None,
+                    exit_code: None,
+                    signal: None,
+                };
+                self.processes.insert(*key, (*task, process));
+                true
+            }
+            Event::Exec { key, exe, argv } => {
+                let Some((_, process)) = self.processes.get_mut(key) else {
+                    return false;
+                };
+                process.exe = Some(exe.clone());
+                process.argv.clone_from(argv);
+                true
+            }
+            Event::ProcessEnded {
+                key,
+                exit_code,
+                signal,
+                at,
+            } => {
+                let Some((_, process)) = self.processes.get_mut(key) else {
+                    return false;
+                };
+                process.exit_code = *exit_code;
+                process.signal = *signal;
+                process.ended_at = Some(*at);
+                true
+            }
+            Event::Access {
+                task,
+                stamp,
+                access,
+            } => self.access(*task, *stamp, access),
+            Event::Left {
+                task,
+                path,
+                version,
+            } => self.left(*task, path, *version),
+            Event::Digested { version, outcome } => {
+                self.digests.insert(*version, *outcome) != Some(*outcome)
+            }
+            Event::Package { task, package } => self
+                .tasks
+                .get_mut(task)
+                .is_some_and(|state| state.packages.insert(package.clone())),
+            Event::Gap {
+                task,
+                kind,
+                detail,
+                count,
+            } => {
+                let Some(state) = self.tasks.get_mut(task) else {
+                    return false;
+                };
+                let mut coverage = Coverage {
+                    gaps: std::mem::take(&mut state.gaps),
+                    ..Coverage::default()
+                };
+                coverage.add_gap(*kind, detail, *count);
+                state.gaps = coverage.gaps;
+                true
+            }
+            Event::Counts {
+                notified,
+                events,
+                lost,
+                unattributed,
+            } => {
+                self.counts.notified = *notified;
+                self.counts.events = *events;
+                self.counts.lost = *lost;
+                self.counts.unattributed = *unattributed;
+                true
+            }
+        }
+    }
+
+    fn access(&mut self, no: TaskNo, stamp: Stamp, access: &Access) -> bool {
+        let Some(state) = self.tasks.get_mut(&no) else {
+            return false;
+        };
+        match access {
+            Access::Read {
+                path,
+                version,
+                how,
+                via,
+                inferred,
+            } => {
+                self.classifier.learn(path);
+                let is_own = self.writers.get(path) == Some(&no);
+                let entry = state.files.entry(path.clone()).or_default();
+                if is_own && entry.write.is_some() {
+                    return false;
+                }
+                entry.read(*version, *how, via.as_ref(), *inferred, stamp)
+            }
+            Access::Write {
+                path,
+                before,
+                how,
+                truncates,
+                reads,
+                via,
+            } => {
+                let is_own = note_writer(&mut self.writers, path, no);
+                let entry = state.files.entry(path.clone()).or_default();
+                let mut news = false;
+                if let (true, Some(before), false) =
+                    (*reads, before, is_own && entry.write.is_some())
+                {
+                    news = entry.read(*before, *how, via.as_ref(), false, stamp);
+                }
+                entry.wrote(*before, *how, *truncates, via.as_ref(), stamp) || news
+            }
+            Access::Rename {
+                from,
+                to,
+                moved,
+                replaced,
+            } => {
+                let entry = state.files.entry(from.clone()).or_default();
+                let how = entry.moved_away(*moved, stamp);
+                state.forget_if_empty(from);
+                let entry = state.files.entry(to.clone()).or_default();
+                entry.replaced(*replaced, how, stamp);
+                self.writers.remove(from);
+                note_writer(&mut self.writers, to, no);
+                true
+            }
+            Access::Exchange {
+                a,
+                a_version,
+                b,
+                b_version,
+            } => {
+                let mut entry_a = state.files.remove(a).unwrap_or_default();
+                let mut entry_b = state.files.remove(b).unwrap_or_default();
+                let how_a = entry_a.moved_away(*a_version, stamp);
+                let how_b = entry_b.moved_away(*b_version, stamp);
+                entry_a.replaced(Some(*a_version), how_b, stamp);
+                entry_b.replaced(Some(*b_version), how_a, stamp);
+                state.files.insert(a.clone(), entry_a);
+                state.files.insert(b.clone(), entry_b);
+                note_writer(&mut self.writers, a, no);
+                note_writer(&mut self.writers, b, no);
+                true
+            }
+            Access::Link { from, to, version } => {
+                let mut how = BTreeSet::from([How::Link]);
+                if let Some(from) = from {
+                    let is_own = self.writers.get(from) == Some(&no);
+                    let entry = state.files.entry(from.clone()).or_default();
+                    match &entry.write {
+                        Some(write) if is_own => how.extend(&write.how),
+                        _ => {
+                            entry.read(*version, How::Link, None, false, stamp);
+                        }
+                    }
+                }
+                state
+                    .files
+                    .entry(to.clone())
+                    .or_default()
+                    .replaced(None, how, stamp);
+                note_writer(&mut self.writers, to, no);
+                true
+            }
+            Access::Unlink { path, version } => {
+                let entry = state.files.entry(path.clone()).or_default();
+                match entry.write.take() {
+                    Some(Written {
+                        before: None,
+                        first,
+                        ..
+                    }) => {
+                        state.ephemeral += 1;
+                        if state.ephemerals.len() < MAX_EPHEMERALS {
+                            state.ephemerals.push(Ephemeral {
+                                path: path.clone(),
+                                version: Some(*version),
+                                first,
+                                last: stamp,
+                            });
+                        }
+                    }
+                    Some(Written {
+                        before: Some(before),
+                        ..
+                    }) => {
+                        entry.deleted = Some((before, stamp));
+                    }
+                    None => entry.deleted = Some((*version, stamp)),
+                }
+                state.forget_if_empty(path);
+                self.writers.remove(path);
+                true
+            }
+        }
+    }
+
+    fn left(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
+        let write = self
+            .tasks
+            .get_mut(&no)
+            .and_then(|state| state.files.get_mut(path))
+            .and_then(|entry| entry.write.as_mut());
+        match write {
+            Some(write) if write.left != Some(version) => {
+                write.left = Some(version);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The job, once the first event has told it.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
+    }
+
+    /// The numbers of all tasks.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskNo> {
+        self.tasks.keys().copied()
+    }
+
+    /// A task as far as it is known.
+    pub fn task(&self, no: TaskNo) -> Option<&Task> {
+        self.tasks.get(&no).map(|state| &state.task)
+    }
+
+    /// Decides categories as this run's records have them.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// The paths that a task has written and that should be looked at when it ends.
+    /// `again`: also those that were looked at before.
+    pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
+        let files = self
+            .tasks
+            .get(&no)
+            .into_iter()
+            .flat_map(|state| &state.files);
+        files
+            .filter(|(_, entry)| {
+                entry
+                    .write
+                    .as_ref()
+                    .is_some_and(|w| again || w.left.is_none())
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// The versions of a task's files that have no outcome of hashing yet, with the
+    /// category of each.
+    pub fn unhashed(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
+        let mut wanted = Vec::new();
+        for (path, entry) in self
+            .tasks
+            .get(&no)
+            .into_iter()
+            .flat_map(|state| &state.files)
+        {
+            let category = self.classifier.category(path, entry.is_executed());
+            let left = entry.write.as_ref().and_then(|write| write.left.flatten());
+            for version in entry.reads.iter().map(|seen| seen.version).chain(left) {
+                if !self.digests.contains_key(&version) {
+                    wanted.push((path.clone(), version, category));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Paths of installed distributions that a task read.
+    pub fn package_files(&self, no: TaskNo) -> Vec<BString> {
+        let files = self
+            .tasks
+            .get(&no)
+            .into_iter()
+            .flat_map(|state| &state.files);
+        files
+            .filter(|(path, entry)| {
+                !entry.reads.is_empty()
+                    && self.classifier.category(path, false) == Category::Package
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// The record of one task as it stands.
+    pub fn fragment(&self, no: TaskNo, revision: u64) -> Option<Fragment> {
+        let state = self.tasks.get(&no)?;
+        let mut job = self.job.clone()?;
+        if matches!(state.task.kind, TaskKind::Command | TaskKind::RayDriver) {
+            job.ended_at = state.task.ended_at;
+            job.exit_code = state.task.exit_code;
+            job.signal = state.task.signal;
+        }
+        let mut fragment = Fragment {
+            observer: self.observer.clone(),
+            revision,
+            job,
+            task: state.task.clone(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            deletes: Vec::new(),
+            ephemeral: state.ephemeral,
+            ephemerals: state.ephemerals.clone(),
+            packages: state.packages.iter().cloned().collect(),
+            processes: self.processes_of(no),
+            coverage: if no == 0 {
+                self.counts.clone()
+            } else {
+                Coverage::default()
+            },
+        };
+        fragment.coverage.gaps.clone_from(&state.gaps);
+        for (path, entry) in &state.files {
+            self.add_uses(&mut fragment, path, entry);
+        }
+        Some(fragment)
+    }
+
+    /// The records of all tasks.
+    pub fn fragments(&self, revision: u64) -> Vec<Fragment> {
+        self.tasks()
+            .filter_map(|no| self.fragment(no, revision))
+            .collect()
+    }
+
+    fn processes_of(&self, no: TaskNo) -> Vec<Process> {
+        let all = self.processes.values();
+        all.filter(|(task, _)| *task == no)
+            .map(|(_, process)| process.clone())
+            .collect()
+    }
+
+    fn add_uses(&self, fragment: &mut Fragment, path: &BString, entry: &Entry) {
+        let category = self.classifier.category(path, entry.is_executed());
+        // What a worker does on its own account is thousands of its own files.
+        if fragment.task.kind == TaskKind::Worker && !category.is_hashed() {
+            return;
+        }
+        let blank = |version: Option<FileVersion>, first, last| {
+            let outcome = version.and_then(|version| self.digests.get(&version).copied());
+            let (digest, state) = match outcome {
+                Some(Outcome::Exact(digest)) => (Some(digest), FileState::Exact),
+                Some(Outcome::None(state)) => (None, state),
+                None => (None, FileState::Skipped),
+            };
+            FileUse {
+                path: path.clone(),
+                digest,
+                size: version.map(|version| version.size),
+                state,
+                category,
+                how: BTreeSet::new(),
+                via: None,
+                unchanged: false,
+                inferred: false,
+                version,
+                first,
+                last,
+            }
+        };
+        for seen in &entry.reads {
+            fragment.reads.push(FileUse {
+                how: seen.how.clone(),
+                via: seen.via.clone(),
+                inferred: seen.inferred,
+                ..blank(Some(seen.version), seen.first, seen.last)
+            });
+        }
+        if let Some((version, at)) = entry.deleted {
+            let mut file = blank(Some(version), at, at);
+            if file.state == FileState::Skipped {
+                file.state = FileState::Missing;
+            }
+            fragment.deletes.push(file);
+        }
+        let Some(write) = &entry.write else { return };
+        if write.left == Some(None) {
+            fragment.ephemerals.push(Ephemeral {
+                path: path.clone(),
+                version: None,
+                first: write.first,
+                last: write.last,
+            });
+            return;
+        }
+        let left = write.left.flatten();
+        let unchanged = match (write.before, left) {
+            (Some(before), Some(left)) if self.is_untouched(write, before, left) => return,
+            (Some(before), Some(left)) => {
+                let old = self.digests.get(&before);
+                matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(&left)
+            }
+            _ => false,
+        };
+        fragment.writes.push(FileUse {
+            how: write.how.clone(),
+            via: write.via.clone(),
+            unchanged,
+            ..blank(left, write.first, write.last)
+        });
+    }
+
+    /// Opened for writing, and size, mtime and content are as before.
+    fn is_untouched(&self, write: &Written, before: FileVersion, left: FileVersion) -> bool {
+        if write.replaces
+            || (before.dev, before.ino, before.size, before.mtime)
+                != (left.dev, left.ino, left.size, left.mtime)
+        {
+            return false;
+        }
+        match (self.digests.get(&before), self.digests.get(&left)) {
+            (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
+            _ => true,
+        }
+    }
+}
+
+/// Makes a task the last writer of a path. True when it was that already.
+fn note_writer(writers: &mut HashMap<BString, TaskNo>, path: &BString, no: TaskNo) -> bool {
+    match writers.get_mut(path) {
+        Some(writer) => std::mem::replace(writer, no) == no,
+        None => {
+            writers.insert(path.clone(), no);
+            false
+        }
+    }
+}
+
+impl TaskState {
+    fn new(task: Task) -> Self {
+        Self {
+            task,
+            files: BTreeMap::new(),
+            ephemeral: 0,
+            ephemerals: Vec::new(),
+            packages: BTreeSet::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    fn forget_if_empty(&mut self, path: &BString) {
+        if self.files.get(path).is_some_and(Entry::is_empty) {
+            self.files.remove(path);
+        }
+    }
+}
+
+impl Entry {
+    fn read(
+        &mut self,
+        version: FileVersion,
+        how: How,
+        via: Option<&BString>,
+        inferred: bool,
+        stamp: Stamp,
+    ) -> bool {
+        if let Some(seen) = self.reads.iter_mut().find(|seen| seen.version == version) {
+            seen.last = stamp;
+            let news = seen.how.insert(how) || (seen.via.is_none() && via.is_some());
+            seen.via = seen.via.take().or_else(|| via.cloned());
+            seen.inferred &= inferred;
+            return news;
+        }
+        if self.reads.len() >= MAX_VERSIONS {
+            self.reads.pop();
+        }
+        self.reads.push(Seen {
+            version,
+            how: BTreeSet::from([how]),
+            via: via.cloned(),
+            inferred,
+            first: stamp,
+            last: stamp,
+        });
+        true
+    }
+
+    fn wrote(
+        &mut self,
+        before: Option<FileVersion>,
+        how: How,
+        replaces: bool,
+        via: Option<&BString>,
+        stamp: Stamp,
+    ) -> bool {
+        let deleted = self.deleted.take();
+        if let Some(write) = &mut self.write {
+            let again = stamp.saturating_sub(write.last) > LOG_AGAIN;
+            let news = write.how.insert(how) || (replaces && !write.replaces);
+            write.replaces |= replaces;
+            write.left = None;
+            if again || news {
+                write.last = stamp;
+            }
+            return again || news;
+        }
+        self.write = Some(Written {
+            before: before.or(deleted.map(|(version, _)| version)),
+            how: BTreeSet::from([how]),
+            replaces: replaces || deleted.is_some(),
+            via: via.cloned(),
+            first: stamp,
+            last: stamp,
+            left: None,
+        });
+        true
+    }
+
+    /// The file went to another path. Gives how its content came about.
+    fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> BTreeSet<How> {
+        match self.write.take() {
+            Some(write) => {
+                self.deleted = write.before.map(|before| (before, stamp));
+                let mut how = write.how;
+                how.insert(How::Rename);
+                how
+            }
+            None => {
+                self.read(moved, How::Rename, None, false, stamp);
+                self.deleted = Some((moved, stamp));
+                BTreeSet::from([How::Rename])
+            }
+        }
+    }
+
+    /// Other content came to this path.
+    fn replaced(&mut self, there: Option<FileVersion>, how: BTreeSet<How>, stamp: Stamp) {
+        let deleted = self.deleted.take().map(|(version, _)| version);
+        let (before, first) = match self.write.take() {
+            Some(write) => (write.before, write.first),
+            None => (deleted.or(there), stamp),
+        };
+        self.write = Some(Written {
+            before,
+            how,
+            replaces: true,
+            via: None,
+            first,
+            last: stamp,
+            left: None,
+        });
+    }
+
+    fn is_executed(&self) -> bool {
+        let ways = [How::Exec, How::Import];
+        self.reads
+            .iter()
+            .any(|seen| ways.iter().any(|how| seen.how.contains(how)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.write.is_none() && self.deleted.is_none()
+    }
+}

@@ -1,0 +1,231 @@
+//! Where a file belongs: a pure function of its path, the project's root, and the
+//! virtual environments seen so far.
+
+use std::collections::BTreeSet;
+
+use bstr::{BString, ByteSlice};
+
+use crate::model::Category;
+
+/// Where Ray unpacks a job's working directory: the user's files, though below a session.
+const WORKING_DIRS: &[u8] = b"/runtime_resources/working_dir_files/";
+
+/// Parts of a path that mark caches and run-time state.
+const RUNTIME: &[&[u8]] = &[
+    b"/__pycache__/",
+    b"/.roar/",
+    b"/ray/session_",
+    b"/torchinductor_",
+    b"/.triton/cache/",
+    b"/.nv/ComputeCache/",
+    b"/.cache/roar/",
+    b"/.cache/pip/",
+    b"/.cache/uv/",
+    b"/.cache/matplotlib/",
+    b"/.cache/fontconfig/",
+    b"/.cache/numba/",
+    b"/.cache/mesa_shader_cache/",
+    b"/.cache/ccache/",
+];
+
+/// Parts of a path that mark installed distributions.
+const PACKAGE: &[&[u8]] = &[b"/site-packages/", b"/dist-packages/", b"/node_modules/"];
+
+/// Parts of a path that mark tool chains installed outside of the system's directories.
+const TOOLCHAIN: &[&[u8]] = &[
+    b"/.pyenv/",
+    b"/.rustup/",
+    b"/.cargo/",
+    b"/.nvm/",
+    b"/.rbenv/",
+    b"/.local/share/uv/",
+    b"/miniconda3/",
+    b"/anaconda3/",
+    b"/miniforge3/",
+];
+
+const SYSTEM: &[&[u8]] = &[
+    b"/usr/",
+    b"/lib/",
+    b"/lib32/",
+    b"/lib64/",
+    b"/libx32/",
+    b"/bin/",
+    b"/sbin/",
+    b"/etc/",
+    b"/opt/",
+    b"/snap/",
+    b"/nix/",
+    b"/gnu/",
+    b"/boot/",
+    b"/run/",
+    b"/var/cache/",
+    b"/var/lib/apt/",
+    b"/var/lib/dpkg/",
+    b"/var/run/",
+];
+
+const TEMP: &[&[u8]] = &[b"/tmp/", b"/var/tmp/"];
+
+/// Endings of files that are programs in themselves.
+const CODE: &[&[u8]] = &[
+    b".py", b".pyx", b".pyi", b".ipynb", b".sh", b".bash", b".zsh", b".fish", b".pl", b".pm",
+    b".rb", b".js", b".mjs", b".cjs", b".ts", b".lua", b".r", b".R", b".jl", b".php", b".tcl",
+    b".awk", b".sed", b".sql", b".mk", b".cmake", b".c", b".h", b".cc", b".cpp", b".cxx", b".hpp",
+    b".rs", b".go", b".java", b".scala", b".jar", b".so",
+];
+
+/// Decides categories for one project.
+#[derive(Clone, Debug, Default)]
+pub struct Classifier {
+    root: BString,
+    venvs: BTreeSet<BString>,
+}
+
+impl Classifier {
+    /// For the project below `root` (absolute). `/` is nobody's project: with it nothing
+    /// counts as beneath the root.
+    pub fn new(root: &[u8]) -> Self {
+        Self {
+            root: with_slash(root),
+            venvs: BTreeSet::new(),
+        }
+    }
+
+    /// Learns from a path that was read: a `pyvenv.cfg` marks its directory as a virtual
+    /// environment (PEP 405).
+    pub fn learn(&mut self, path: &[u8]) {
+        if let Some(venv) = path.strip_suffix(b"pyvenv.cfg")
+            && venv.ends_with(b"/")
+        {
+            self.venvs.insert(venv.into());
+        }
+    }
+
+    /// The category of `path`; `executed` when it was executed or imported.
+    pub fn category(&self, path: &[u8], executed: bool) -> Category {
+        let in_working_dir = path.find(WORKING_DIRS).is_some();
+        if !in_working_dir && (contains_any(path, RUNTIME) || path.ends_with(b".nbi")) {
+            return Category::Runtime;
+        }
+        if contains_any(path, PACKAGE) || self.venvs.iter().any(|venv| path.starts_with(venv)) {
+            return Category::Package;
+        }
+        if contains_any(path, TOOLCHAIN) || is_python_library(path) {
+            return Category::System;
+        }
+        let beneath_root = self.root.len() > 1 && path.starts_with(&self.root);
+        if beneath_root || in_working_dir {
+            return if executed || is_code(path) {
+                Category::Code
+            } else {
+                Category::Data
+            };
+        }
+        let is_tool = executed && path.find(b"/bin/").is_some();
+        if starts_with_any(path, SYSTEM) || is_tool || is_shared_library(path) {
+            return Category::System;
+        }
+        if starts_with_any(path, TEMP) {
+            return Category::Temp;
+        }
+        Category::Data
+    }
+}
+
+fn with_slash(directory: &[u8]) -> BString {
+    let mut directory = BString::from(directory);
+    if !directory.ends_with(b"/") {
+        directory.push(b'/');
+    }
+    directory
+}
+
+fn contains_any(path: &[u8], parts: &[&[u8]]) -> bool {
+    parts.iter().any(|part| path.find(part).is_some())
+}
+
+fn starts_with_any(path: &[u8], prefixes: &[&[u8]]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
+}
+
+fn is_code(path: &[u8]) -> bool {
+    let name = path.rsplit_str(b"/").next().unwrap_or(path);
+    CODE.iter().any(|ending| name.ends_with(ending))
+        || matches!(
+            name,
+            b"Makefile" | b"makefile" | b"GNUmakefile" | b"Dockerfile" | b"Rakefile"
+        )
+}
+
+fn is_shared_library(path: &[u8]) -> bool {
+    path.ends_with(b".so") || path.find(b".so.").is_some()
+}
+
+/// `…/lib/python3.N/…`: the standard library of an interpreter, wherever it is.
+fn is_python_library(path: &[u8]) -> bool {
+    path.find(b"/lib/python3.").is_some() || path.find(b"/lib64/python3.").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Category::*;
+
+    #[test]
+    fn the_first_category_that_fits() {
+        let mut classifier = Classifier::new(b"/home/u/proj");
+        classifier.learn(b"/home/u/env/pyvenv.cfg");
+        for (path, executed, expected) in [
+            (&b"/home/u/proj/data.csv"[..], false, Data),
+            (b"/home/u/proj/train.py", false, Code),
+            (b"/home/u/proj/run", true, Code),
+            (
+                b"/home/u/proj/__pycache__/m.cpython-311.pyc",
+                false,
+                Runtime,
+            ),
+            (
+                b"/home/u/proj/.venv/lib/python3.11/site-packages/numpy/a.py",
+                false,
+                Package,
+            ),
+            (b"/home/u/env/bin/python", true, Package),
+            (b"/home/u/proj/.roar/roar.db", false, Runtime),
+            (b"/home/u/project2/data.csv", false, Data),
+            (b"/usr/lib/x86_64-linux-gnu/libc.so.6", false, System),
+            (
+                b"/root/.pyenv/versions/3.11.7/lib/python3.11/json/__init__.py",
+                false,
+                System,
+            ),
+            (b"/etc/passwd", false, System),
+            (b"/tmp/x", false, Temp),
+            (b"/tmp/ray/session_1/logs/worker.out", false, Runtime),
+            (
+                b"/tmp/ray/session_1/runtime_resources/working_dir_files/p/in.csv",
+                false,
+                Data,
+            ),
+            (b"/data/set.parquet", false, Data),
+            (b"/srv/conda/bin/tool", true, System),
+        ] {
+            assert_eq!(
+                classifier.category(path, executed),
+                expected,
+                "{}",
+                path.as_bstr()
+            );
+        }
+    }
+
+    #[test]
+    fn a_project_below_tmp_is_a_project_and_the_root_directory_is_none() {
+        assert_eq!(
+            Classifier::new(b"/tmp/p").category(b"/tmp/p/a", false),
+            Data
+        );
+        assert_eq!(Classifier::new(b"/tmp/p").category(b"/tmp/q", false), Temp);
+        assert_eq!(Classifier::new(b"/").category(b"/etc/hosts", false), System);
+    }
+}

@@ -1,0 +1,123 @@
+//! Credentials are masked before anything is written: in arguments, and in URLs inside
+//! of them.
+
+use bstr::{BString, ByteSlice, ByteVec};
+
+const MASK: &[u8] = b"***";
+
+/// Words that mark the name of an option or variable as holding a secret.
+const SECRET_WORDS: &[&[u8]] = &[
+    b"password",
+    b"passwd",
+    b"token",
+    b"secret",
+    b"api-key",
+    b"api_key",
+    b"apikey",
+    b"access-key",
+    b"access_key",
+    b"credential",
+    b"signature",
+    b"private-key",
+    b"private_key",
+];
+
+/// Arguments with credentials replaced by `***`: values of options and variables whose
+/// name says that they are secret, the user part of URLs, signatures in query strings.
+pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
+    let mut hide_next = false;
+    argv.iter()
+        .map(|argument| {
+            let argument = argument.as_ref();
+            if std::mem::take(&mut hide_next) && !argument.starts_with(b"-") {
+                return BString::from(MASK);
+            }
+            hide_next = is_option(argument) && !argument.contains(&b'=') && is_secret(argument);
+            one(argument)
+        })
+        .collect()
+}
+
+fn one(argument: &[u8]) -> BString {
+    let mut masked = BString::default();
+    for word in argument.split_inclusive(|b| b" &;?\n\"'".contains(b)) {
+        masked.push_str(&without_user(&without_value(word)));
+    }
+    masked
+}
+
+/// `NAME=value` or `--name=value` with the value masked when the name is a secret's.
+fn without_value(word: &[u8]) -> Vec<u8> {
+    let Some((name, value)) = word.split_once_str(b"=") else {
+        return word.to_vec();
+    };
+    if value.is_empty() || name.len() > 64 || !is_secret(name) {
+        return word.to_vec();
+    }
+    let end: &[u8] = match value.last() {
+        Some(last) if b" &;?\n\"'".contains(last) => std::slice::from_ref(last),
+        _ => b"",
+    };
+    [name, b"=", MASK, end].concat()
+}
+
+/// A URL without `user:password@`.
+fn without_user(word: &[u8]) -> Vec<u8> {
+    let Some((scheme, rest)) = word.split_once_str(b"://") else {
+        return word.to_vec();
+    };
+    let authority = rest.split(|b| *b == b'/').next().unwrap_or(rest);
+    match authority.rsplit_once_str(b"@") {
+        Some((user, host)) if !user.is_empty() => {
+            let tail = rest.get(authority.len()..).unwrap_or_default();
+            [scheme, b"://", MASK, b"@", host, tail].concat()
+        }
+        _ => word.to_vec(),
+    }
+}
+
+fn is_option(argument: &[u8]) -> bool {
+    argument.starts_with(b"--")
+}
+
+fn is_secret(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.find(word).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_and_the_rest_is_kept() {
+        let argv = [
+            "curl",
+            "--password",
+            "hunter2",
+            "--token=abc",
+            "-o",
+            "out.txt",
+            "https://me:pw@host/x?X-Amz-Signature=deadbeef&n=1",
+            "AWS_SECRET_ACCESS_KEY=xyz",
+            "a=b",
+            "sh -c 'API_KEY=1 run in.txt'",
+        ];
+        let masked: Vec<String> = arguments(&argv).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            masked,
+            [
+                "curl",
+                "--password",
+                "***",
+                "--token=***",
+                "-o",
+                "out.txt",
+                "https://***@host/x?X-Amz-Signature=***&n=1",
+                "AWS_SECRET_ACCESS_KEY=***",
+                "a=b",
+                "sh -c 'API_KEY=*** run in.txt'"
+            ]
+        );
+    }
+}
