@@ -77,7 +77,7 @@ impl DigestPool {
         self.done.1.try_iter().collect()
     }
 
-    /// Hashes when there is time. Without a result when it is given up or too early.
+    /// Hashes when there is time. Without a result when it is given up.
     pub fn when_idle(&mut self, job: HashJob) {
         if self.idle.is_none() {
             self.idle = self.start(true);
@@ -112,7 +112,7 @@ impl DigestPool {
             }
             for job in waiting {
                 let give_up = || hurry.as_ref().is_some_and(|hurry| hurry.load(Ordering::Relaxed));
-                if give_up() || (is_idle && !is_settled(job.version)) {
+                if give_up() {
                     continue;
                 }
                 let outcome = digest(&job, &give_up);

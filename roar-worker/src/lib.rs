@@ -17,6 +17,7 @@ pub mod decode;
 pub mod digest_pool;
 pub mod filter;
 pub mod guardian;
+pub mod host;
 pub mod inner;
 pub mod launch;
 pub mod launcher;
@@ -25,7 +26,10 @@ mod observe;
 pub mod packages;
 pub mod proc;
 pub mod process_table;
+pub mod ray;
 pub mod scope;
+pub mod seal;
+pub mod side;
 pub mod supervisor;
 mod supervisor_process;
 #[allow(unsafe_code, clippy::indexing_slicing)]

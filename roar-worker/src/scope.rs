@@ -156,6 +156,21 @@ impl Scope {
         }
     }
 
+    /// Asks for a task's digests when there is time for them.
+    pub fn hash_when_idle(&self, no: TaskNo, pool: &mut DigestPool) {
+        for (path, version, category) in self.recorder.state.unhashed(no) {
+            if self.hashing.wants(category, version) {
+                pool.when_idle(HashJob { path, version });
+            }
+        }
+    }
+
+    /// Whether a task has files that are to be hashed and are not yet.
+    pub fn awaits_digests(&self, no: TaskNo) -> bool {
+        let unhashed = self.recorder.state.unhashed(no);
+        unhashed.iter().any(|(_, version, category)| self.hashing.wants(*category, *version))
+    }
+
     /// Takes the result of hashing in.
     pub fn hashed(&mut self, version: FileVersion, outcome: Outcome) {
         self.awaited.remove(&version);

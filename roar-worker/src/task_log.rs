@@ -62,18 +62,22 @@ impl TaskLog {
 pub struct Recorder {
     /// The state so far.
     pub state: Accumulator,
+    /// How many events have told something new: grows, and is the revision of what is
+    /// sealed from here.
+    pub revision: u64,
     log: Option<TaskLog>,
 }
 
 impl Recorder {
     /// A recorder that logs.
     pub fn with_log(log: TaskLog) -> Self {
-        Self { state: Accumulator::default(), log: Some(log) }
+        Self { state: Accumulator::default(), revision: 0, log: Some(log) }
     }
 
     /// Takes an event in, and logs it when it tells something new.
     pub fn record(&mut self, event: &Event) -> bool {
         let news = self.state.apply(event);
+        self.revision += u64::from(news);
         if let (true, Some(log)) = (news, &mut self.log) {
             log.append(event);
         }
@@ -94,7 +98,7 @@ pub fn replay(content: &[u8]) -> Result<(Recorder, bool), BadHeader> {
     for payload in frames.by_ref() {
         match postcard::from_bytes(payload) {
             Ok(event) => {
-                recorder.state.apply(&event);
+                recorder.record(&event);
             }
             Err(_) => is_damaged = true,
         }

@@ -91,6 +91,7 @@ impl Supervisor {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 let detail = task.detail.clone();
                 scope.end_task(*no, status, detail, (None, None), task.ended);
+                scope.hash_when_idle(*no, &mut self.pool);
                 scope.page_of.remove(no);
             }
         }
