@@ -186,6 +186,7 @@ class _Hooks:
             else:
                 kind = abi.ACTOR_METHOD
         if not self.context_is_whole:
+            self.context_is_whole = True
             self.write_context()
         if kind == abi.JOB_SUPERVISOR:
             # Lives as long as its process, whose children are all drivers.
@@ -248,7 +249,7 @@ class _Hooks:
         return found
 
     def write_context(self):
-        """Says which worker this is; again at the first task, if the job was not known."""
+        """Says which worker this is; again at the first task, when its job is known."""
         worker = self.worker
         values = {
             "job_id": lambda: self.core.get_current_job_id().hex(),
@@ -266,7 +267,6 @@ class _Hooks:
                 continue
             if isinstance(found, str) and found:
                 context[key] = found
-        self.context_is_whole = context.get("job_id", "ffffffff") != "ffffffff"
         self.page.write_context(json.dumps(context).encode())
 
     # Async actors

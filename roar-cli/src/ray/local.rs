@@ -1,9 +1,11 @@
 //! A script that calls `ray.init()` itself.
 //!
 //! Ray merges the job configuration in `RAY_JOB_CONFIG_JSON_ENV_VAR` with the script's
-//! own `runtime_env`; they may not set the same key, or `ray.init` raises. So only
-//! `py_executable` is set there, which scripts hardly ever do. The workers of any cluster
-//! that the script starts or joins are then started through it. Ray has no idle worker
+//! own `runtime_env`; they may not set the same key, or `ray.init` raises, unless
+//! `RAY_OVERRIDE_JOB_RUNTIME_ENV` is 1: then the script's wins. So only `py_executable` is
+//! set, and that variable with it: a script that chooses its own runs with its own,
+//! untraced. The workers of any cluster that the script starts or joins are otherwise
+//! started through the launcher. Ray has no idle worker
 //! in store for a job with a runtime environment, so the first task waits for one to
 //! start (0.6 s; a script with any `runtime_env` of its own has paid that already).
 
@@ -16,21 +18,29 @@ use super::shell_quote;
 
 /// The variable that Ray's drivers take a job configuration from.
 pub const JOB_CONFIG: &str = "RAY_JOB_CONFIG_JSON_ENV_VAR";
+/// The variable that lets a script's `runtime_env` win over the job's.
+pub const OVERRIDE: &str = "RAY_OVERRIDE_JOB_RUNTIME_ENV";
 
 /// Variables that have the workers of a script's Ray started through `worker_launcher`,
 /// an absolute path. `current` looks up the environment that the script would have had.
 ///
 /// Empty when nothing can be set: the launcher's path is not UTF-8, or the environment
 /// holds a configuration with a `py_executable` of its own, or one that is not
-/// understood.
+/// understood. An existing configuration also keeps Ray's rule for conflicts with it.
 pub fn environment(
     worker_launcher: &Path,
     current: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let existing = current(JOB_CONFIG);
-    merge(worker_launcher, existing)
-        .map(|config| vec![(JOB_CONFIG.into(), config.into())])
-        .unwrap_or_default()
+    let is_ours = existing.is_none() && current(OVERRIDE).is_none();
+    let Some(config) = merge(worker_launcher, existing) else {
+        return Vec::new();
+    };
+    let mut variables = vec![(JOB_CONFIG.into(), config.into())];
+    if is_ours {
+        variables.push((OVERRIDE.into(), "1".into()));
+    }
+    variables
 }
 
 fn merge(worker_launcher: &Path, existing: Option<OsString>) -> Option<String> {
@@ -60,13 +70,13 @@ mod tests {
     fn config(existing: Option<&str>) -> Option<Value> {
         let launcher = Path::new("/opt/my tools/roar-worker");
         let found = environment(launcher, |name| {
-            assert_eq!(name, JOB_CONFIG);
+            (name == JOB_CONFIG).then_some(())?;
             existing.map(OsString::from)
         });
-        let [(name, value)] = found.as_slice() else {
-            return None;
-        };
+        let ((name, value), rest) = found.split_first()?;
         assert_eq!(name, JOB_CONFIG);
+        let overrides = vec![(OsString::from(OVERRIDE), OsString::from("1"))];
+        assert_eq!(rest, if existing.is_none() { overrides } else { vec![] });
         Some(serde_json::from_str(value.to_str().unwrap()).unwrap())
     }
 
