@@ -105,7 +105,8 @@ impl Classifier {
     /// The category of `path`; `executed` when it was executed or imported.
     pub fn category(&self, path: &[u8], executed: bool) -> Category {
         let in_working_dir = path.find(WORKING_DIRS).is_some();
-        if !in_working_dir && (contains_any(path, RUNTIME) || path.ends_with(b".nbi")) {
+        let is_own = executed && (path.ends_with(b"/roar-worker") || path.ends_with(b"/roar"));
+        if is_own || !in_working_dir && (contains_any(path, RUNTIME) || path.ends_with(b".nbi")) {
             return Category::Runtime;
         }
         if contains_any(path, PACKAGE) || self.venvs.iter().any(|venv| path.starts_with(venv)) {

@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 
 use crate::sys::mapping::Mapping;
 use crate::sys::notify::{self, Notification};
@@ -86,12 +88,32 @@ impl Shared {
     }
 }
 
-/// Forks a guardian for the calling process. Gives a descriptor by which its end can be
-/// noticed.
-pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<OwnedFd> {
+/// A guardian, as the process that forked it sees it.
+pub struct Guardian {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Guardian {
+    /// Readable when the guardian has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Takes the status of a guardian that has ended.
+    pub fn reap(self) {
+        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
+    }
+}
+
+/// Forks a guardian for the calling process.
+pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
     let supervisor = process::open_pidfd(std::process::id())?;
     match process::fork()? {
-        Fork::Parent(pid) => process::open_pidfd(pid as u32),
+        Fork::Parent(pid) => {
+            let pidfd = process::open_pidfd(pid.cast_unsigned())?;
+            Ok(Guardian { pid: Pid::from_raw(pid), pidfd })
+        }
         Fork::Child => {
             let mask = nix::sys::signal::SigSet::all();
             let _ = nix::sys::signal::sigprocmask(
@@ -100,8 +122,8 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<OwnedFd> {
                 None,
             );
             let _ = nix::unistd::setpgid(
-                nix::unistd::Pid::from_raw(0),
-                nix::unistd::Pid::from_raw(0),
+                Pid::from_raw(0),
+                Pid::from_raw(0),
             );
             let _ = nix::unistd::chdir(c"/");
             process::detach_descriptors(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);

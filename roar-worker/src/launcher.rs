@@ -46,8 +46,11 @@ pub(crate) enum Word {
     Stopped(i32),
     /// The command ended with this wait status.
     Ended(i32),
-    /// The record is complete.
-    Done,
+    /// The record is complete. The supervisor ends too, unless processes go on.
+    Done {
+        /// Whether it ends.
+        ends: bool,
+    },
 }
 
 /// How to trace a command.
@@ -175,7 +178,11 @@ fn wait_with_supervisor(
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
             Some(Word::Ended(status)) => wait_status = Some(status),
-            Some(Word::Done) => {
+            Some(Word::Done { ends }) => {
+                if ends {
+                    // Its CPU time, and so the command's, becomes this process's children's.
+                    let _ = waitpid(supervisor_pid, None);
+                }
                 let wait_status = wait_status.unwrap_or(0);
                 return Ok(Ended { wait_status, gap });
             }

@@ -5,14 +5,14 @@
 //! system. If it dies, the guardian answers; if the guardian dies, it makes another.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status};
 
 use crate::digest_pool::DigestPool;
-use crate::guardian::{self, Shared};
+use crate::guardian::{self, Guardian, Shared};
 use crate::inner::Inner;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
@@ -82,7 +82,8 @@ pub enum Turn {
 pub struct Supervisor {
     pub(crate) listener: OwnedFd,
     pub(crate) shared: Shared,
-    guardian: Option<OwnedFd>,
+    guardian: Option<Guardian>,
+    is_tree_empty: bool,
     epoll: Epoll,
     pub(crate) table: ProcessTable,
     pub(crate) scopes: Vec<Scope>,
@@ -107,6 +108,7 @@ impl Supervisor {
             listener,
             shared,
             guardian: None,
+            is_tree_empty: false,
             epoll,
             table: ProcessTable::default(),
             scopes: Vec::new(),
@@ -117,7 +119,7 @@ impl Supervisor {
             is_side,
         };
         supervisor.watch(supervisor.listener.as_fd(), Source::Listener)?;
-        supervisor.watch(guardian.as_fd(), Source::Guardian)?;
+        supervisor.watch(guardian.pidfd(), Source::Guardian)?;
         supervisor.watch(supervisor.pool.wake(), Source::Hashing)?;
         Ok(Self { guardian: Some(guardian), ..supervisor })
     }
@@ -170,6 +172,7 @@ impl Supervisor {
                             self.notified();
                         } else if event.events().contains(EpollFlags::EPOLLHUP) {
                             self.unwatch(self.listener.as_fd());
+                            self.is_tree_empty = true;
                             turns.push(Turn::TreeEmpty);
                         }
                     }
@@ -191,11 +194,14 @@ impl Supervisor {
 
     fn replace_guardian(&mut self) {
         if let Some(dead) = self.guardian.take() {
-            self.unwatch(dead.as_fd());
+            self.unwatch(dead.pidfd());
+            dead.reap();
         }
-        let _ = nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+        if self.is_tree_empty {
+            return;
+        }
         if let Ok(guardian) = guardian::spawn(&self.listener, &self.shared)
-            && self.watch(guardian.as_fd(), Source::Guardian).is_ok()
+            && self.watch(guardian.pidfd(), Source::Guardian).is_ok()
         {
             self.guardian = Some(guardian);
         }
@@ -278,14 +284,5 @@ impl Supervisor {
     /// The phase of a scope.
     pub fn phase(&self, index: usize) -> Option<Phase> {
         self.scopes.get(index).map(|scope| scope.phase)
-    }
-
-    /// Descriptors that must stay open when others are closed.
-    pub fn descriptors(&self) -> Vec<i32> {
-        let guardian = self.guardian.as_ref().map(AsRawFd::as_raw_fd);
-        [self.listener.as_raw_fd(), self.epoll.0.as_raw_fd(), self.pool.wake().as_raw_fd()]
-            .into_iter()
-            .chain(guardian)
-            .collect()
     }
 }

@@ -271,8 +271,9 @@ impl Watch {
     }
 
     fn done(&mut self, tree_is_empty: bool) {
-        tell(&self.launcher, &Word::Done);
-        if tree_is_empty || self.launch.late.is_none() {
+        let ends = tree_is_empty || self.launch.late.is_none();
+        tell(&self.launcher, &Word::Done { ends });
+        if ends {
             process::exit_now(0);
         }
         // What still runs is traced on.
