@@ -1,1 +1,3 @@
 //! The command line of roar.
+
+pub mod ray;

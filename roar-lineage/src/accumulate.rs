@@ -81,7 +81,9 @@ impl Accumulator {
         match event {
             Event::Began { observer, job } => {
                 self.observer.clone_from(observer);
-                self.classifier = Classifier::new(&job.root);
+                if self.job.as_ref().is_none_or(|known| known.root != job.root) {
+                    self.classifier = Classifier::new(&job.root);
+                }
                 self.job = Some(job.clone());
                 true
             }
@@ -339,6 +341,11 @@ impl Accumulator {
             }
             _ => false,
         }
+    }
+
+    /// The unique name of the supervisor that observed.
+    pub fn observer(&self) -> &str {
+        &self.observer
     }
 
     /// The job, once the first event has told it.

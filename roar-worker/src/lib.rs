@@ -1,1 +1,39 @@
-//! Observes a process tree.
+//! Observes a process tree: which files its programs read, write, rename and delete, and
+//! for which task.
+//!
+//! ```text
+//! filter → listener → supervisor: decode → attribute → accumulate → task log → fragments
+//!              └── guardian: answers when the supervisor cannot
+//! ```
+//!
+//! Every path from a notification ends in an answer to it. Only [`sys`] is unsafe.
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+pub mod arch;
+pub mod attribution;
+pub mod clock;
+pub mod decode;
+pub mod digest_pool;
+pub mod filter;
+pub mod guardian;
+pub mod host;
+pub mod inner;
+pub mod launch;
+pub mod launcher;
+pub mod live;
+mod observe;
+pub mod packages;
+pub mod proc;
+pub mod process_table;
+pub mod ray;
+pub mod scope;
+pub mod seal;
+pub mod side;
+pub mod supervisor;
+mod supervisor_process;
+#[allow(unsafe_code, clippy::indexing_slicing)]
+pub mod sys;
+pub mod task_log;
+mod tasks;
+pub mod tracee;

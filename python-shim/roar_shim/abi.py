@@ -1,0 +1,60 @@
+"""Layout of the attribution page and the magic paths.
+
+The same numbers as ``roar-tracee/src/abi.rs``, where their meaning is written down;
+``tests/shim/test_shim.py`` compares the two.
+"""
+
+MAGIC = int.from_bytes(b"ROARPAGE", "little")
+VERSION = 1
+
+VERSION_AT = 8
+ONLY_RUNNING = 16
+MANY = 2**64 - 1
+ISSUED = 24
+CONTEXT_LEN = 32
+CONTEXT = 64
+
+SLOTS = 4096
+CONTEXT_MAX = SLOTS - CONTEXT
+SLOT_COUNT = 4096
+SLOT_SIZE = 16
+
+ENTRIES = SLOTS + SLOT_COUNT * SLOT_SIZE
+ENTRY_COUNT = 4096
+ENTRY_SIZE = 128
+
+STRINGS = ENTRIES + ENTRY_COUNT * ENTRY_SIZE
+STRINGS_SIZE = 256 * 1024
+PAGE_SIZE = STRINGS + STRINGS_SIZE
+
+# Offsets within an entry.
+STATE = 0
+NUMBER = 8
+BEGAN_WALL = 16
+BEGAN = 24
+ENDED_WALL = 32
+ENDED = 40
+DIRTY = 48
+KIND = 56
+ATTEMPT = 60
+FUNC = 64
+DETAIL = 68
+TASK_ID = 72
+ACTOR_ID = 96
+JOB_ID = 112
+
+# States of an entry.
+FREE = 0
+RUNNING = 1
+COMPLETED = 2
+FAILED = 3
+
+# Kinds of a task.
+TASK = 0
+ACTOR_INIT = 1
+ACTOR_METHOD = 2
+INTERNAL = 3
+JOB_SUPERVISOR = 4
+
+PAGE_PATH = "/dev/null/roar/1/page"
+SYNC_PATH = "/dev/null/roar/1/sync"

@@ -1,0 +1,203 @@
+"""The attribution page, as its process writes it.
+
+Every word that announces something is one aligned 64-bit store, made after what it
+announces. Nothing that runs for every task takes a lock: a cancelled Ray task gets its KeyboardInterrupt
+between any two instructions, and a lock that it left behind would stop the worker.
+Where threads can race, the last store is followed by a look at whether it still holds.
+"""
+
+import itertools
+import mmap
+import os
+import struct
+import sys
+import threading
+from time import CLOCK_BOOTTIME, clock_gettime_ns, time_ns
+
+from . import abi
+
+# An entry from NUMBER on, and its end: see roar-tracee/src/abi.rs.
+_BEGIN = struct.Struct("<QQQQQQIIII24s16s4s")
+_END = struct.Struct("<QQ")
+_U32 = struct.Struct("<I")
+_NO_ACTOR = b"\xff" * 12
+
+
+def sync():
+    """Lets the supervisor look at what ended tasks left. Always fails, by design."""
+    try:
+        os.close(os.open(abi.SYNC_PATH, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        pass
+
+
+class Page:
+    """One mapped page. Numbers of tasks are never reused; 0 means no task."""
+
+    def __init__(self, fd):
+        if sys.byteorder != "little":
+            raise OSError("the page is little-endian")
+        self.map = mmap.mmap(fd, abi.PAGE_SIZE)
+        self.words = memoryview(self.map).cast("Q")
+        if self.words[0] != abi.MAGIC or self.words[abi.VERSION_AT >> 3] != abi.VERSION:
+            raise OSError("not a page of version %d" % abi.VERSION)
+        self.pid = os.getpid()
+        self._numbers = itertools.count(self.words[abi.ISSUED >> 3] + 1)
+        self._running = []
+        self._free_slots = list(range(abi.SLOT_COUNT - 1, -1, -1))
+        self._strings = {}
+        self._next_string = 8
+        self._string_lock = threading.Lock()
+        self.local = _local_of(self)
+
+    # Context and strings
+
+    def write_context(self, document):
+        """Publishes the JSON that says which worker this is (bytes)."""
+        if len(document) > abi.CONTEXT_MAX:
+            return
+        self.words[abi.CONTEXT_LEN >> 3] = 0
+        self.map[abi.CONTEXT : abi.CONTEXT + len(document)] = document
+        self.words[abi.CONTEXT_LEN >> 3] = len(document)
+
+    def intern(self, text):
+        """Reference to a string; 0 when there is no room for one more."""
+        reference = self._strings.get(text)
+        return self._add_string(text) if reference is None else reference
+
+    def _add_string(self, text):
+        data = text.encode("utf-8", "replace")
+        # Rare, so here a lock is in order; one that a cancellation left behind is waited
+        # for in vain once per new string.
+        held = self._string_lock.acquire(timeout=0.5)
+        try:
+            reference = self._next_string
+            end = (reference + 4 + len(data) + 7) & ~7
+            if end > abi.STRINGS_SIZE:
+                return 0
+            at = abi.STRINGS + reference
+            _U32.pack_into(self.map, at, len(data))
+            self.map[at + 4 : at + 4 + len(data)] = data
+            self._next_string = end
+            self._strings[text] = reference
+            return reference
+        finally:
+            if held:
+                self._string_lock.release()
+
+    # Slots
+
+    def take_slot(self):
+        """Index of the word that holds this thread's task; 0 when all are taken."""
+        try:
+            slot = self._free_slots.pop()
+        except IndexError:
+            return 0
+        word = (abi.SLOTS + slot * abi.SLOT_SIZE) >> 3
+        self.words[word + 1] = 0
+        self.words[word] = threading.get_native_id()
+        return word + 1
+
+    def give_slot(self, word):
+        """The thread that had this slot is gone."""
+        if word and os.getpid() == self.pid:
+            self.words[word] = 0
+            self.words[word - 1] = 0
+            self._free_slots.append((word * 8 - abi.SLOTS) // abi.SLOT_SIZE)
+
+    def current(self):
+        """The task that this thread works for."""
+        word = self.local.slot.word
+        return self.words[word] if word else 0
+
+    def work_for(self, number):
+        """This thread works for that task from now on; returns the one before."""
+        word = self.local.slot.word
+        if not word:
+            return 0
+        before = self.words[word]
+        self.words[word] = number
+        return before
+
+    # Tasks
+
+    def begin(self, task_id, attempt, kind, func, detail=0):
+        """Enters a task, and returns its number (0 when the table is full)."""
+        number = next(self._numbers)
+        at = abi.ENTRIES + number % abi.ENTRY_COUNT * abi.ENTRY_SIZE
+        words = self.words
+        if words[at >> 3] != abi.FREE:
+            sync()
+            if words[at >> 3] != abi.FREE:
+                self._count(0)
+                return 0
+        actor = task_id[8:24]
+        if actor[:12] == _NO_ACTOR:
+            actor = b""
+        _BEGIN.pack_into(
+            self.map, at + 8, number, time_ns(), clock_gettime_ns(CLOCK_BOOTTIME), 0, 0, 0,
+            kind, attempt, func, detail, task_id, actor, task_id[20:24],
+        )
+        words[at >> 3] = abi.RUNNING
+        if words[3] < number:
+            words[3] = number
+        self._count(number)
+        return number
+
+    def end(self, number, state, detail=0):
+        """Ends a task; the caller syncs if this returns true."""
+        if not number:
+            self._uncount(0)
+            return False
+        at = abi.ENTRIES + number % abi.ENTRY_COUNT * abi.ENTRY_SIZE
+        _END.pack_into(self.map, at + abi.ENDED_WALL, time_ns(), clock_gettime_ns(CLOCK_BOOTTIME))
+        if detail:
+            _U32.pack_into(self.map, at + abi.DETAIL, detail)
+        self.words[at >> 3] = state
+        self._uncount(number)
+        return self.words[(at + abi.DIRTY) >> 3] != 0
+
+    # An unattributed task (0) counts too, so that nobody else is called the only one.
+
+    def _count(self, number):
+        self._running.append(number)
+        self._publish()
+
+    def _uncount(self, number):
+        try:
+            self._running.remove(number)
+        except ValueError:
+            pass
+        self._publish()
+
+    def _publish(self):
+        # Appending, removing and slicing a list are atomic under the interpreter lock;
+        # a thread that was overtaken between its look and its store stores again.
+        running, words = self._running, self.words
+        while True:
+            seen = running[:2]
+            words[2] = abi.MANY if seen[1:] else seen[0] if seen else 0
+            if running[:2] == seen:
+                return
+
+
+class _Slot:
+    """A thread's slot; given back when the thread's locals die with it."""
+
+    __slots__ = ("page", "word")
+
+    def __init__(self, page):
+        self.page = page
+        self.word = page.take_slot()
+
+    def __del__(self):
+        self.page.give_slot(self.word)
+
+
+def _local_of(page):
+    class Local(threading.local):
+        def __init__(self):
+            self.slot = _Slot(page)
+            self.window = None
+
+    return Local()

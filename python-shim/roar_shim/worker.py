@@ -1,0 +1,366 @@
+"""What a Ray worker runs before its first task.
+
+``install`` is the worker's setup hook. It maps the attribution page, wraps the few
+Python names that Ray's compiled ``execute_task`` looks up while it runs a task, and then
+runs the user's own setup hook exactly as Ray would have. Without a supervisor it does
+only the last of these. No failure in here reaches the worker: at worst Python is left
+as it was and tasks are unattributed.
+
+The names (Ray 2.54 to 2.60):
+
+* ``ray._private.worker._changeproctitle`` is a context manager around the whole of a
+  task on its thread: arguments, body (of dynamic generators too), return values.
+* ``ray._private.utils.format_error_message`` is called, with the exception in flight,
+  exactly when a task's error is stored, also for an attempt that will be retried.
+  ``sys.exc_info()`` within ``record_task_log_end`` shows nothing.
+* ``Worker.record_task_log_end`` and ``ray._raylet.async_task_id`` tell the methods of an
+  async actor apart, which interleave on two threads.
+"""
+
+import contextvars
+import json
+import os
+import threading
+
+from . import abi
+from .page import Page, sync
+
+HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+CHAIN_VARIABLE = "ROAR_CHAIN_HOOK"
+SUPERVISOR_MODULE = "ray.dashboard.modules.job.job_supervisor."
+SUPERVISOR_NAME = "_ray_internal_job_actor_"
+# What Ray itself runs as tasks and actors. Its libraries (ray.data, ray.train, …) run
+# their users' work and are not in this list.
+INTERNAL = ("ray.dashboard.", "ray._private.", "ray.util.client.", "ray.autoscaler.")
+
+_page = None  # None: no supervisor, or this is a forked child
+_task = contextvars.ContextVar("roar_task", default=0)
+_logged = False
+
+
+def install():
+    """Ray's worker setup hook."""
+    # What a process started by a task inherits is what it would have without us.
+    chain = os.environ.pop(CHAIN_VARIABLE, None)
+    os.environ.pop(HOOK_VARIABLE, None)
+    if chain:
+        os.environ[HOOK_VARIABLE] = chain
+    try:
+        fd = os.open(abi.PAGE_PATH, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        fd = -1
+    if fd >= 0:
+        attach(fd)
+    if chain:
+        from ray._private.runtime_env.setup_hook import load_and_execute_setup_hook
+        from ray._private.worker import global_worker
+
+        error = load_and_execute_setup_hook(chain)
+        if error is not None:
+            global_worker.core_worker.drain_and_exit_worker("system", error)
+
+
+def attach(fd):
+    """Maps the page behind a descriptor, closes that, and starts to attribute."""
+    global _page
+    try:
+        try:
+            page = Page(fd)
+        finally:
+            os.close(fd)
+        import ray._private.utils
+        import ray._private.worker
+
+        hooks = _Hooks(page, ray._private.worker)
+        hooks.write_context()
+        os.register_at_fork(after_in_child=_forget)
+        _carry_to_threads()
+        _page = page
+        hooks.wrap(ray._private.worker, ray._private.utils)
+    except Exception:
+        _page = None
+        _failed()
+
+
+def _forget():
+    """In a forked child: the page is the parent's."""
+    global _page
+    _page = None
+
+
+def _failed():
+    """Notes the first failure, where one was asked for."""
+    global _logged
+    path = os.environ.get("ROAR_SHIM_LOG")
+    if not _logged and path:
+        _logged = True
+        try:
+            import traceback
+
+            with open(path, "a") as log:
+                log.write("pid %d: %s" % (os.getpid(), traceback.format_exc()))
+        except Exception:
+            pass
+
+
+class _Window:
+    """The context manager around one task; lets Ray's own do its work inside."""
+
+    __slots__ = ("hooks", "inner", "number", "key", "error")
+
+    def __init__(self, hooks, inner):
+        self.hooks = hooks
+        self.inner = inner
+        self.number = None  # None: not entered
+        self.key = None
+        self.error = None  # class name of the exception that the task ended with
+
+    def __enter__(self):
+        try:
+            self.hooks.begin(self)
+        except Exception:
+            _failed()
+        except BaseException:  # a cancelled task: Ray never reaches __exit__
+            self.hooks.end(self)
+            raise
+        return self.inner.__enter__()
+
+    def __exit__(self, kind, error, trace):
+        try:
+            return self.inner.__exit__(kind, error, trace)
+        finally:
+            try:
+                # SystemExit(0) is how an actor leaves, and a worker after max_calls.
+                if kind is not None and self.error is None:
+                    if not (isinstance(error, SystemExit) and error.code in (None, 0)):
+                        self.error = kind.__name__
+                self.hooks.end(self)
+            except Exception:
+                _failed()
+
+
+class _Hooks:
+    def __init__(self, page, ray_worker):
+        self.page = page
+        self.worker = ray_worker.global_worker
+        self.core = self.worker.core_worker
+        self.functions = {}  # qualified name -> (reference, kind or None)
+        self.context_is_whole = False
+        self.supervisor = None  # number of the task that is Ray's job supervisor
+        self.is_asyncio = False
+        self.windows = {}  # of async actors: task id -> window
+
+    def wrap(self, ray_worker, ray_utils):
+        change_title = ray_worker._changeproctitle
+        format_error = ray_utils.format_error_message
+
+        def _changeproctitle(title, next_title):
+            inner = change_title(title, next_title)
+            return inner if _page is None else _Window(self, inner)
+
+        def format_error_message(*args, **kwargs):
+            if _page is not None:
+                self.note_error()
+            return format_error(*args, **kwargs)
+
+        ray_worker._changeproctitle = _changeproctitle
+        ray_utils.format_error_message = format_error_message
+
+    # One task
+
+    def begin(self, window):
+        if self.supervisor is not None:
+            return
+        core, page = self.core, self.page
+        task_id = core.get_current_task_id().binary()
+        attempt = core.get_current_task_attempt_number()
+        name = core.get_current_task_function_name()
+        func, kind = self.functions.get(name) or self.name_function(name)
+        if kind is None:
+            # 8 bytes of its own (all ones: a constructor), then the actor's 16, whose
+            # last 4 are the job's (and first 12 all ones: no actor).
+            if task_id[8:20] == b"\xff" * 12:
+                kind = abi.TASK
+            elif task_id[:8] == b"\xff" * 8:
+                kind = abi.ACTOR_INIT
+            else:
+                kind = abi.ACTOR_METHOD
+        if not self.context_is_whole:
+            self.context_is_whole = True
+            self.write_context()
+        if kind == abi.JOB_SUPERVISOR:
+            # Lives as long as its process, whose children are all drivers.
+            actor = core.get_actor_name() or ""
+            actor = actor.decode() if isinstance(actor, bytes) else actor
+            if actor.startswith(SUPERVISOR_NAME):
+                actor = actor[len(SUPERVISOR_NAME) :]
+            self.supervisor = page.begin(task_id, attempt, kind, func, page.intern(actor))
+            return
+        if task_id[:8] == b"\xff" * 8 and core.current_actor_is_asyncio():
+            self.deepen_asyncio()
+        local = page.local
+        if self.is_asyncio:
+            window.key = task_id
+            self.windows[task_id] = window
+        elif local.window is not None:
+            self.end(local.window)  # its end was lost to a cancellation
+        local.window = window
+        window.number = page.begin(task_id, attempt, kind, func)
+        page.work_for(window.number)
+
+    def end(self, window):
+        number = window.number
+        if number is None or _page is None:
+            return
+        window.number = None
+        page = self.page
+        if window.error is None:
+            dirty = page.end(number, abi.COMPLETED)
+        else:
+            dirty = page.end(number, abi.FAILED, page.intern(window.error))
+        page.work_for(0)
+        local = page.local
+        if local.window is window:
+            local.window = None
+        if window.key is not None and self.windows.get(window.key) is window:
+            del self.windows[window.key]
+        if dirty:
+            sync()
+
+    def note_error(self):
+        try:
+            import sys
+
+            window = self.page.local.window
+            kind = sys.exc_info()[0]
+            if window is not None and window.error is None:
+                window.error = kind.__name__ if kind is not None else "Exception"
+        except Exception:
+            _failed()
+
+    def name_function(self, name):
+        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        kind = None
+        if text.startswith(SUPERVISOR_MODULE):
+            kind = abi.JOB_SUPERVISOR
+        elif text.startswith(INTERNAL):
+            kind = abi.INTERNAL
+        self.functions[name] = found = (self.page.intern(text), kind)
+        return found
+
+    def write_context(self):
+        """Says which worker this is; again at the first task, when its job is known."""
+        worker = self.worker
+        values = {
+            "job_id": lambda: self.core.get_current_job_id().hex(),
+            "node_id": lambda: worker.current_node_id.hex(),
+            "worker_id": lambda: worker.worker_id.hex(),
+            "session": lambda: worker.node.session_name,
+            "namespace": lambda: worker.namespace,
+            "submission_id": lambda: self.core.get_job_config().metadata["job_submission_id"],
+        }
+        context = {"role": "worker"}
+        for key, value in values.items():
+            try:
+                found = value()
+            except Exception:
+                continue
+            if isinstance(found, str) and found:
+                context[key] = found
+        self.page.write_context(json.dumps(context).encode())
+
+    # Async actors
+
+    def deepen_asyncio(self):
+        """Before the constructor of an async actor: follows its coroutines.
+
+        Ray drives them from a thread of fibers and runs them on the thread of an event
+        loop, where every resume of a callback says in its context whose it is.
+        """
+        import asyncio
+
+        import ray._private.worker
+        import ray._raylet
+
+        self.is_asyncio = True
+        page = self.page
+        log_end = ray._private.worker.Worker.record_task_log_end
+        set_by_ray = ray._raylet.async_task_id
+        run = asyncio.events.Handle._run
+
+        def record_task_log_end(worker, task_id, *args, **kwargs):
+            if _page is not None:
+                # This fiber goes on to store what its method returned.
+                window = self.windows.get(task_id.binary())
+                page.local.window = window
+                page.work_for((window.number or 0) if window is not None else 0)
+            return log_end(worker, task_id, *args, **kwargs)
+
+        class AsyncTaskId:
+            """Stands for Ray's context variable, which is set as a method begins."""
+
+            def set(self, task_id):
+                token = set_by_ray.set(task_id)
+                window = self_windows.get(task_id.binary())
+                if window is not None and _page is not None:
+                    _task.set(window.number or 0)
+                    page.work_for(window.number or 0)
+                return token
+
+            def __getattr__(self, name):
+                return getattr(set_by_ray, name)
+
+        def _run(handle):
+            if _page is None:
+                return run(handle)
+            before = page.work_for(handle._context.get(_task, 0))
+            try:
+                return run(handle)
+            finally:
+                page.work_for(before)
+
+        self_windows = self.windows
+        ray._private.worker.Worker.record_task_log_end = record_task_log_end
+        ray._raylet.async_task_id = AsyncTaskId()
+        asyncio.events.Handle._run = _run
+
+
+def _carry_to_threads():
+    """Threads and pool submissions work for the task that started them."""
+    from concurrent.futures import thread as pool
+
+    start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner
+    init, run = pool._WorkItem.__init__, pool._WorkItem.run
+
+    def current():
+        return _page.current() if _page is not None else 0
+
+    def Thread_start(self):
+        self._roar_task = current()
+        return start(self)
+
+    def Thread_bootstrap_inner(self):
+        number = self.__dict__.get("_roar_task", 0)
+        if number and _page is not None:
+            _task.set(number)
+            _page.work_for(number)
+        return bootstrap(self)
+
+    def WorkItem_init(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self._roar_task = current()
+
+    def WorkItem_run(self, *args, **kwargs):
+        if _page is None:
+            return run(self, *args, **kwargs)
+        before = _page.work_for(self.__dict__.get("_roar_task", 0))
+        try:
+            return run(self, *args, **kwargs)
+        finally:
+            if _page is not None:
+                _page.work_for(before)
+
+    threading.Thread.start = Thread_start
+    threading.Thread._bootstrap_inner = Thread_bootstrap_inner
+    pool._WorkItem.__init__ = WorkItem_init
+    pool._WorkItem.run = WorkItem_run

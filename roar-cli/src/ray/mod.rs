@@ -1,0 +1,32 @@
+//! What the command line knows about Ray: how to have a job's workers started through
+//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`]), and how to bring
+//! home what they recorded ([`collect`]).
+//!
+//! The invariant of all three: a job that would run without roar runs with it. What
+//! cannot be instrumented is left alone, with a reason to show.
+
+pub mod collect;
+pub mod local;
+pub mod submit;
+
+/// A word as a POSIX shell reads it back.
+fn shell_quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r#"'"'"'"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_quote;
+
+    #[test]
+    fn words_are_quoted_only_where_needed() {
+        assert_eq!(shell_quote("/opt/roar-worker"), "/opt/roar-worker");
+        assert_eq!(shell_quote("a b"), "'a b'");
+        assert_eq!(shell_quote("it's"), r#"'it'"'"'s'"#);
+        assert_eq!(shell_quote(""), "''");
+    }
+}

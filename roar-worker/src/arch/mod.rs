@@ -1,0 +1,73 @@
+//! System call numbers. Another architecture is one more file beside `x86_64`.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::ABIS;
+
+/// What a notified system call is; the file systems' calls by their families.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// open(2).
+    Open,
+    /// openat(2).
+    Openat,
+    /// openat2(2).
+    Openat2,
+    /// creat(2).
+    Creat,
+    /// rename(2).
+    Rename,
+    /// renameat(2), renameat2(2).
+    Renameat,
+    /// link(2).
+    Link,
+    /// linkat(2).
+    Linkat,
+    /// unlink(2).
+    Unlink,
+    /// unlinkat(2).
+    Unlinkat,
+    /// truncate(2).
+    Truncate,
+    /// truncate64(2) of 32-bit programs, whose length is in two arguments.
+    Truncate64,
+    /// execve(2).
+    Execve,
+    /// execveat(2).
+    Execveat,
+    /// fork(2), vfork(2).
+    Fork,
+    /// clone(2), not of a thread.
+    Clone,
+    /// clone3(2).
+    Clone3,
+    /// exit_group(2).
+    ExitGroup,
+    /// io_uring_setup(2).
+    IoUringSetup,
+    /// A call that changes credentials.
+    Credentials,
+    /// A call that changes the root directory or the mount namespace.
+    Namespace,
+}
+
+/// One way of calling the kernel.
+pub struct Abi {
+    /// `AUDIT_ARCH_*` of `linux/audit.h`.
+    pub arch: u32,
+    /// Bits of the number that select a variant and are ignored.
+    pub ignored_bits: u32,
+    /// Size of a pointer (bytes).
+    pub pointer: usize,
+    /// The calls that are looked at.
+    pub calls: &'static [(u32, Call)],
+}
+
+/// The call with this number, and the size of a pointer in its caller.
+pub fn call(arch: u32, nr: i32) -> Option<(Call, usize)> {
+    let abi = ABIS.iter().find(|abi| abi.arch == arch)?;
+    let nr = nr as u32 & !abi.ignored_bits;
+    let (_, call) = abi.calls.iter().find(|(number, _)| *number == nr)?;
+    Some((*call, abi.pointer))
+}

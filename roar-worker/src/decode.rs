@@ -1,0 +1,139 @@
+//! From a system call at its entry to what it will do to files.
+//!
+//! `CONTINUE` gives no return value, so success is concluded from what is there before
+//! the call: whether the path leads somewhere, to what, and whether the caller may. What
+//! was written is looked at again when its task ends.
+
+mod exec;
+mod names;
+mod open;
+
+use bstr::BString;
+use roar_lineage::event::Access;
+use roar_lineage::model::FileVersion;
+use roar_tracee::abi;
+
+use crate::arch::Call;
+use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
+
+pub use exec::Execution;
+
+/// What a call does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decoded {
+    /// Uses files; perhaps none.
+    Files(Vec<Access>),
+    /// Replaces the program.
+    Exec(Box<Execution>),
+    /// Makes a child process.
+    Fork,
+    /// Ends the process with this status.
+    Exit(i32),
+    /// Asks for the attribution page.
+    Page,
+    /// Says that tasks have ended.
+    Sync,
+    /// An inner roar asks for its scope.
+    Scope,
+    /// Makes an io_uring.
+    IoUring,
+    /// May change credentials.
+    Credentials,
+    /// May change the root directory or the mount namespace.
+    Namespace,
+}
+
+/// Decodes one call. `pointer` is the size of the caller's pointers (bytes).
+pub fn decode(
+    tracee: &impl Tracee,
+    call: Call,
+    pointer: usize,
+    args: [u64; 6],
+) -> Result<Decoded, Unreadable> {
+    let [a, b, c, d, e, _] = args;
+    let cwd = Base::Cwd;
+    let files = |accesses| Ok(Decoded::Files(accesses));
+    match call {
+        Call::Open => open::by_path(tracee, cwd, a, b as i32),
+        Call::Openat => open::by_path(tracee, Base::from_argument(a), b, c as i32),
+        Call::Openat2 => {
+            let flags = tracee::word(tracee, c, 8)? as i32;
+            open::by_path(tracee, Base::from_argument(a), b, flags)
+        }
+        Call::Creat => {
+            open::by_path(tracee, cwd, a, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)
+        }
+        Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
+        Call::Renameat => files(names::rename(
+            tracee,
+            (Base::from_argument(a), b),
+            (Base::from_argument(c), d),
+            e as u32,
+        )?),
+        Call::Link => files(names::link(tracee, (cwd, a), (cwd, b), 0)?),
+        Call::Linkat => files(names::link(
+            tracee,
+            (Base::from_argument(a), b),
+            (Base::from_argument(c), d),
+            e as i32,
+        )?),
+        Call::Unlink => files(names::unlink(tracee, cwd, a)?),
+        Call::Unlinkat if c as i32 & libc::AT_REMOVEDIR != 0 => files(Vec::new()),
+        Call::Unlinkat => files(names::unlink(tracee, Base::from_argument(a), b)?),
+        Call::Truncate => files(open::truncate(tracee, a, b)?),
+        Call::Truncate64 => files(open::truncate(tracee, a, (c << 32) | (b & 0xffff_ffff))?),
+        Call::Execve => exec::execve(tracee, (cwd, a), b, 0, pointer),
+        Call::Execveat => {
+            exec::execve(tracee, (Base::from_argument(a), b), c, e as i32, pointer)
+        }
+        Call::Fork | Call::Clone => Ok(Decoded::Fork),
+        Call::Clone3 => {
+            let flags = tracee::word(tracee, a, 8)?;
+            let is_thread = flags & libc::CLONE_THREAD as u64 != 0;
+            Ok(if is_thread { Decoded::Files(Vec::new()) } else { Decoded::Fork })
+        }
+        Call::ExitGroup => Ok(Decoded::Exit(a as i32 & 0xff)),
+        Call::IoUringSetup => Ok(Decoded::IoUring),
+        Call::Credentials => Ok(Decoded::Credentials),
+        Call::Namespace => Ok(Decoded::Namespace),
+    }
+}
+
+/// The request of a magic path.
+fn magic(path: &[u8]) -> Option<Decoded> {
+    if !path.starts_with(abi::MAGIC_PREFIX) {
+        return None;
+    }
+    match path {
+        abi::PAGE_PATH => Some(Decoded::Page),
+        abi::SYNC_PATH => Some(Decoded::Sync),
+        abi::SCOPE_PATH => Some(Decoded::Scope),
+        _ => Some(Decoded::Files(Vec::new())),
+    }
+}
+
+/// Whether files at this canonical path are recorded: device nodes and the kernel's own
+/// file systems are not.
+fn is_recorded(path: &[u8]) -> bool {
+    !(path.starts_with(b"/proc/") || path.starts_with(b"/sys/") || path.starts_with(b"/dev/"))
+}
+
+/// A path argument looked up. `None` when the call will fail.
+fn look_up(
+    tracee: &impl Tracee,
+    (base, address): (Base, u64),
+    follow: bool,
+) -> Result<Option<(Lookup, BString)>, Unreadable> {
+    match tracee::path(tracee, address)? {
+        Some(path) if !path.is_empty() => {
+            Ok(Some((tracee.lookup(base, &path, follow), path)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The version of a found regular file that is recorded.
+fn regular(found: &Found) -> Option<FileVersion> {
+    let is_regular = found.file_type == crate::tracee::FileType::Regular;
+    (is_regular && is_recorded(&found.path)).then_some(found.version)
+}

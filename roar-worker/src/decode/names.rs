@@ -1,0 +1,155 @@
+//! rename(2), link(2), unlink(2) and their relatives.
+
+use bstr::{BString, ByteSlice};
+use roar_lineage::event::Access;
+
+use super::{is_recorded, look_up, regular};
+use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable};
+
+/// Files below a renamed directory that are followed one by one.
+const MAX_MOVED: usize = 10_000;
+
+pub(super) fn rename(
+    tracee: &impl Tracee,
+    from: (Base, u64),
+    to: (Base, u64),
+    flags: u32,
+) -> Result<Vec<Access>, Unreadable> {
+    let Some((from, _)) = look_up(tracee, from, false)? else { return Ok(Vec::new()) };
+    let Some((to, _)) = look_up(tracee, to, false)? else { return Ok(Vec::new()) };
+    let Some(from) = from.found() else { return Ok(Vec::new()) };
+    if !tracee.may_change_directory_of(&from.path) {
+        return Ok(Vec::new());
+    }
+    if flags & libc::RENAME_EXCHANGE != 0 {
+        return Ok(match to {
+            Lookup::Found(to) => exchange(tracee, from, to),
+            _ => Vec::new(),
+        });
+    }
+    let (to_path, mount, replaced) = match to {
+        Lookup::Missing { path, mount } => (path, mount, None),
+        Lookup::Found(to) => (to.path.clone(), to.mount, Some(to)),
+        Lookup::Fails => return Ok(Vec::new()),
+    };
+    if mount != from.mount || !tracee.may_change_directory_of(&to_path) {
+        return Ok(Vec::new());
+    }
+    if let Some(there) = &replaced {
+        let is_directory = |found: &Found| found.file_type == FileType::Directory;
+        let same = (there.version.dev, there.version.ino) == (from.version.dev, from.version.ino);
+        if flags & libc::RENAME_NOREPLACE != 0
+            || same
+            || is_directory(there) != is_directory(&from)
+            || (is_directory(there) && !tracee.files_below(&there.path, 1).is_empty())
+        {
+            return Ok(Vec::new());
+        }
+    }
+    if from.file_type == FileType::Directory {
+        return Ok(move_directory(tracee, &from.path, &to_path));
+    }
+    Ok(move_file(from, to_path, replaced))
+}
+
+/// A file of any type to a path where nothing or another file is.
+fn move_file(from: Found, to: BString, replaced: Option<Found>) -> Vec<Access> {
+    let replaced = replaced.as_ref().and_then(regular);
+    match regular(&from) {
+        Some(moved) if is_recorded(&to) => {
+            vec![Access::Rename { from: from.path, to, moved, replaced }]
+        }
+        // Something else, a symbolic link say, took the place of a file.
+        _ => replaced.map(|version| Access::Unlink { path: to, version }).into_iter().collect(),
+    }
+}
+
+fn move_directory(tracee: &impl Tracee, from: &BString, to: &BString) -> Vec<Access> {
+    let moved = tracee.files_below(from, MAX_MOVED);
+    let accesses = moved.into_iter().filter_map(|file| {
+        let below = file.path.strip_prefix(from.as_bytes())?.to_owned();
+        let mut to = to.clone();
+        to.extend_from_slice(&below);
+        Some(Access::Rename { from: file.path, to, moved: file.version, replaced: None })
+    });
+    accesses.collect()
+}
+
+fn exchange(tracee: &impl Tracee, a: Found, b: Found) -> Vec<Access> {
+    if a.mount != b.mount {
+        return Vec::new();
+    }
+    match (regular(&a), regular(&b)) {
+        (Some(a_version), Some(b_version)) => {
+            vec![Access::Exchange { a: a.path, a_version, b: b.path, b_version }]
+        }
+        _ if a.file_type == FileType::Directory && b.file_type == FileType::Directory => {
+            // As three renames; the name between exists for nobody.
+            let mut between = a.path.clone();
+            between.extend_from_slice(b".roar-exchange");
+            let aside = move_directory(tracee, &a.path, &between);
+            let back = aside.iter().filter_map(|access| match access {
+                Access::Rename { to, moved, .. } => {
+                    let mut end = b.path.clone();
+                    end.extend_from_slice(to.strip_prefix(between.as_bytes())?);
+                    Some(Access::Rename {
+                        from: to.clone(),
+                        to: end,
+                        moved: *moved,
+                        replaced: None,
+                    })
+                }
+                _ => None,
+            });
+            let back: Vec<_> = back.collect();
+            [aside, move_directory(tracee, &b.path, &a.path), back].concat()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn link(
+    tracee: &impl Tracee,
+    from: (Base, u64),
+    to: (Base, u64),
+    flags: i32,
+) -> Result<Vec<Access>, Unreadable> {
+    let source = match (flags & libc::AT_EMPTY_PATH != 0, from.0) {
+        (true, Base::Descriptor(fd))
+            if crate::tracee::path(tracee, from.1)?.is_some_and(|path| path.is_empty()) =>
+        {
+            tracee.descriptor(fd)
+        }
+        _ => match look_up(tracee, from, flags & libc::AT_SYMLINK_FOLLOW != 0)? {
+            Some((lookup, _)) => lookup,
+            None => return Ok(Vec::new()),
+        },
+    };
+    let Some(source) = source.found() else { return Ok(Vec::new()) };
+    let Some(version) = regular(&source) else { return Ok(Vec::new()) };
+    let Some((Lookup::Missing { path: to, .. }, _)) = look_up(tracee, to, false)? else {
+        return Ok(Vec::new());
+    };
+    if !is_recorded(&to) || !tracee.may_change_directory_of(&to) {
+        return Ok(Vec::new());
+    }
+    let from = (source.links > 0).then_some(source.path);
+    Ok(vec![Access::Link { from, to, version }])
+}
+
+pub(super) fn unlink(
+    tracee: &impl Tracee,
+    base: Base,
+    address: u64,
+) -> Result<Vec<Access>, Unreadable> {
+    let Some((lookup, _)) = look_up(tracee, (base, address), false)? else {
+        return Ok(Vec::new());
+    };
+    let Some(found) = lookup.found() else { return Ok(Vec::new()) };
+    match regular(&found) {
+        Some(version) if tracee.may_change_directory_of(&found.path) => {
+            Ok(vec![Access::Unlink { path: found.path, version }])
+        }
+        _ => Ok(Vec::new()),
+    }
+}

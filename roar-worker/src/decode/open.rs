@@ -1,0 +1,127 @@
+//! open(2), openat(2), openat2(2), creat(2), truncate(2).
+
+use roar_lineage::event::Access;
+use roar_lineage::model::How;
+
+use super::{Decoded, is_recorded, look_up, magic, regular};
+use crate::tracee::{self, Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
+
+/// An open by path.
+pub(super) fn by_path(
+    tracee: &impl Tracee,
+    base: Base,
+    address: u64,
+    flags: i32,
+) -> Result<Decoded, Unreadable> {
+    let has = |flag: i32| flags & flag == flag;
+    let Some(path) = tracee::path(tracee, address)? else { return Ok(none()) };
+    if let Some(request) = magic(&path) {
+        return Ok(request);
+    }
+    // An unnamed file becomes a file by linkat(2); directories hold no content.
+    if path.is_empty() || has(libc::O_PATH) || has(libc::O_DIRECTORY) || is_kernels(&path) {
+        return Ok(none());
+    }
+    let creates = has(libc::O_CREAT);
+    let exclusive = creates && has(libc::O_EXCL);
+    let follow = !has(libc::O_NOFOLLOW) && !exclusive;
+    let accesses = match tracee.lookup(base, &path, follow) {
+        Lookup::Missing { path, .. }
+            if creates && is_recorded(&path) && tracee.may_change_directory_of(&path) =>
+        {
+            vec![Access::Write {
+                path,
+                before: None,
+                how: How::Open,
+                truncates: true,
+                reads: false,
+                via: None,
+            }]
+        }
+        Lookup::Found(found) if !exclusive => existing(tracee, found, flags),
+        _ => Vec::new(),
+    };
+    Ok(Decoded::Files(accesses))
+}
+
+fn none() -> Decoded {
+    Decoded::Files(Vec::new())
+}
+
+/// Paths that cannot lead to a recorded file, told without looking. Descriptors of the
+/// process under `/proc` can.
+fn is_kernels(path: &[u8]) -> bool {
+    let is_descriptor = || {
+        let mut parts = path.split(|byte| *byte == b'/').rev();
+        parts.next();
+        matches!(parts.next(), Some(b"fd" | b"root" | b"cwd" | b"map_files"))
+    };
+    (path.starts_with(b"/sys/"))
+        || (path.starts_with(b"/proc/") && !is_descriptor() && !path.starts_with(b"/proc/self/root/") && !path.starts_with(b"/proc/self/cwd/"))
+        || matches!(path, b"/dev/null" | b"/dev/urandom" | b"/dev/tty")
+}
+
+fn existing(tracee: &impl Tracee, found: Found, flags: i32) -> Vec<Access> {
+    let Some(version) = regular(&found) else { return Vec::new() };
+    let mode = flags & libc::O_ACCMODE;
+    let truncates = flags & libc::O_TRUNC != 0;
+    let reads = mode != libc::O_WRONLY;
+    let writes = mode != libc::O_RDONLY || truncates;
+    if !tracee.may(&found, Wish { read: reads, write: writes, execute: false }) {
+        return Vec::new();
+    }
+    let Found { path, via, .. } = found;
+    if !writes {
+        return vec![Access::Read { path, version, how: How::Open, via, inferred: false }];
+    }
+    if truncates {
+        let before = Some(version);
+        let how = How::Open;
+        return vec![Access::Write { path, before, how, truncates, reads: false, via }];
+    }
+    let how = if flags & libc::O_APPEND != 0 { How::Append } else { How::Modify };
+    let write = |reads, path, via| Access::Write {
+        path,
+        before: Some(version),
+        how,
+        truncates: false,
+        reads,
+        via,
+    };
+    if reads {
+        let read = Access::Read {
+            path: path.clone(),
+            version,
+            how: How::Open,
+            via: via.clone(),
+            inferred: false,
+        };
+        return vec![read, write(false, path, via)];
+    }
+    vec![write(version.size > 0, path, via)]
+}
+
+/// truncate(2).
+pub(super) fn truncate(
+    tracee: &impl Tracee,
+    address: u64,
+    length: u64,
+) -> Result<Vec<Access>, Unreadable> {
+    let Some((lookup, _)) = look_up(tracee, (Base::Cwd, address), true)? else {
+        return Ok(Vec::new());
+    };
+    let Some(found) = lookup.found() else { return Ok(Vec::new()) };
+    let wish = Wish { write: true, ..Wish::default() };
+    let Some(version) = regular(&found).filter(|_| tracee.may(&found, wish)) else {
+        return Ok(Vec::new());
+    };
+    debug_assert_eq!(found.file_type, FileType::Regular);
+    Ok(vec![Access::Write {
+        path: found.path,
+        before: Some(version),
+        how: How::Truncate,
+        truncates: length == 0,
+        reads: length > 0,
+        via: found.via,
+    }])
+}

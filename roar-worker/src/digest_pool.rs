@@ -1,0 +1,238 @@
+//! Hashing, away from the notifications: in threads, by plain reads, and only of the
+//! version that was asked for.
+//!
+//! A digest is `exact` when device, inode, size, mtime and ctime are those of the
+//! observation before and after reading, and the ctime was older than the file system's
+//! clock when reading began, so that no later write could hide behind the same ctime.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bstr::BString;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use roar_lineage::digest::Digest;
+use roar_lineage::event::Outcome;
+use roar_lineage::model::{FileState, FileVersion};
+
+use crate::sys::file;
+use crate::sys::process;
+
+/// Granularity of a local file system's timestamps: one tick of the slowest kernel clock.
+const TICK: Duration = Duration::from_millis(10);
+const BUFFER: usize = 1 << 20;
+const URGENT_THREADS: usize = 2;
+
+/// What to hash.
+#[derive(Clone, Debug)]
+pub struct HashJob {
+    /// Where the version was.
+    pub path: BString,
+    /// The version.
+    pub version: FileVersion,
+}
+
+/// How hashing ended.
+pub type Hashed = (FileVersion, Outcome);
+
+/// Threads that hash: one that runs only when nothing else wants the CPU, and a few for
+/// what somebody waits for.
+pub struct DigestPool {
+    idle: Option<Sender<HashJob>>,
+    urgent: Vec<Sender<HashJob>>,
+    turn: usize,
+    done: (Sender<Hashed>, Receiver<Hashed>),
+    wake: Arc<EventFd>,
+    hurry: Arc<AtomicBool>,
+}
+
+impl DigestPool {
+    /// No thread is started before there is something to hash.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self {
+            idle: None,
+            urgent: Vec::new(),
+            turn: 0,
+            done: channel(),
+            wake: Arc::new(EventFd::from_value_and_flags(0, flags)?),
+            hurry: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Readable when results wait.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Results since the last call.
+    pub fn results(&self) -> Vec<Hashed> {
+        let _ = self.wake.read();
+        self.done.1.try_iter().collect()
+    }
+
+    /// Hashes when there is time. Without a result when it is given up.
+    pub fn when_idle(&mut self, job: HashJob) {
+        if self.idle.is_none() {
+            self.idle = self.start(true);
+        }
+        if let Some(idle) = &self.idle {
+            let _ = idle.send(job);
+        }
+    }
+
+    /// Hashes now; there is always a result. What waits for an idle moment is given up.
+    /// False when no thread could be started.
+    pub fn now(&mut self, job: HashJob) -> bool {
+        self.hurry.store(true, Ordering::Relaxed);
+        self.idle = None;
+        if self.urgent.len() < URGENT_THREADS
+            && let Some(thread) = self.start(false)
+        {
+            self.urgent.push(thread);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
+        self.urgent.get(turn).is_some_and(|thread| thread.send(job).is_ok())
+    }
+
+    fn start(&self, is_idle: bool) -> Option<Sender<HashJob>> {
+        let (jobs, waiting) = channel::<HashJob>();
+        let (done, wake) = (self.done.0.clone(), self.wake.clone());
+        let hurry = is_idle.then(|| self.hurry.clone());
+        let work = move || {
+            if is_idle {
+                process::become_idle();
+            }
+            for job in waiting {
+                let give_up = || hurry.as_ref().is_some_and(|hurry| hurry.load(Ordering::Relaxed));
+                if give_up() {
+                    continue;
+                }
+                let outcome = digest(&job, &give_up);
+                if let (false, Some(outcome)) = (give_up(), outcome) {
+                    let _ = done.send((job.version, outcome));
+                    let _ = wake.write(1);
+                }
+            }
+        };
+        let name = if is_idle { "roar-idle-hash" } else { "roar-hash" };
+        std::thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(work).ok()?;
+        Some(jobs)
+    }
+}
+
+/// Hashes in the calling thread.
+pub fn hash(job: &HashJob) -> Outcome {
+    digest(job, &|| false).unwrap_or(Outcome::None(FileState::Skipped))
+}
+
+fn age(version: FileVersion) -> Duration {
+    let now = file::clock(libc::CLOCK_REALTIME_COARSE);
+    Duration::from_nanos(u64::try_from(now.saturating_sub(version.ctime)).unwrap_or(0))
+}
+
+/// Whether a later change of the file would show in its ctime.
+fn is_settled(version: FileVersion) -> bool {
+    age(version) > TICK
+}
+
+/// `None` when it was given up.
+fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
+    let failed = |error: io::Error| {
+        Some(Outcome::None(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileState::Missing,
+            _ => FileState::Unreadable,
+        }))
+    };
+    let mut file = match open(&job.path) {
+        Ok(file) => file,
+        Err(error) => return failed(error),
+    };
+    if is_remote(&file) {
+        return Some(Outcome::None(FileState::Skipped));
+    }
+    let is_same = |file: &File| {
+        file::stat(file.as_fd()).is_ok_and(|stat| stat.is_regular() && stat.version() == job.version)
+    };
+    if !is_same(&file) {
+        return Some(Outcome::None(FileState::Superseded));
+    }
+    while !is_settled(job.version) {
+        let rest = TICK.saturating_sub(age(job.version)) + Duration::from_millis(1);
+        std::thread::sleep(rest);
+        // A ctime in the future never settles: clocks were set, or the file is another's.
+        if job.version.ctime > file::clock(libc::CLOCK_REALTIME) {
+            return Some(Outcome::None(FileState::Skipped));
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; BUFFER.min(usize::try_from(job.version.size).unwrap_or(BUFFER) + 1)];
+    loop {
+        if give_up() {
+            return None;
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return failed(error),
+        };
+    }
+    if !is_same(&file) {
+        return Some(Outcome::None(FileState::Superseded));
+    }
+    Some(Outcome::Exact(Digest(*hasher.finalize().as_bytes())))
+}
+
+/// Whether reading goes over a network or through somebody's process: such files are not
+/// hashed, since reading them costs others, and their timestamps are coarse.
+fn is_remote(file: &File) -> bool {
+    // NFS, SMB, CIFS, SMB2, FUSE, Ceph, Lustre, AFS, 9p, Coda, GFS2 (linux/magic.h).
+    const REMOTE: [u64; 11] = [
+        0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x00C3_6400, 0x0BD0_0BD0,
+        0x5346_414F, 0x0102_1997, 0x7375_7245, 0x0116_1970,
+    ];
+    nix::sys::statfs::fstatfs(file)
+        .is_ok_and(|fs| REMOTE.contains(&(fs.filesystem_type().0.cast_unsigned() & 0xFFFF_FFFF)))
+}
+
+/// Opens without waiting (FIFOs), following (links) or, where allowed, leaving a trace.
+fn open(path: &[u8]) -> io::Result<File> {
+    let path = std::ffi::OsStr::from_bytes(path);
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let with = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
+    with(flags | libc::O_NOATIME).or_else(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => with(flags),
+        _ => Err(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(path: &std::path::Path) -> FileVersion {
+        file::stat_path(path.as_os_str().as_bytes()).unwrap().version()
+    }
+
+    #[test]
+    fn only_the_version_asked_for_gets_a_digest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, "one").unwrap();
+        let old = version(&path);
+        let job = HashJob { path: path.as_os_str().as_bytes().into(), version: old };
+        assert_eq!(hash(&job), Outcome::Exact(Digest::of(b"one")));
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(hash(&job), Outcome::None(FileState::Superseded));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(hash(&job), Outcome::None(FileState::Missing));
+    }
+}

@@ -1,0 +1,188 @@
+//! The guardian: a process that lives until the listener hangs up, and answers for the
+//! supervisor when that one has died or hangs.
+//!
+//! Without an answer a notified call waits for ever, and without a listener it fails:
+//! either destroys the program. So the guardian holds a copy of the listener and shares
+//! the slot into which the supervisor receives. It wakes when the supervisor's pidfd
+//! says that it is gone, and every second; when a notification has waited for
+//! [`PATIENCE`] it lets that call and all that follow happen, unseen but counted, until
+//! the supervisor shows signs of life again.
+//!
+//! It allocates nothing, opens nothing, prints nothing, and runs in memory that was
+//! touched before it was forked.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::sys::mapping::Mapping;
+use crate::sys::notify::{self, Notification};
+use crate::sys::process::{self, Fork};
+
+/// How long a notification may wait before the guardian answers it.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+const TICK_MS: u16 = 1000;
+
+/// Words of the shared memory, by offset. The supervisor's slot comes first.
+const SLOT: usize = 0;
+const GUARDIAN_SLOT: usize = 128;
+/// Grows with every turn of the supervisor's loop.
+const HEARTBEAT: usize = 256;
+/// Calls that the guardian answered.
+const UNSEEN: usize = 264;
+const LENGTH: usize = 4096;
+
+/// The memory that supervisor and guardian share.
+pub struct Shared(Mapping);
+
+impl Shared {
+    /// New, before either is forked.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Mapping::anonymous(LENGTH)?))
+    }
+
+    /// Receives a notification through the supervisor's slot, so that the guardian can
+    /// answer it should this process not come to it.
+    pub fn receive(&self, listener: BorrowedFd<'_>) -> io::Result<Notification> {
+        self.receive_in(SLOT, listener)
+    }
+
+    /// Declares the received notification answered.
+    pub fn answered(&self) {
+        self.0.store(SLOT, 0);
+        self.beat();
+    }
+
+    /// A sign of life.
+    pub fn beat(&self) {
+        self.0.store(HEARTBEAT, self.0.load(HEARTBEAT).wrapping_add(1));
+    }
+
+    /// How many calls were answered unseen.
+    pub fn unseen(&self) -> u64 {
+        self.0.load(UNSEEN)
+    }
+
+    fn receive_in(&self, slot: usize, listener: BorrowedFd<'_>) -> io::Result<Notification> {
+        for offset in (0..size_of::<Notification>()).step_by(8) {
+            self.0.store(slot + offset, 0);
+        }
+        notify::receive(listener, self.0.address(slot).cast())?;
+        let word = |index: usize| self.0.load(slot + 8 * index);
+        let low = |word: u64| word as u32;
+        let high = |word: u64| (word >> 32) as u32;
+        Ok(Notification {
+            id: word(0),
+            pid: low(word(1)),
+            flags: high(word(1)),
+            nr: low(word(2)) as i32,
+            arch: high(word(2)),
+            instruction_pointer: word(3),
+            args: [word(4), word(5), word(6), word(7), word(8), word(9)],
+        })
+    }
+}
+
+/// Forks a guardian for the calling process. Gives a descriptor by which its end can be
+/// noticed.
+pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<OwnedFd> {
+    let supervisor = process::open_pidfd(std::process::id())?;
+    match process::fork()? {
+        Fork::Parent(pid) => process::open_pidfd(pid as u32),
+        Fork::Child => {
+            let mask = nix::sys::signal::SigSet::all();
+            let _ = nix::sys::signal::sigprocmask(
+                nix::sys::signal::SigmaskHow::SIG_SETMASK,
+                Some(&mask),
+                None,
+            );
+            let _ = nix::unistd::setpgid(
+                nix::unistd::Pid::from_raw(0),
+                nix::unistd::Pid::from_raw(0),
+            );
+            let _ = nix::unistd::chdir(c"/");
+            process::detach_descriptors(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);
+            guard(listener.as_fd(), supervisor.as_fd(), shared);
+            process::exit_now(0)
+        }
+    }
+}
+
+/// Watches until the listener hangs up.
+fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) {
+    let ticks = (PATIENCE.as_millis() as u64).div_ceil(u64::from(TICK_MS));
+    let mut last = shared.0.load(HEARTBEAT);
+    let mut silent = 0;
+    let mut is_dead = false;
+    loop {
+        if is_dead || silent >= ticks {
+            answer_in_flight(listener, shared);
+            answer_waiting(listener, shared);
+        }
+        let mut fds = [
+            PollFd::new(listener, PollFlags::empty()),
+            PollFd::new(supervisor, PollFlags::POLLIN),
+        ];
+        let (watched, timeout) = if is_dead {
+            // Only the listener is left to wait for.
+            fds[0] = PollFd::new(listener, PollFlags::POLLIN);
+            (1, PollTimeout::NONE)
+        } else {
+            (2, PollTimeout::from(TICK_MS))
+        };
+        let Some(watch) = fds.get_mut(..watched) else { return };
+        match poll(watch, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return,
+        }
+        let has = |index: usize, flag| {
+            fds.get(index).and_then(PollFd::revents).is_some_and(|got| got.intersects(flag))
+        };
+        if has(0, PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+            return;
+        }
+        if !is_dead {
+            is_dead = has(1, PollFlags::POLLIN);
+            let now = shared.0.load(HEARTBEAT);
+            let is_pending = shared.0.load(SLOT) != 0 || is_readable(listener);
+            silent = if now == last && is_pending { silent + 1 } else { 0 };
+            last = now;
+        }
+    }
+}
+
+fn is_readable(listener: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|got| got.contains(PollFlags::POLLIN))
+}
+
+/// Answers what the supervisor had received and not answered.
+fn answer_in_flight(listener: BorrowedFd<'_>, shared: &Shared) {
+    let id = shared.0.load(SLOT);
+    if id != 0 && notify::send_continue(listener, id).is_ok() {
+        count(shared);
+    }
+}
+
+/// Answers what waits to be received.
+fn answer_waiting(listener: BorrowedFd<'_>, shared: &Shared) {
+    while is_readable(listener) {
+        match shared.receive_in(GUARDIAN_SLOT, listener) {
+            Ok(notification) => {
+                if notify::send_continue(listener, notification.id).is_ok() {
+                    count(shared);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn count(shared: &Shared) {
+    shared.0.store(UNSEEN, shared.0.load(UNSEEN).wrapping_add(1));
+}

@@ -1,0 +1,331 @@
+//! The process that the user started: it waits, forwards signals, and ends as its
+//! command ended.
+//!
+//! ```text
+//! launcher (this one: subreaper)
+//!   └── supervisor (subreaper, in a process group of its own)
+//!         ├── guardian
+//!         └── the command, in the launcher's process group
+//! ```
+//!
+//! The supervisor is the command's ancestor so that it may read its memory under Yama.
+//! When the supervisor dies, the command becomes the launcher's child, and the launcher
+//! completes the record from the log.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use roar_lineage::event::Event;
+use roar_lineage::model::GapKind;
+use serde::{Deserialize, Serialize};
+
+use crate::launch::{self, Program, Start};
+use crate::scope::{self, Spec};
+use crate::supervisor_process;
+use crate::sys::process::{self, Fork};
+use crate::sys::{mapping, socket};
+use crate::task_log::{self, Recorder};
+
+/// What the supervisor tells the launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// The command's process id, before its exec.
+    Started(i32),
+    /// No filter could be installed, by this errno: the command runs untraced.
+    Untraced(i32),
+    /// The exec failed, by this errno.
+    NotExecuted(i32),
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// The command ended with this wait status.
+    Ended(i32),
+    /// The record is complete.
+    Done,
+}
+
+/// How to trace a command.
+pub struct Launch {
+    /// The command line.
+    pub command: Vec<OsString>,
+    /// Variables added to its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What it is.
+    pub spec: Spec,
+    /// Whether to wait for the whole tree, not the command alone.
+    pub wait_for_tree: bool,
+    /// Called in the background with the complete record when processes went on after
+    /// the command had ended.
+    pub late: Option<Box<dyn FnOnce(&Recorder)>>,
+}
+
+/// A command that was run.
+pub struct Ran {
+    /// Its wait status.
+    pub wait_status: i32,
+    /// What was observed.
+    pub record: Recorder,
+}
+
+/// Why a command was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The command could not be executed.
+    #[error("{}", io::Error::from_raw_os_error(*.0))]
+    NotExecuted(i32),
+    /// roar could not do its part.
+    #[error("{0}: {1}")]
+    Setup(&'static str, io::Error),
+}
+
+/// Runs a command to its end.
+pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
+    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
+    let mut log = File::from(mapping::memory_file(c"roar-log", 0).map_err(setup("memfd_create"))?);
+    let program =
+        Program::new(&launch.command, &launch.environment).map_err(setup("command line"))?;
+    let original = SigSet::thread_get_mask().map_err(|e| setup("sigprocmask")(e.into()))?;
+    let hashing = launch.spec.hashing;
+    let spec = launch.spec.clone();
+    let ended = match crate::inner::Outer::find() {
+        Some(outer) => run_inside(&outer, &launch, &program, &original, &log)?,
+        None => run_outermost(launch, &program, &original, &log)?,
+    };
+    let mut content = Vec::new();
+    log.rewind().and_then(|()| log.read_to_end(&mut content)).map_err(setup("read the log"))?;
+    let mut record = match task_log::replay(&content) {
+        Ok((record, _)) if record.state.job().is_some() => record,
+        _ => {
+            let mut record = Recorder::default();
+            scope::Scope::begin(std::mem::take(&mut record), &spec).recorder
+        }
+    };
+    if let Some((kind, detail)) = ended.gap {
+        let task = 0;
+        record.record(&Event::Gap { task, kind, detail, count: 1 });
+        let (status, exit_code, signal) = scope::status_of(ended.wait_status);
+        let (at, stamp) = scope::now();
+        let (no, detail) = (0, None);
+        record.record(&Event::TaskEnded { no, status, detail, exit_code, signal, at, stamp });
+        scope::finish_alone(&mut record, hashing);
+    }
+    Ok(Ran { wait_status: ended.wait_status, record })
+}
+
+/// How the command ended, and what kept the record from being complete.
+struct Ended {
+    wait_status: i32,
+    gap: Option<(GapKind, String)>,
+}
+
+fn run_outermost(
+    launch: Launch,
+    program: &Program,
+    original: &SigSet,
+    log: &File,
+) -> Result<Ended, LaunchError> {
+    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
+    let _ = process::become_subreaper();
+    let (ours, theirs) = socket::pair().map_err(setup("socketpair"))?;
+    let signals = Forwarder::new().map_err(setup("signalfd"))?;
+    let log = log.try_clone().map_err(setup("dup"))?;
+    let supervisor = match process::fork().map_err(setup("fork"))? {
+        Fork::Child => {
+            drop((ours, signals));
+            supervisor_process::main(launch, program, original, log, theirs)
+        }
+        Fork::Parent(pid) => Pid::from_raw(pid),
+    };
+    drop(theirs);
+    wait_with_supervisor(&ours, &signals, supervisor)
+}
+
+/// Waits for what the supervisor says; waits for the command itself when it dies.
+fn wait_with_supervisor(
+    supervisor: &OwnedFd,
+    signals: &Forwarder,
+    supervisor_pid: Pid,
+) -> Result<Ended, LaunchError> {
+    let mut command = None;
+    let mut wait_status = None;
+    let mut gap = None;
+    loop {
+        let mut fds = [
+            PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let [from_supervisor, from_signals] = &fds;
+        if is_ready(from_signals) {
+            signals.forward(command);
+        }
+        if !is_ready(from_supervisor) {
+            continue;
+        }
+        match receive(supervisor) {
+            Some(Word::Started(pid)) => command = Some(Pid::from_raw(pid)),
+            Some(Word::Untraced(errno)) => gap = Some(untraced(errno)),
+            Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
+            Some(Word::Stopped(signal)) => stop_like(signal, command),
+            Some(Word::Ended(status)) => wait_status = Some(status),
+            Some(Word::Done) => {
+                let wait_status = wait_status.unwrap_or(0);
+                return Ok(Ended { wait_status, gap });
+            }
+            None => break,
+        }
+    }
+    let _ = waitpid(supervisor_pid, None);
+    let detail = "the supervisor ended before the command; what came later was not seen";
+    let died = gap.unwrap_or((GapKind::SupervisorDied, detail.to_owned()));
+    let wait_status = match (wait_status, command) {
+        (Some(status), _) => status,
+        (None, Some(command)) => wait_alone(command, signals),
+        (None, None) => {
+            let error = io::Error::other("the supervisor ended before the command began");
+            return Err(LaunchError::Setup("start", error));
+        }
+    };
+    Ok(Ended { wait_status, gap: Some(died) })
+}
+
+/// Waits for a command that is this process's own child.
+fn wait_alone(command: Pid, signals: &Forwarder) -> i32 {
+    loop {
+        match wait_raw(command, WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED) {
+            Some(status) if libc::WIFSTOPPED(status) => {
+                stop_like(libc::WSTOPSIG(status), Some(command));
+            }
+            Some(status) => return status,
+            None => {
+                let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut fds, PollTimeout::NONE);
+                signals.forward(Some(command));
+            }
+        }
+    }
+}
+
+/// The wait status of a child. `None` when it has not changed.
+pub(crate) fn wait_raw(pid: Pid, flags: WaitPidFlag) -> Option<i32> {
+    match waitpid(pid, Some(flags)) {
+        Ok(status) => raw_status(status),
+        // Somebody else took it: nothing more will come.
+        Err(nix::errno::Errno::ECHILD) => Some(0),
+        Err(_) => None,
+    }
+}
+
+/// The status as wait(2) encodes it.
+pub(crate) fn raw_status(status: WaitStatus) -> Option<i32> {
+    match status {
+        WaitStatus::Exited(_, code) => Some((code & 0xff) << 8),
+        WaitStatus::Signaled(_, signal, core) => {
+            Some(signal as i32 | if core { 0x80 } else { 0 })
+        }
+        WaitStatus::Stopped(_, signal) => Some((signal as i32) << 8 | 0x7f),
+        _ => None,
+    }
+}
+
+fn untraced(errno: i32) -> (GapKind, String) {
+    let error = io::Error::from_raw_os_error(errno);
+    (GapKind::Backend, format!("no seccomp listener could be installed ({error})"))
+}
+
+fn receive(supervisor: &OwnedFd) -> Option<Word> {
+    let mut buffer = [0; 64];
+    let (length, _) = socket::receive(supervisor.as_fd(), &mut buffer).ok()??;
+    postcard::from_bytes(buffer.get(..length)?).ok()
+}
+
+/// Stops this process as its command was stopped, so that the shell sees it; when the
+/// shell lets it go on, so does the command.
+fn stop_like(signal: i32, command: Option<Pid>) {
+    let _ = signal;
+    let _ = kill(Pid::this(), Signal::SIGSTOP);
+    if let Some(command) = command {
+        let _ = kill(command, Signal::SIGCONT);
+    }
+}
+
+/// Traces a command under the supervisor above.
+fn run_inside(
+    outer: &crate::inner::Outer,
+    launch: &Launch,
+    program: &Program,
+    original: &SigSet,
+    log: &File,
+) -> Result<Ended, LaunchError> {
+    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
+    let begun = outer.begin(&launch.spec, log);
+    let (ours, theirs) = socket::pair().map_err(setup("socketpair"))?;
+    let signals = Forwarder::new().map_err(setup("signalfd"))?;
+    let command = match process::fork().map_err(setup("fork"))? {
+        Fork::Child => {
+            drop(ours);
+            process::restore_sigpipe();
+            process::restore_closed_descriptors();
+            let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(original), None);
+            let error = program.execute();
+            launch::say_not_executed(theirs.as_fd(), &error);
+            process::exit_now(127)
+        }
+        Fork::Parent(pid) => Pid::from_raw(pid),
+    };
+    drop(theirs);
+    if let Start::NotExecuted(errno) = launch::next_word(ours.as_fd()) {
+        let _ = waitpid(command, None);
+        return Err(LaunchError::NotExecuted(errno));
+    }
+    let wait_status = wait_alone(command, &signals);
+    let complete = begun.and_then(|()| outer.end(wait_status));
+    let gap = complete.err().map(|_| {
+        (GapKind::SupervisorDied, "the supervisor above ended before the command".to_owned())
+    });
+    Ok(Ended { wait_status, gap })
+}
+
+/// Passes signals that were sent to this process on to the command.
+struct Forwarder {
+    fd: SignalFd,
+    fresh: SigSet,
+}
+
+impl Forwarder {
+    fn new() -> io::Result<Self> {
+        let mut set = SigSet::all();
+        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT] {
+            set.remove(fault);
+        }
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, fresh: set })
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        debug_assert!(self.fd.as_raw_fd() >= 0 && self.fresh.contains(Signal::SIGTERM));
+        self.fd.as_fd()
+    }
+
+    /// What the terminal sends goes to the whole process group, and has reached the
+    /// command already; what a process sent to this one alone has not.
+    fn forward(&self, command: Option<Pid>) {
+        while let Ok(Some(signal)) = self.fd.read_signal() {
+            let is_ours = matches!(signal.ssi_signo as i32, libc::SIGCHLD | libc::SIGPIPE);
+            let is_from_terminal = signal.ssi_code == libc::SI_KERNEL;
+            if let (false, false, Some(command)) = (is_ours, is_from_terminal, command)
+                && let Ok(signal) = Signal::try_from(signal.ssi_signo as i32)
+            {
+                let _ = kill(command, signal);
+            }
+        }
+    }
+}

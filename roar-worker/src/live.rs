@@ -1,0 +1,271 @@
+//! A real tracee: its memory and its view of the file system, through `/proc`.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use bstr::{BString, ByteSlice};
+use nix::fcntl::{readlink, readlinkat};
+
+use crate::proc::Credentials;
+use crate::sys::file::{self, Stat};
+use crate::sys::process;
+use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
+
+/// Symbolic links that may follow each other (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+
+/// A thread stopped in a notification.
+pub struct LiveTracee<'a> {
+    /// Thread group id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Who it is.
+    pub credentials: &'a Credentials,
+    /// Who the supervisor is.
+    pub own: &'a Credentials,
+    /// Whether its root directory or mount namespace is not the supervisor's.
+    pub is_elsewhere: bool,
+}
+
+impl LiveTracee<'_> {
+    /// The path by which the supervisor reaches what `path` means to the thread.
+    fn reachable(&self, base: Base, path: &[u8]) -> BString {
+        let (pid, tid) = (self.pid, self.tid);
+        let mut reachable = BString::default();
+        let own = [
+            (&b"/proc/self/"[..], format!("/proc/{pid}/")),
+            (b"/proc/thread-self/", format!("/proc/{pid}/task/{tid}/")),
+            (b"/dev/fd/", format!("/proc/{pid}/fd/")),
+        ];
+        for (prefix, replacement) in own {
+            if let Some(rest) = path.strip_prefix(prefix) {
+                reachable.extend_from_slice(replacement.as_bytes());
+                reachable.extend_from_slice(rest);
+                return reachable;
+            }
+        }
+        let standard = match path {
+            b"/dev/stdin" => Some(0),
+            b"/dev/stdout" => Some(1),
+            b"/dev/stderr" => Some(2),
+            _ => None,
+        };
+        if let Some(fd) = standard {
+            return format!("/proc/{pid}/fd/{fd}").into();
+        }
+        if !path.starts_with(b"/") {
+            let base = match base {
+                Base::Cwd => format!("/proc/{tid}/cwd/"),
+                Base::Descriptor(fd) => format!("/proc/{tid}/fd/{fd}/"),
+            };
+            reachable.extend_from_slice(base.as_bytes());
+        }
+        reachable.extend_from_slice(path);
+        reachable
+    }
+
+    fn open(&self, base: Base, path: &[u8], flags: i32) -> std::io::Result<OwnedFd> {
+        let reachable = self.reachable(base, path);
+        if self.is_elsewhere && path.starts_with(b"/") && reachable == path {
+            let root = file::open_path(format!("/proc/{}/root", self.tid).as_bytes(), 0)?;
+            return file::open_path_in_root(root.as_fd(), path, flags);
+        }
+        file::open_path(&reachable, flags)
+    }
+
+    fn look_up(&self, base: Base, path: &[u8], follow: bool, depth: usize) -> Lookup {
+        let flags = if follow { 0 } else { libc::O_NOFOLLOW };
+        let error = match self.open(base, path, flags) {
+            Ok(fd) => {
+                let Some(mut found) = describe(fd.as_fd()) else { return Lookup::Fails };
+                if follow {
+                    found.via = self.via(base, path, &found.path);
+                }
+                return Lookup::Found(found);
+            }
+            Err(error) => error,
+        };
+        if error.raw_os_error() != Some(libc::ENOENT) || depth > MAX_LINKS {
+            return Lookup::Fails;
+        }
+        let path = path.trim_end_with(|c| c == '/');
+        let (parent, name) = match path.rfind_byte(b'/') {
+            Some(0) => (&b"/"[..], path.get(1..).unwrap_or_default()),
+            Some(at) => path.split_at_checked(at).map_or((path, path), |(parent, name)| {
+                (parent, name.get(1..).unwrap_or_default())
+            }),
+            None => (&b"."[..], path),
+        };
+        if matches!(name, b"" | b"." | b"..") {
+            return Lookup::Fails;
+        }
+        let Ok(directory) = self.open(base, parent, libc::O_DIRECTORY) else {
+            return Lookup::Fails;
+        };
+        let Some(there) = describe(directory.as_fd()) else { return Lookup::Fails };
+        match file::stat_name(directory.as_fd(), name) {
+            // A symbolic link to nothing: its target is what would be made.
+            Ok(stat) if follow && stat.mode & libc::S_IFMT == libc::S_IFLNK => {
+                let Ok(target) = readlinkat(directory.as_fd(), name) else {
+                    return Lookup::Fails;
+                };
+                let mut target = target.into_vec();
+                if !target.starts_with(b"/") {
+                    target = [there.path.as_slice(), b"/", &target].concat();
+                }
+                self.look_up(Base::Cwd, &target, true, depth + 1)
+            }
+            Ok(_) => Lookup::Fails,
+            Err(_) => {
+                let mut path = there.path;
+                if path != "/" {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+                Lookup::Missing { path, mount: there.mount }
+            }
+        }
+    }
+
+    /// The path as given, made absolute, when it is not the canonical one. Paths with
+    /// `..` are left out: what they mean depends on the links before it.
+    fn via(&self, base: Base, given: &[u8], canonical: &[u8]) -> Option<BString> {
+        if given == canonical || given.starts_with(b"/proc/") || given.starts_with(b"/dev/") {
+            return None;
+        }
+        let parts: Vec<&[u8]> =
+            given.split_str(b"/").filter(|part| !matches!(*part, b"" | b".")).collect();
+        if parts.contains(&&b".."[..]) {
+            return None;
+        }
+        let clean = [&b"/"[..], &bstr::join("/", &parts)].concat();
+        if canonical.ends_with(&clean) && !given.starts_with(b"/") {
+            return None;
+        }
+        let absolute = if given.starts_with(b"/") {
+            clean
+        } else {
+            let base = readlink(self.reachable(base, b"").trim_end_with(|c| c == '/')).ok()?;
+            [base.as_bytes(), &clean].concat()
+        };
+        (absolute != canonical).then(|| absolute.into())
+    }
+
+    /// Permission bits alone decide, for this thread's credentials.
+    fn bits_allow(&self, stat: &Stat, wish: Wish) -> bool {
+        let who = self.credentials;
+        let has = |capability| who.capabilities & capability != 0;
+        if has(CAP_DAC_OVERRIDE) {
+            return !wish.execute || stat.mode & 0o111 != 0;
+        }
+        if wish.read && !wish.write && !wish.execute && has(CAP_DAC_READ_SEARCH) {
+            return true;
+        }
+        let shift = if who.uid == stat.uid {
+            6
+        } else if who.gid == stat.gid || who.groups.contains(&stat.gid) {
+            3
+        } else {
+            0
+        };
+        let granted = stat.mode >> shift;
+        let wanted = u32::from(wish.read) * 4 + u32::from(wish.write) * 2 + u32::from(wish.execute);
+        granted & wanted == wanted
+    }
+
+    fn may_at(&self, path: &[u8], wish: Wish) -> bool {
+        if self.credentials == self.own && !self.is_elsewhere {
+            let mode = i32::from(wish.read) * libc::R_OK
+                + i32::from(wish.write) * libc::W_OK
+                + i32::from(wish.execute) * libc::X_OK;
+            return file::may_access(path, mode);
+        }
+        file::open_path(path, 0)
+            .and_then(|fd| file::stat(fd.as_fd()))
+            .is_ok_and(|stat| self.bits_allow(&stat, wish))
+    }
+}
+
+/// What a descriptor of ours refers to, with the kernel's name for it.
+fn describe(fd: BorrowedFd<'_>) -> Option<Found> {
+    let stat = file::stat(fd).ok()?;
+    let path = readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).ok()?;
+    let file_type = match stat.mode & libc::S_IFMT {
+        libc::S_IFREG => FileType::Regular,
+        libc::S_IFDIR => FileType::Directory,
+        libc::S_IFLNK => FileType::Symlink,
+        _ => FileType::Other,
+    };
+    Some(Found {
+        path: path.into_vec().into(),
+        file_type,
+        version: stat.version(),
+        mode: stat.mode,
+        links: stat.links,
+        mount: stat.mount,
+        via: None,
+    })
+}
+
+impl Tracee for LiveTracee<'_> {
+    fn read_memory(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Unreadable> {
+        process::read_memory(self.tid, address, buffer).map_err(|_| Unreadable)
+    }
+
+    fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
+        self.look_up(base, path, follow, 0)
+    }
+
+    fn descriptor(&self, fd: i32) -> Lookup {
+        let path = format!("/proc/{}/fd/{fd}", self.tid);
+        let found = file::open_path(path.as_bytes(), 0).ok().and_then(|fd| describe(fd.as_fd()));
+        found.map_or(Lookup::Fails, Lookup::Found)
+    }
+
+    fn may(&self, found: &Found, wish: Wish) -> bool {
+        // Nearly every read: everybody may.
+        let everybody = wish.read && !wish.write && !wish.execute && found.mode & 0o444 == 0o444;
+        everybody || self.may_at(&found.path, wish)
+    }
+
+    fn may_change_directory_of(&self, path: &[u8]) -> bool {
+        let parent = match path.rfind_byte(b'/') {
+            Some(0) | None => &b"/"[..],
+            Some(at) => path.get(..at).unwrap_or_default(),
+        };
+        self.may_at(parent, Wish { write: true, execute: true, read: false })
+    }
+
+    fn head(&self, found: &Found, buffer: &mut [u8]) -> usize {
+        let path = std::ffi::OsStr::from_bytes(&found.path);
+        std::fs::File::open(path).and_then(|mut file| file.read(buffer)).unwrap_or(0)
+    }
+
+    fn files_below(&self, directory: &[u8], limit: usize) -> Vec<Found> {
+        let mut found = Vec::new();
+        let mut directories = vec![std::path::PathBuf::from(std::ffi::OsStr::from_bytes(directory))];
+        while let Some(directory) = directories.pop() {
+            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten() {
+                if found.len() >= limit {
+                    return found;
+                }
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                    Ok(kind) if kind.is_file() => {
+                        let path = entry.path();
+                        let fd = file::open_path(path.as_os_str().as_bytes(), libc::O_NOFOLLOW);
+                        found.extend(fd.ok().and_then(|fd| describe(fd.as_fd())));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,136 @@
+//! What `/proc` tells of a process: proc_pid_status(5), proc_pid_stat(5).
+
+use bstr::{BString, ByteSlice};
+use nix::fcntl::readlink;
+use std::os::unix::ffi::OsStringExt;
+
+/// The lines of `/proc/PID/status` that are used here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Thread group id.
+    pub tgid: u32,
+    /// Parent's process id.
+    pub ppid: u32,
+    /// Thread id in the innermost pid namespace.
+    pub inner_tid: u32,
+    /// Depth of pid namespaces below ours.
+    pub depth: usize,
+    /// Who it is to the file system.
+    pub credentials: Credentials,
+}
+
+/// Who a thread is to the file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// File system user id.
+    pub uid: u32,
+    /// File system group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Effective capabilities.
+    pub capabilities: u64,
+}
+
+/// Reads a thread's status.
+pub fn status(tid: u32) -> Option<Status> {
+    parse_status(&std::fs::read(format!("/proc/{tid}/status")).ok()?)
+}
+
+fn parse_status(text: &[u8]) -> Option<Status> {
+    let mut status = Status::default();
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once_str(b":") else { continue };
+        let mut numbers = value.fields().map(|field| field.to_str().unwrap_or(""));
+        match name {
+            b"Tgid" => status.tgid = numbers.next()?.parse().ok()?,
+            b"PPid" => status.ppid = numbers.next()?.parse().ok()?,
+            b"NSpid" => {
+                let all: Vec<_> = numbers.collect();
+                status.inner_tid = all.last()?.parse().ok()?;
+                status.depth = all.len() - 1;
+            }
+            b"Uid" => status.credentials.uid = numbers.nth(3)?.parse().ok()?,
+            b"Gid" => status.credentials.gid = numbers.nth(3)?.parse().ok()?,
+            b"Groups" => {
+                status.credentials.groups = numbers.filter_map(|n| n.parse().ok()).collect();
+            }
+            b"CapEff" => {
+                status.credentials.capabilities =
+                    u64::from_str_radix(numbers.next()?, 16).ok()?;
+            }
+            _ => {}
+        }
+    }
+    (status.tgid != 0).then_some(status)
+}
+
+/// Start time of a process in clock ticks since boot.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after it are numbers.
+    let (_, fields) = stat.rsplit_once_str(b") ")?;
+    fields.fields().nth(19)?.to_str().ok()?.parse().ok()
+}
+
+/// The target of a link below `/proc/PID/`.
+pub fn link(pid: u32, name: &str) -> Option<BString> {
+    let target = readlink(format!("/proc/{pid}/{name}").as_str()).ok()?;
+    Some(target.into_vec().into())
+}
+
+/// The command line of a process.
+pub fn command_line(pid: u32) -> Vec<BString> {
+    let content = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let content = content.strip_suffix(b"\0").unwrap_or(&content);
+    content.split_str(b"\0").map(BString::from).collect()
+}
+
+/// One variable of the environment that a process was started with.
+pub fn variable(pid: u32, name: &str) -> Option<BString> {
+    let content = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = format!("{name}=");
+    content.split_str(b"\0").find_map(|entry| entry.strip_prefix(prefix.as_bytes())).map(Into::into)
+}
+
+/// The children that a thread has forked and that still have it as parent.
+pub fn children(pid: u32, tid: u32) -> Vec<u32> {
+    let content = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
+    content.unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect()
+}
+
+/// The threads of a process.
+pub fn threads(pid: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Descriptors of a process that refer to files: number, target, flags of open(2).
+pub fn descriptors(pid: u32) -> Vec<(i32, BString, i32)> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let describe = |entry: std::fs::DirEntry| {
+        let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let target = link(pid, &format!("fd/{fd}")).filter(|target| target.starts_with(b"/"))?;
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        Some((fd, target, i32::from_str_radix(flags.trim(), 8).ok()?))
+    };
+    entries.flatten().filter_map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_sees_itself() {
+        let pid = std::process::id();
+        let status = status(pid).unwrap();
+        assert_eq!((status.tgid, status.depth), (pid, 0));
+        assert_eq!(status.ppid, std::os::unix::process::parent_id());
+        assert_eq!(status.credentials.uid, nix::unistd::geteuid().as_raw());
+        assert!(start_ticks(pid).unwrap() > 0);
+        assert!(command_line(pid)[0].find("roar").is_some());
+        assert!(threads(pid).contains(&pid));
+    }
+}

@@ -1,0 +1,223 @@
+//! The processes of the tree: who they are, whose work they do, who forked them.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bstr::BString;
+use roar_lineage::event::{ProcessKey, TaskNo};
+
+use crate::attribution::{Page, Work};
+use crate::proc::{self, Credentials};
+use crate::sys::process;
+
+/// The tasks that a process's events belong to: one in each scope around it, the
+/// outermost first.
+pub type Membership = Arc<[(usize, TaskNo)]>;
+
+/// One process.
+pub struct Process {
+    /// Process id and start time.
+    pub key: ProcessKey,
+    /// Parent's process id at first sight.
+    pub ppid: u32,
+    /// Whose work it does unless its page says otherwise.
+    pub membership: Membership,
+    /// Whose work the processes that it forks do, where that is another's.
+    pub child_membership: Option<Membership>,
+    /// Its attribution page, once it has asked for one.
+    pub page: Option<Page>,
+    /// Who it is to the file system.
+    pub credentials: Credentials,
+    /// Whether its credentials must be looked up at every event.
+    pub changes_credentials: bool,
+    /// Whether its root directory or mount namespace is not the supervisor's.
+    pub is_elsewhere: bool,
+    /// Whether it is in a pid namespace below the supervisor's.
+    pub is_inner: bool,
+    /// Program and arguments of an exec whose success was not seen yet.
+    pub pending_exec: Option<(BString, Vec<BString>)>,
+    /// Exit status announced by exit_group(2).
+    pub exit_code: Option<i32>,
+    /// Tells its end.
+    pub pidfd: Option<OwnedFd>,
+    /// Whether it has forked.
+    has_forked: bool,
+    /// Forks whose children were not looked up yet: thread, work.
+    forks: Vec<(u32, Membership)>,
+    /// Children whose work is known before their first event.
+    children: HashMap<u32, Membership>,
+}
+
+/// All processes, by process id.
+#[derive(Default)]
+pub struct ProcessTable {
+    processes: HashMap<u32, Process>,
+    threads: HashMap<u32, u32>,
+    orphans: HashMap<u32, Membership>,
+}
+
+/// A thread's process.
+pub enum Identified {
+    /// It is in the table.
+    Known(u32),
+    /// It was just added.
+    New(u32),
+    /// It is gone already.
+    Gone,
+}
+
+impl ProcessTable {
+    /// The process of a thread, added to the table at first sight. `otherwise` is whose
+    /// work a process does whose parent is not known.
+    pub fn identify(&mut self, tid: u32, otherwise: &Membership) -> Identified {
+        if self.processes.contains_key(&tid) {
+            return Identified::Known(tid);
+        }
+        if let Some(&pid) = self.threads.get(&tid) {
+            let is_current = self.processes.contains_key(&pid)
+                && std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists();
+            if is_current {
+                return Identified::Known(pid);
+            }
+        }
+        let Some(status) = proc::status(tid) else { return Identified::Gone };
+        let pid = status.tgid;
+        if pid != tid {
+            self.threads.insert(tid, pid);
+        }
+        if self.processes.contains_key(&pid) {
+            return Identified::Known(pid);
+        }
+        let Some(start_ticks) = proc::start_ticks(pid) else { return Identified::Gone };
+        let membership = self.inherited(pid, status.ppid, otherwise);
+        let process = Process {
+            key: ProcessKey { pid, start_ticks },
+            ppid: status.ppid,
+            membership,
+            child_membership: None,
+            page: None,
+            credentials: status.credentials,
+            changes_credentials: false,
+            is_elsewhere: is_elsewhere(pid),
+            is_inner: status.depth > 0,
+            pending_exec: None,
+            exit_code: None,
+            pidfd: process::open_pidfd(pid).ok(),
+            has_forked: false,
+            forks: Vec::new(),
+            children: HashMap::new(),
+        };
+        self.processes.insert(pid, process);
+        Identified::New(pid)
+    }
+
+    /// Whose work a new process does: that of the thread which forked it, at that time.
+    fn inherited(&mut self, pid: u32, ppid: u32, otherwise: &Membership) -> Membership {
+        if let Some(membership) = self.orphans.remove(&pid) {
+            return membership;
+        }
+        let Some(parent) = self.processes.get_mut(&ppid) else { return otherwise.clone() };
+        if let Some(membership) = &parent.child_membership {
+            return membership.clone();
+        }
+        parent.bind_children();
+        parent.children.remove(&pid).unwrap_or_else(|| parent.membership.clone())
+    }
+
+    /// One process.
+    pub fn get(&self, pid: u32) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// One process.
+    pub fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
+        self.processes.get_mut(&pid)
+    }
+
+    /// Processes that have an attribution page.
+    pub fn with_page(&self) -> Vec<u32> {
+        let with = self.processes.iter().filter(|(_, process)| process.page.is_some());
+        with.map(|(pid, _)| *pid).collect()
+    }
+
+    /// All processes.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// Notes a fork by a thread that does this work.
+    pub fn forks(&mut self, pid: u32, tid: u32, work: Membership) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.has_forked = true;
+        if process.page.is_some() || work != process.membership {
+            process.bind_children();
+            process.forks.push((tid, work));
+        }
+    }
+
+    /// Notes that a process is about to end: its children will have another parent.
+    pub fn exits(&mut self, pid: u32) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if !process.has_forked {
+            return;
+        }
+        process.bind_children();
+        let mut orphans = std::mem::take(&mut process.children);
+        let membership = process.child_membership.as_ref().unwrap_or(&process.membership).clone();
+        for tid in proc::threads(pid) {
+            for child in proc::children(pid, tid) {
+                orphans.entry(child).or_insert_with(|| membership.clone());
+            }
+        }
+        orphans.retain(|child, _| !self.processes.contains_key(child));
+        self.orphans.extend(orphans);
+    }
+
+    /// Removes a process that has ended.
+    pub fn remove(&mut self, pid: u32) -> Option<Process> {
+        self.threads.retain(|_, owner| *owner != pid);
+        self.processes.remove(&pid)
+    }
+}
+
+impl Process {
+    /// Learns which children the noted forks made, while their parent is stopped.
+    fn bind_children(&mut self) {
+        for (tid, work) in std::mem::take(&mut self.forks) {
+            for child in proc::children(self.key.pid, tid) {
+                self.children.entry(child).or_insert_with(|| work.clone());
+            }
+        }
+    }
+
+    /// Whose work one of its threads does.
+    pub fn work_of(&self, tid: u32) -> Work {
+        let Some(page) = &self.page else { return Work::Task(self.membership.clone()) };
+        let inner = match self.is_inner {
+            true => proc::status(tid).map_or(tid, |status| status.inner_tid),
+            false => tid,
+        };
+        match page.work_of(inner) {
+            Work::None => Work::Task(self.membership.clone()),
+            work => work,
+        }
+    }
+
+    /// Looks again at what a call may have changed.
+    pub fn refresh(&mut self, tid: u32) {
+        if let Some(status) = proc::status(tid) {
+            self.credentials = status.credentials;
+        }
+        self.is_elsewhere = is_elsewhere(tid);
+    }
+}
+
+/// Whether a process has another root directory or mount namespace than this one.
+fn is_elsewhere(pid: u32) -> bool {
+    let same = |name: &str| {
+        let (theirs, ours) = (proc::link(pid, name), proc::link(std::process::id(), name));
+        theirs.is_none() || theirs == ours
+    };
+    !(same("root") && same("ns/mnt"))
+}

@@ -1,0 +1,99 @@
+//! What `roar-worker` must know of Ray: which interpreter Ray would have started, where
+//! a session's logs are, and how the shim gets into the worker.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use crate::proc;
+
+/// The shim's modules, as a zip file that Python imports from.
+const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shim.zip"));
+/// Ray calls the function that this variable names in every worker, before any task.
+const HOOK_VARIABLE: &str = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR";
+const HOOK: &str = "roar_shim.worker.install";
+/// The user's own hook, which ours calls.
+const CHAIN_VARIABLE: &str = "ROAR_CHAIN_HOOK";
+
+/// A command line by which Ray starts a worker: `…/default_worker.py --option=value …`.
+pub struct Worker {
+    command: Vec<OsString>,
+}
+
+impl Worker {
+    /// The worker that a command line starts, if it starts one.
+    pub fn of(command: &[OsString]) -> Option<Self> {
+        let script = command.first()?;
+        let is_worker = Path::new(script).file_name() == Some(OsStr::new("default_worker.py"));
+        is_worker.then(|| Self { command: command.to_vec() })
+    }
+
+    /// The command line with the interpreter that Ray would have chosen.
+    pub fn command(&self) -> Vec<OsString> {
+        std::iter::once(interpreter()).chain(self.command.iter().cloned()).collect()
+    }
+
+    fn option(&self, name: &str) -> Option<OsString> {
+        let prefix = format!("--{name}=");
+        let mut values =
+            self.command.iter().filter_map(|word| word.as_bytes().strip_prefix(prefix.as_bytes()));
+        values.next().map(|value| OsString::from_vec(value.to_vec()))
+    }
+
+    /// Where the session's dashboard finds fragments: `<session>/logs/roar`.
+    pub fn fragments(&self) -> PathBuf {
+        let logs = self.option("logs-dir").map(PathBuf::from).or_else(|| {
+            let temp = PathBuf::from(self.option("temp-dir")?);
+            Some(temp.join(self.option("session-name")?).join("logs"))
+        });
+        logs.unwrap_or_else(std::env::temp_dir).join("roar")
+    }
+
+    /// Variables that bring the shim into the worker; none when it cannot be written.
+    pub fn environment(&self, directory: &Path) -> Vec<(OsString, OsString)> {
+        let Some(shim) = shim(directory) else { return Vec::new() };
+        let mut path = std::env::var_os("PYTHONPATH").filter(|path| !path.is_empty());
+        if let Some(path) = &mut path {
+            path.push(":");
+        }
+        let mut path = path.unwrap_or_default();
+        path.push(shim);
+        let mut variables = vec![("PYTHONPATH".into(), path), (HOOK_VARIABLE.into(), HOOK.into())];
+        if let Some(own) = std::env::var_os(HOOK_VARIABLE).filter(|own| own != HOOK) {
+            variables.push((CHAIN_VARIABLE.into(), own));
+        }
+        variables
+    }
+}
+
+/// The activated environment's Python, else the one that the raylet was told to use.
+fn interpreter() -> OsString {
+    for activated in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
+        let python = std::env::var_os(activated).map(|dir| PathBuf::from(dir).join("bin/python"));
+        if let Some(python) = python.filter(|python| python.exists()) {
+            return python.into();
+        }
+    }
+    let parent = proc::command_line(std::os::unix::process::parent_id());
+    let told = parent.iter().find_map(|word| word.strip_prefix(b"--python_worker_command="));
+    let python = told.and_then(|command| command.fields().next());
+    OsString::from_vec(python.unwrap_or(b"python3").to_vec())
+}
+
+/// Writes the shim beside the fragments, once, whole or not at all.
+fn shim(directory: &Path) -> Option<PathBuf> {
+    let digest = roar_lineage::digest::Digest::of(SHIM).hex();
+    let path = directory.join(format!("shim-{}.zip", digest.get(..16)?));
+    if path.exists() {
+        return Some(path);
+    }
+    std::fs::create_dir_all(directory).ok()?;
+    let draft = directory.join(format!(".shim-{}", std::process::id()));
+    let written = std::fs::write(&draft, SHIM).and_then(|()| std::fs::rename(&draft, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.ok().map(|()| path)
+}

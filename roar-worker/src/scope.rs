@@ -1,0 +1,271 @@
+//! One traced run as the supervisor keeps it: its record, its tasks, and how far its
+//! end has come. A roar inside a roar is a second scope under the same supervisor.
+
+use std::collections::{HashMap, HashSet};
+
+use bstr::ByteSlice;
+use roar_lineage::event::{Event, Outcome, TaskNo};
+use roar_lineage::model::{Category, FileState, FileVersion, GapKind, Job, Status, Task};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::digest_pool::{DigestPool, HashJob};
+use crate::packages;
+use crate::sys::file;
+use crate::task_log::Recorder;
+
+/// What is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashing {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Largest file (bytes).
+    pub limit: Option<u64>,
+}
+
+impl Hashing {
+    /// Whether a version of this category is hashed.
+    pub fn wants(self, category: Category, version: FileVersion) -> bool {
+        self.enabled
+            && category.is_hashed()
+            && self.limit.is_none_or(|limit| version.size <= limit)
+    }
+}
+
+/// What a run is, told before it begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Unique name of this observation.
+    pub observer: String,
+    /// The job.
+    pub job: Job,
+    /// The task that the command itself is.
+    pub task: Task,
+    /// What is hashed.
+    pub hashing: Hashing,
+}
+
+/// How far the end of a run has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The command runs.
+    Running,
+    /// The command ended; digests are awaited.
+    Hashing,
+    /// Everything is recorded.
+    Done,
+}
+
+/// One run.
+pub struct Scope {
+    /// Its record.
+    pub recorder: Recorder,
+    /// What is hashed.
+    pub hashing: Hashing,
+    /// How far it is.
+    pub phase: Phase,
+    /// The processes in whose pages the tasks are.
+    pub page_of: HashMap<TaskNo, u32>,
+    awaited: HashSet<FileVersion>,
+    next_task: TaskNo,
+    notified: u64,
+    events: u64,
+    unattributed: u64,
+    lost: u64,
+}
+
+impl Scope {
+    /// Begins a run: records the job and task 0.
+    pub fn begin(mut recorder: Recorder, spec: &Spec) -> Self {
+        let began = Event::Began { observer: spec.observer.clone(), job: spec.job.clone() };
+        recorder.record(&began);
+        recorder.record(&Event::Task { no: 0, task: spec.task.clone() });
+        Self {
+            recorder,
+            hashing: spec.hashing,
+            phase: Phase::Running,
+            page_of: HashMap::new(),
+            awaited: HashSet::new(),
+            next_task: 1,
+            notified: 0,
+            events: 0,
+            unattributed: 0,
+            lost: 0,
+        }
+    }
+
+    /// Adds a task.
+    pub fn add_task(&mut self, task: Task) -> TaskNo {
+        let no = self.next_task;
+        self.next_task += 1;
+        self.recorder.record(&Event::Task { no, task });
+        no
+    }
+
+    /// Counts a notification and the events that it meant.
+    pub fn count(&mut self, events: usize) {
+        self.notified += 1;
+        self.events += events as u64;
+    }
+
+    /// Counts events that belong to no known task.
+    pub fn count_unattributed(&mut self, events: usize) {
+        self.unattributed += events as u64;
+    }
+
+    /// Records a gap.
+    pub fn gap(&mut self, task: TaskNo, kind: GapKind, detail: &str, count: u64) {
+        let detail = detail.to_owned();
+        self.recorder.record(&Event::Gap { task, kind, detail, count });
+    }
+
+    /// Records how a task ended, and what it left.
+    pub fn end_task(
+        &mut self,
+        no: TaskNo,
+        status: Status,
+        detail: Option<String>,
+        exit: (Option<i32>, Option<i32>),
+        at: (i64, u64),
+    ) {
+        let (exit_code, signal) = exit;
+        let (at, stamp) = at;
+        let ended = Event::TaskEnded { no, status, detail, exit_code, signal, at, stamp };
+        self.recorder.record(&ended);
+        look_at_outputs(&mut self.recorder, no, false);
+    }
+
+    /// Looks at everything that was written and asks for the digests that are missing.
+    pub fn begin_to_finish(&mut self, pool: &mut DigestPool) {
+        let tasks: Vec<TaskNo> = self.recorder.state.tasks().collect();
+        for no in tasks {
+            look_at_outputs(&mut self.recorder, no, true);
+            self.ask_for_digests(no, pool);
+        }
+        self.phase = Phase::Hashing;
+    }
+
+    fn ask_for_digests(&mut self, no: TaskNo, pool: &mut DigestPool) {
+        for (path, version, category) in self.recorder.state.unhashed(no) {
+            if !self.hashing.wants(category, version) {
+                continue;
+            }
+            if self.awaited.insert(version) && !pool.now(HashJob { path, version }) {
+                self.awaited.remove(&version);
+            }
+        }
+    }
+
+    /// Asks for a task's digests when there is time for them.
+    pub fn hash_when_idle(&self, no: TaskNo, pool: &mut DigestPool) {
+        for (path, version, category) in self.recorder.state.unhashed(no) {
+            if self.hashing.wants(category, version) {
+                pool.when_idle(HashJob { path, version });
+            }
+        }
+    }
+
+    /// Whether a task has files that are to be hashed and are not yet.
+    pub fn awaits_digests(&self, no: TaskNo) -> bool {
+        let unhashed = self.recorder.state.unhashed(no);
+        unhashed.iter().any(|(_, version, category)| self.hashing.wants(*category, *version))
+    }
+
+    /// Takes the result of hashing in.
+    pub fn hashed(&mut self, version: FileVersion, outcome: Outcome) {
+        self.awaited.remove(&version);
+        self.recorder.record(&Event::Digested { version, outcome });
+    }
+
+    /// Ends the record when nothing is awaited any more. True when it has just ended.
+    pub fn try_to_finish(&mut self, unseen: u64) -> bool {
+        if self.phase != Phase::Hashing || !self.awaited.is_empty() {
+            return false;
+        }
+        add_packages(&mut self.recorder);
+        self.record_counts(unseen);
+        self.phase = Phase::Done;
+        true
+    }
+
+    /// Records the counters and what they mean for completeness.
+    pub fn record_counts(&mut self, unseen: u64) {
+        if self.unattributed > 0 {
+            let detail = "several tasks were running in the process";
+            self.gap(0, GapKind::Unattributed, detail, self.unattributed);
+            self.unattributed = 0;
+        }
+        if unseen > self.lost {
+            let detail = "calls were answered unseen, since the supervisor did not answer in time";
+            self.gap(0, GapKind::LostRecords, detail, unseen - self.lost);
+            self.lost = unseen;
+        }
+        let lost = self.recorder.lost();
+        if lost > 0 {
+            self.gap(0, GapKind::Store, "the log could not be written (no space?)", lost);
+        }
+        self.recorder.record(&Event::Counts {
+            notified: self.notified,
+            events: self.events,
+            lost: self.lost,
+            unattributed: self.unattributed,
+        });
+    }
+}
+
+/// Records what is at the paths that a task has written. `again`: also at those that
+/// were looked at before.
+pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
+    for path in recorder.state.written(task, again) {
+        let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
+        let version = stat.map(|stat| stat.version());
+        recorder.record(&Event::Left { task, path, version });
+    }
+}
+
+/// Records the distributions whose files each task read.
+pub fn add_packages(recorder: &mut Recorder) {
+    let tasks: Vec<TaskNo> = recorder.state.tasks().collect();
+    for task in tasks {
+        for package in packages::of_files(&recorder.state.package_files(task)) {
+            recorder.record(&Event::Package { task, package });
+        }
+    }
+}
+
+/// Ends a record whose supervisor is gone: what it would have done at the end, done by
+/// whoever read the log, in this thread.
+pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
+    let tasks: Vec<TaskNo> = recorder.state.tasks().collect();
+    for no in tasks {
+        look_at_outputs(recorder, no, false);
+        for (path, version, category) in recorder.state.unhashed(no) {
+            let outcome = match hashing.wants(category, version) {
+                true => crate::digest_pool::hash(&HashJob { path, version }),
+                false => Outcome::None(FileState::Skipped),
+            };
+            recorder.record(&Event::Digested { version, outcome });
+        }
+    }
+    add_packages(recorder);
+}
+
+/// Status, exit status and signal of a `wait(2)` status.
+pub fn status_of(wait_status: i32) -> (Status, Option<i32>, Option<i32>) {
+    let signal = wait_status & 0x7f;
+    match (signal, wait_status >> 8 & 0xff) {
+        (0, 0) => (Status::Completed, Some(0), None),
+        (0, code) => (Status::Failed, Some(code), None),
+        (signal, _) => (Status::Killed, None, Some(signal)),
+    }
+}
+
+/// Now, on both clocks.
+pub fn now() -> (i64, u64) {
+    (clock::wall(), clock::stamp())
+}
+
+/// The last component of a path.
+pub fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit_str(b"/").next().unwrap_or(path)
+}

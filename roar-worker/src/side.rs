@@ -1,0 +1,234 @@
+//! `roar-worker`: a program that keeps its process id, and a supervisor beside it.
+//!
+//! ```text
+//! raylet
+//!   └── roar-worker, which becomes python default_worker.py …, under the filter
+//! supervisor (double-forked, in a session of its own)
+//!   └── guardian
+//! ```
+//!
+//! Ray kills workers without warning and counts their memory by process id, so the
+//! supervisor is not their child, and completes the record after their end. Whatever
+//! fails here, the program is executed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+use roar_lineage::model::{Job, Status, Task, TaskKind};
+
+use crate::launch::{self, Program, Start};
+use crate::scope::{self, Hashing, Scope, Spec};
+use crate::seal::Sealer;
+use crate::supervisor::{Supervisor, Turn};
+use crate::supervisor_process::settle_down;
+use crate::sys::process::{self, Fork};
+use crate::sys::socket;
+use crate::task_log::{Recorder, TaskLog};
+use crate::{host, ray};
+
+/// Job id given to the workers of a job that `roar run` submitted.
+pub const JOB_VARIABLE: &str = "ROAR_JOB";
+/// Root of the project that the job belongs to.
+pub const ROOT_VARIABLE: &str = "ROAR_ROOT";
+/// Where fragments go when the program is not a Ray worker.
+pub const FRAGMENTS_VARIABLE: &str = "ROAR_FRAGMENTS";
+
+/// Runs `roar-worker [--] COMMAND…`; only returns when the command cannot be executed.
+pub fn main(arguments: &[OsString]) -> io::Error {
+    let command = match arguments {
+        [first, rest @ ..] if first == "--" => rest,
+        all => all,
+    };
+    let worker = ray::Worker::of(command);
+    let command = worker.as_ref().map_or(command.to_vec(), ray::Worker::command);
+    let directory = match &worker {
+        Some(worker) => worker.fragments(),
+        None => own_fragments(),
+    };
+    let environment = worker.as_ref().map_or(Vec::new(), |worker| worker.environment(&directory));
+    let program = match Program::new(&command, &environment) {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let spec = spec(&command, worker.is_some());
+    if let Err(error) = trace(spec, &directory) {
+        note(&directory, &error);
+    }
+    process::restore_sigpipe();
+    process::restore_closed_descriptors();
+    program.execute()
+}
+
+/// Puts this process under a filter, with a supervisor beside it. The caller executes
+/// the program, traced or not.
+fn trace(spec: Spec, directory: &Path) -> io::Result<()> {
+    let worker = std::process::id();
+    let (ours, theirs) = socket::pair()?;
+    let Fork::Parent(between) = process::fork()? else {
+        drop(ours);
+        let _ = nix::unistd::setsid();
+        if let Ok(Fork::Child) = process::fork() {
+            supervise(spec, directory, worker, &theirs);
+        }
+        process::exit_now(0)
+    };
+    drop(theirs);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(between), None);
+    let mut word = [0; 4];
+    match socket::receive(ours.as_fd(), &mut word)? {
+        Some((4, _)) => {
+            // Fails where there is no Yama, and is not needed there.
+            let _ = process::allow_reader(i32::from_le_bytes(word));
+        }
+        _ => return Err(io::Error::other("the supervisor did not start")),
+    }
+    let installed = launch::install();
+    let failed = installed.as_ref().err().and_then(io::Error::raw_os_error);
+    launch::say_and_wait(installed, ours.as_fd());
+    match failed {
+        // Inside another roar, which sees everything already.
+        None | Some(libc::EBUSY) => Ok(()),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
+    settle_down();
+    let pid = std::process::id().to_le_bytes();
+    if socket::send(other.as_fd(), &pid, None).is_err() {
+        process::exit_now(1);
+    }
+    let Start::Filtered(listener) = launch::next_word(other.as_fd()) else {
+        launch::let_go(other.as_fd());
+        process::exit_now(0)
+    };
+    process::detach_descriptors(&[listener.as_raw_fd(), other.as_raw_fd()]);
+    let _ = nix::unistd::chdir(c"/");
+    // From here on somebody must answer, whether anything can be recorded or not.
+    let Ok(mut supervisor) = Supervisor::new(listener, true) else { process::exit_now(1) };
+    let opened = Sealer::new(directory, &spec.observer);
+    let recorder = match &opened {
+        Ok((_, log)) => log.try_clone().map(|log| Recorder::with_log(TaskLog::begin(log))),
+        Err(_) => Ok(Recorder::default()),
+    };
+    supervisor.add_scope(Scope::begin(recorder.unwrap_or_default(), &spec));
+    launch::let_go(other.as_fd());
+    watch(supervisor, opened.ok(), worker)
+}
+
+fn watch(mut supervisor: Supervisor, sealer: Option<(Sealer, File)>, worker: u32) -> ! {
+    let mut sealer = sealer.map(|(sealer, _)| sealer);
+    loop {
+        for turn in supervisor.turn() {
+            match turn {
+                Turn::Ended(pid, wait_status) if pid == worker => {
+                    end(&mut supervisor, wait_status);
+                }
+                Turn::TreeEmpty => {
+                    // Whatever was not seen to end has ended.
+                    end(&mut supervisor, None);
+                    supervisor.finish(0);
+                }
+                Turn::Done(0) => {
+                    if let (Some(mut sealer), Some(scope)) = (sealer, supervisor.scopes.first())
+                        && sealer.seal(scope, true).is_ok()
+                    {
+                        let _ = sealer.close();
+                    }
+                    process::exit_now(0)
+                }
+                _ => {}
+            }
+        }
+        if let (Some(sealer), Some(scope)) = (&mut sealer, supervisor.scopes.first()) {
+            let _ = sealer.seal(scope, false);
+        }
+    }
+}
+
+/// The worker ended. Ray ends its workers with status 1 as a matter of course.
+fn end(supervisor: &mut Supervisor, wait_status: Option<i32>) {
+    let Some(scope) = supervisor.scopes.first_mut() else { return };
+    let is_running =
+        scope.recorder.state.task(0).is_some_and(|task| task.status == Status::Running);
+    if !is_running {
+        return;
+    }
+    let (status, exit_code, signal) =
+        wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+    scope.end_task(0, status, None, (exit_code, signal), scope::now());
+}
+
+fn spec(command: &[OsString], is_ray: bool) -> Spec {
+    let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let cwd = cwd.into_os_string().into_vec();
+    let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
+    let (started_at, started) = scope::now();
+    let job_id = match variable(JOB_VARIABLE) {
+        Some(id) => String::from_utf8_lossy(&id).into_owned(),
+        // A Ray job is named when its first task tells which one it is.
+        None if is_ray => String::new(),
+        None => host::unique_id(),
+    };
+    let observer = host::unique_id();
+    let name = words.first().map_or(&b""[..], |word| scope::base_name(word));
+    let task = Task {
+        id: roar_lineage::model::task_id(&job_id, &format!("worker/{observer}")),
+        parent: None,
+        kind: if is_ray { TaskKind::Worker } else { TaskKind::Command },
+        name: name.into(),
+        status: Status::Running,
+        status_detail: None,
+        exit_code: None,
+        signal: None,
+        started_at,
+        ended_at: None,
+        started,
+        ended: None,
+        host: host::name(),
+        boot: host::boot(),
+        pid: Some(std::process::id()),
+        ray: None,
+    };
+    let job = Job {
+        id: job_id,
+        command: if is_ray { Vec::new() } else { roar_lineage::mask::arguments(&words) },
+        root: variable(ROOT_VARIABLE).unwrap_or_else(|| cwd.clone()).into(),
+        cwd: cwd.into(),
+        started_at,
+        ended_at: None,
+        exit_code: None,
+        signal: None,
+        tracer: host::tracer(),
+        git: None,
+    };
+    Spec { observer, job, task, hashing: Hashing { enabled: true, limit: None } }
+}
+
+/// Where fragments of a program go that is no Ray worker: the named directory, the
+/// nearest `.roar`, or a temporary directory of the user's.
+fn own_fragments() -> PathBuf {
+    if let Some(named) = std::env::var_os(FRAGMENTS_VARIABLE) {
+        return named.into();
+    }
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let project = cwd.ancestors().map(|dir| dir.join(".roar")).find(|dir| dir.is_dir());
+    project.map_or_else(
+        || std::env::temp_dir().join(format!("roar-{}", nix::unistd::geteuid())).join("fragments"),
+        |project| project.join("fragments"),
+    )
+}
+
+/// Leaves a line where somebody who misses a record will look; never on the program's
+/// own streams.
+fn note(directory: &Path, error: &io::Error) {
+    let _ = std::fs::create_dir_all(directory);
+    let name = OsStr::from_bytes(b"roar-worker.err");
+    let _ = std::fs::write(directory.join(name), format!("roar-worker: not traced: {error}\n"));
+}

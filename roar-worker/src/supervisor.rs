@@ -1,0 +1,291 @@
+//! The supervisor: one thread that waits for notifications, ends of processes, results
+//! of hashing and messages, and answers every notification whatever happens.
+//!
+//! Nothing it does between receiving and answering waits for anything but the local file
+//! system. If it dies, the guardian answers; if the guardian dies, it makes another.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use roar_lineage::event::{Event, TaskNo};
+use roar_lineage::model::{GapKind, Status};
+
+use crate::digest_pool::DigestPool;
+use crate::guardian::{self, Shared};
+use crate::inner::Inner;
+use crate::proc::{self, Credentials};
+use crate::process_table::{Membership, ProcessTable};
+use crate::scope::{self, Phase, Scope};
+use crate::sys::{self, notify};
+
+/// How often the attribution pages are looked at when nothing happens (milliseconds).
+const TICK_MS: u16 = 100;
+
+/// What an epoll event is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A notification waits, or the tree is empty.
+    Listener,
+    /// The guardian ended.
+    Guardian,
+    /// Hashing has results.
+    Hashing,
+    /// A process ended.
+    Process(u32),
+    /// A message from an inner roar.
+    Control(u32),
+    /// Something that the supervisor's owner watches.
+    Owner(u32),
+}
+
+impl Source {
+    fn token(self) -> u64 {
+        let (kind, value) = match self {
+            Self::Listener => (0, 0),
+            Self::Guardian => (1, 0),
+            Self::Hashing => (2, 0),
+            Self::Process(pid) => (3, pid),
+            Self::Control(scope) => (4, scope),
+            Self::Owner(which) => (5, which),
+        };
+        (kind << 32) | u64::from(value)
+    }
+
+    fn of(token: u64) -> Self {
+        let value = token as u32;
+        match token >> 32 {
+            0 => Self::Listener,
+            1 => Self::Guardian,
+            2 => Self::Hashing,
+            3 => Self::Process(value),
+            4 => Self::Control(value),
+            _ => Self::Owner(value),
+        }
+    }
+}
+
+/// What a turn of the loop brought to its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Something that the owner watches is ready.
+    Owner(u32),
+    /// A process of the tree ended, with its wait status where that is known.
+    Ended(u32, Option<i32>),
+    /// A scope's record is complete.
+    Done(usize),
+    /// No process of the tree is left.
+    TreeEmpty,
+}
+
+/// The supervisor of one listener.
+pub struct Supervisor {
+    pub(crate) listener: OwnedFd,
+    pub(crate) shared: Shared,
+    guardian: Option<OwnedFd>,
+    epoll: Epoll,
+    pub(crate) table: ProcessTable,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) inner: Vec<Inner>,
+    pub(crate) pool: DigestPool,
+    pub(crate) own: Credentials,
+    /// Commands that Ray's job supervisor started: their process and task.
+    pub(crate) drivers: Vec<(u32, usize, TaskNo)>,
+    pub(crate) is_side: bool,
+}
+
+impl Supervisor {
+    /// Takes a listener over. The guardian runs when this returns.
+    pub fn new(listener: OwnedFd, is_side: bool) -> io::Result<Self> {
+        notify::set_sync_wake_up(listener.as_fd());
+        let shared = Shared::new()?;
+        let guardian = guardian::spawn(&listener, &shared)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let pool = DigestPool::new()?;
+        let own = proc::status(std::process::id()).map(|status| status.credentials);
+        let supervisor = Self {
+            listener,
+            shared,
+            guardian: None,
+            epoll,
+            table: ProcessTable::default(),
+            scopes: Vec::new(),
+            inner: Vec::new(),
+            pool,
+            own: own.unwrap_or_default(),
+            drivers: Vec::new(),
+            is_side,
+        };
+        supervisor.watch(supervisor.listener.as_fd(), Source::Listener)?;
+        supervisor.watch(guardian.as_fd(), Source::Guardian)?;
+        supervisor.watch(supervisor.pool.wake(), Source::Hashing)?;
+        Ok(Self { guardian: Some(guardian), ..supervisor })
+    }
+
+    /// Adds a scope; the first one is that of the tree itself.
+    pub fn add_scope(&mut self, scope: Scope) -> usize {
+        self.scopes.push(scope);
+        self.scopes.len() - 1
+    }
+
+    /// Watches a descriptor.
+    pub fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
+    }
+
+    /// Watches a descriptor no longer.
+    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// The tasks of a process whose parent nobody knows: the command itself.
+    pub(crate) fn root_membership(&self) -> Membership {
+        Membership::from([(0, 0)])
+    }
+
+    /// Waits for what comes next and deals with it, until something concerns the owner.
+    pub fn turn(&mut self) -> Vec<Turn> {
+        loop {
+            let mut turns = self.finish_scopes();
+            if !turns.is_empty() {
+                return turns;
+            }
+            let mut events = [EpollEvent::empty(); 64];
+            let has_pages = self.scopes.iter().any(|scope| !scope.page_of.is_empty());
+            let has_pages = has_pages || self.is_side;
+            let timeout = if has_pages { EpollTimeout::from(TICK_MS) } else { EpollTimeout::NONE };
+            let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            self.shared.beat();
+            let events = events.get(..ready).unwrap_or_default();
+            // Ends first: a new process may have the id of one that ended.
+            for event in events {
+                if let Source::Process(pid) = Source::of(event.data()) {
+                    turns.push(self.process_ended(pid));
+                }
+            }
+            for event in events {
+                match Source::of(event.data()) {
+                    Source::Listener => {
+                        if event.events().contains(EpollFlags::EPOLLIN) {
+                            self.notified();
+                        } else if event.events().contains(EpollFlags::EPOLLHUP) {
+                            self.unwatch(self.listener.as_fd());
+                            turns.push(Turn::TreeEmpty);
+                        }
+                    }
+                    Source::Guardian => self.replace_guardian(),
+                    Source::Hashing => self.take_digests(),
+                    Source::Control(index) => self.controlled(index as usize),
+                    Source::Owner(which) => turns.push(Turn::Owner(which)),
+                    Source::Process(_) => {}
+                }
+            }
+            if ready == 0 || !turns.is_empty() {
+                self.look_at_pages();
+            }
+            if !turns.is_empty() {
+                return turns;
+            }
+        }
+    }
+
+    fn replace_guardian(&mut self) {
+        if let Some(dead) = self.guardian.take() {
+            self.unwatch(dead.as_fd());
+        }
+        let _ = nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+        if let Ok(guardian) = guardian::spawn(&self.listener, &self.shared)
+            && self.watch(guardian.as_fd(), Source::Guardian).is_ok()
+        {
+            self.guardian = Some(guardian);
+        }
+    }
+
+    fn take_digests(&mut self) {
+        for (version, outcome) in self.pool.results() {
+            for scope in &mut self.scopes {
+                scope.hashed(version, outcome);
+            }
+        }
+    }
+
+    fn finish_scopes(&mut self) -> Vec<Turn> {
+        let unseen = self.shared.unseen();
+        let scopes = self.scopes.iter_mut().enumerate();
+        let done = scopes.filter_map(|(index, scope)| {
+            scope.try_to_finish(unseen).then_some(Turn::Done(index))
+        });
+        let done: Vec<_> = done.collect();
+        for turn in &done {
+            if let Turn::Done(index) = turn {
+                self.tell_done(*index);
+            }
+        }
+        done
+    }
+
+    /// Begins the end of a scope: its command has ended.
+    pub fn finish(&mut self, index: usize) {
+        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let running = self
+            .table
+            .iter()
+            .filter(|process| process.exit_code.is_none())
+            .filter(|process| process.membership.iter().any(|(scope, _)| *scope == index))
+            .count();
+        if running > 0 && !self.is_side {
+            let detail = "processes went on after the command had ended";
+            scope.gap(0, GapKind::StillRunning, detail, running as u64);
+        }
+        scope.begin_to_finish(&mut self.pool);
+    }
+
+    fn process_ended(&mut self, pid: u32) -> Turn {
+        let Some(mut process) = self.table.remove(pid) else { return Turn::Ended(pid, None) };
+        let seen = process.pidfd.as_ref().and_then(|fd| sys::process::exit_status(fd.as_fd()));
+        if let Some(fd) = process.pidfd.take() {
+            self.unwatch(fd.as_fd());
+        }
+        let announced = process.exit_code.map(|code| code << 8);
+        let wait_status = seen.or(announced);
+        let (_, exit_code, signal) =
+            wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+        let at = scope::now();
+        for (index, _) in process.membership.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                let key = process.key;
+                let ended = Event::ProcessEnded { key, exit_code, signal, at: at.0 };
+                scope.recorder.record(&ended);
+            }
+        }
+        self.end_page(process.page.take(), at);
+        self.end_driver(pid, wait_status, at);
+        Turn::Ended(pid, wait_status)
+    }
+
+    fn end_driver(&mut self, pid: u32, wait_status: Option<i32>, at: (i64, u64)) {
+        let Some(position) = self.drivers.iter().position(|(driver, ..)| *driver == pid) else {
+            return;
+        };
+        let (_, index, no) = self.drivers.remove(position);
+        let (status, exit_code, signal) =
+            wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+        if let Some(scope) = self.scopes.get_mut(index) {
+            scope.end_task(no, status, None, (exit_code, signal), at);
+        }
+    }
+
+    /// The phase of a scope.
+    pub fn phase(&self, index: usize) -> Option<Phase> {
+        self.scopes.get(index).map(|scope| scope.phase)
+    }
+
+    /// Descriptors that must stay open when others are closed.
+    pub fn descriptors(&self) -> Vec<i32> {
+        let guardian = self.guardian.as_ref().map(AsRawFd::as_raw_fd);
+        [self.listener.as_raw_fd(), self.epoll.0.as_raw_fd(), self.pool.wake().as_raw_fd()]
+            .into_iter()
+            .chain(guardian)
+            .collect()
+    }
+}

@@ -1,0 +1,293 @@
+//! The supervisor's process under a launcher: forks the command, watches it, and tells
+//! the launcher.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::Pid;
+use roar_lineage::event::Access;
+use roar_lineage::event::Event;
+use roar_lineage::model::{How, Status};
+
+use crate::launch::{self, Program, Start};
+use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::proc;
+use crate::scope::{self, Phase, Scope};
+use crate::supervisor::{Source, Supervisor, Turn};
+use crate::sys::file;
+use crate::sys::process::{self, Fork};
+use crate::sys::socket;
+use crate::task_log::{Recorder, TaskLog};
+
+const LAUNCHER: u32 = 0;
+const SIGNALS: u32 = 1;
+const CHILD: u32 = 2;
+
+/// Never returns: this process is a copy of the launcher.
+pub(crate) fn main(
+    launch: Launch,
+    program: &Program,
+    original: &SigSet,
+    log: File,
+    launcher: OwnedFd,
+) -> ! {
+    let tell = |word: &Word| tell(&launcher, word);
+    let (ours, theirs) = match socket::pair() {
+        Ok(pair) => pair,
+        Err(_) => process::exit_now(1),
+    };
+    let command = match process::fork() {
+        Ok(Fork::Child) => {
+            drop((ours, launcher, log));
+            launch::become_program(program, theirs.as_fd(), original)
+        }
+        Ok(Fork::Parent(pid)) => Pid::from_raw(pid),
+        Err(_) => process::exit_now(1),
+    };
+    drop(theirs);
+    tell(&Word::Started(command.as_raw()));
+    settle_down();
+    let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let listener = match launch::next_word(ours.as_fd()) {
+        Start::Filtered(listener) => listener,
+        Start::Unfiltered(errno) => {
+            tell(&Word::Untraced(errno));
+            launch::let_go(ours.as_fd());
+            watch_untraced(command, &ours, &launcher)
+        }
+        _ => process::exit_now(1),
+    };
+    let keep = [listener.as_raw_fd(), ours.as_raw_fd(), launcher.as_raw_fd(), log.as_raw_fd()];
+    process::detach_descriptors(&keep);
+    let _ = nix::unistd::chdir(c"/");
+    let Ok(mut supervisor) = Supervisor::new(listener, false) else {
+        // The listener is closed with this process; the command has not begun.
+        let _ = kill(command, Signal::SIGKILL);
+        process::exit_now(1)
+    };
+    let recorder = Recorder::with_log(TaskLog::begin(log));
+    let mut scope = Scope::begin(recorder, &launch.spec);
+    inherit(&mut scope, command.as_raw().cast_unsigned());
+    supervisor.add_scope(scope);
+    launch::let_go(ours.as_fd());
+    Watch { supervisor, command, launcher, child: Some(ours), launch, wait_status: None, alone: false }
+        .run()
+}
+
+/// The signals and limits of a process that works for another.
+pub(crate) fn settle_down() {
+    let mut all = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT] {
+        all.remove(fault);
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None);
+    let _ = process::become_subreaper();
+    process::forbid_core_dump();
+    // If memory runs out, this process goes before the user's.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn tell(launcher: &OwnedFd, word: &Word) {
+    if let Ok(message) = postcard::to_stdvec(word) {
+        let _ = socket::send(launcher.as_fd(), &message, None);
+    }
+}
+
+/// The files that the command finds open: inputs and, when they change, outputs.
+fn inherit(scope: &mut Scope, pid: u32) {
+    for (fd, _, flags) in proc::descriptors(pid) {
+        if flags & libc::O_CLOEXEC != 0 {
+            continue;
+        }
+        let Some((path, stat)) = regular_descriptor(pid, fd) else { continue };
+        let version = stat.version();
+        let (how, via, stamp) = (How::Inherited, None, crate::clock::stamp());
+        let mode = flags & libc::O_ACCMODE;
+        let mut accesses = Vec::new();
+        if mode != libc::O_WRONLY {
+            let path = path.clone();
+            accesses.push(Access::Read { path, version, how, via: None, inferred: false });
+        }
+        if mode != libc::O_RDONLY {
+            let reads = mode == libc::O_WRONLY && version.size > 0;
+            let before = Some(version);
+            accesses.push(Access::Write { path, before, how, truncates: false, reads, via });
+        }
+        for access in accesses {
+            scope.recorder.record(&Event::Access { task: 0, stamp, access });
+        }
+    }
+}
+
+fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> {
+    let link = format!("fd/{fd}");
+    let path = proc::link(pid, &link)?;
+    let opened = file::open_path(format!("/proc/{pid}/{link}").as_bytes(), 0).ok()?;
+    let stat = file::stat(opened.as_fd()).ok()?;
+    let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"].iter().any(|p| path.starts_with(p.as_bytes()));
+    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((path, stat))
+}
+
+/// Waits for a command that could not be traced.
+fn watch_untraced(command: Pid, child: &OwnedFd, launcher: &OwnedFd) -> ! {
+    process::detach_descriptors(&[child.as_raw_fd(), launcher.as_raw_fd()]);
+    if let Start::NotExecuted(errno) = launch::next_word(child.as_fd()) {
+        tell(launcher, &Word::NotExecuted(errno));
+        process::exit_now(0)
+    }
+    loop {
+        match wait_raw(command, WaitPidFlag::WUNTRACED) {
+            Some(status) if libc::WIFSTOPPED(status) => {
+                tell(launcher, &Word::Stopped(libc::WSTOPSIG(status)));
+            }
+            Some(status) => {
+                tell(launcher, &Word::Ended(status));
+                process::exit_now(0)
+            }
+            None => {}
+        }
+    }
+}
+
+struct Watch {
+    supervisor: Supervisor,
+    command: Pid,
+    launcher: OwnedFd,
+    child: Option<OwnedFd>,
+    launch: Launch,
+    wait_status: Option<i32>,
+    /// Whether the launcher is gone as it should: its command has ended.
+    alone: bool,
+}
+
+impl Watch {
+    fn run(mut self) -> ! {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGCHLD);
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let Ok(signals) = SignalFd::with_flags(&set, flags) else { process::exit_now(1) };
+        let watched = [
+            (self.launcher.as_fd(), LAUNCHER),
+            (signals.as_fd(), SIGNALS),
+        ];
+        for (fd, which) in watched {
+            let _ = self.supervisor.watch(fd, Source::Owner(which));
+        }
+        if let Some(child) = &self.child {
+            let _ = self.supervisor.watch(child.as_fd(), Source::Owner(CHILD));
+        }
+        let mut tree_is_empty = false;
+        loop {
+            for turn in self.supervisor.turn() {
+                match turn {
+                    Turn::Owner(LAUNCHER) => self.launcher_left(),
+                    Turn::Owner(CHILD) => self.child_spoke(),
+                    Turn::Owner(_) => {
+                        while let Ok(Some(_)) = signals.read_signal() {}
+                        self.reap();
+                    }
+                    Turn::TreeEmpty => {
+                        tree_is_empty = true;
+                        self.reap();
+                    }
+                    Turn::Done(0) => self.done(tree_is_empty),
+                    Turn::Ended(..) | Turn::Done(_) => {}
+                }
+            }
+            let is_over = self.wait_status.is_some()
+                && (tree_is_empty || !self.launch.wait_for_tree || self.alone);
+            if is_over && self.supervisor.phase(0) == Some(Phase::Running) {
+                self.supervisor.finish(0);
+            }
+            if tree_is_empty && self.alone {
+                self.finish_late();
+            }
+        }
+    }
+
+    /// The exec failed, or (the socket closes) has happened.
+    fn child_spoke(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        let word = launch::next_word(child.as_fd());
+        self.supervisor.unwatch(child.as_fd());
+        if let Start::NotExecuted(errno) = word {
+            tell(&self.launcher, &Word::NotExecuted(errno));
+            process::exit_now(0);
+        }
+    }
+
+    /// The launcher is gone. Killed before its command had ended, it takes the command
+    /// with it, as any wrapper does.
+    fn launcher_left(&mut self) {
+        self.supervisor.unwatch(self.launcher.as_fd());
+        if self.wait_status.is_none() {
+            let _ = kill(self.command, Signal::SIGKILL);
+        }
+        if !self.alone {
+            self.alone = true;
+            self.launch.late = None;
+        }
+    }
+
+    fn reap(&mut self) {
+        let flags = WaitPidFlag::WEXITED
+            | WaitPidFlag::WSTOPPED
+            | WaitPidFlag::WNOHANG
+            | WaitPidFlag::WNOWAIT;
+        // Look first: should this process die now, the launcher takes the status.
+        while let Ok(status) = waitid(Id::All, flags) {
+            let Some(pid) = status.pid() else { return };
+            if pid == self.command {
+                match raw_status(status) {
+                    Some(status) if libc::WIFSTOPPED(status) => {
+                        tell(&self.launcher, &Word::Stopped(libc::WSTOPSIG(status)));
+                    }
+                    Some(status) => self.command_ended(status),
+                    None => {}
+                }
+            }
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED));
+        }
+    }
+
+    fn command_ended(&mut self, wait_status: i32) {
+        if self.wait_status.replace(wait_status).is_some() {
+            return;
+        }
+        tell(&self.launcher, &Word::Ended(wait_status));
+        let (status, exit_code, signal) = scope::status_of(wait_status);
+        if let Some(scope) = self.supervisor.scopes.first_mut() {
+            let no_detail = None;
+            debug_assert_ne!(status, Status::Running);
+            scope.end_task(0, status, no_detail, (exit_code, signal), scope::now());
+        }
+    }
+
+    fn done(&mut self, tree_is_empty: bool) {
+        tell(&self.launcher, &Word::Done);
+        if tree_is_empty || self.launch.late.is_none() {
+            process::exit_now(0);
+        }
+        // What still runs is traced on.
+        self.alone = true;
+    }
+
+    fn finish_late(&mut self) -> ! {
+        let unseen = self.supervisor.shared.unseen();
+        if let Some(scope) = self.supervisor.scopes.first_mut() {
+            scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing);
+            scope.record_counts(unseen);
+            if let Some(late) = self.launch.late.take() {
+                late(&scope.recorder);
+            }
+        }
+        process::exit_now(0)
+    }
+}

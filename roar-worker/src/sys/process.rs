@@ -1,0 +1,245 @@
+//! Processes: fork, exec, what std changed before `main`, other processes' memory.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::{checked, checked_long};
+
+/// What `fork` returns, to whom.
+pub enum Fork {
+    /// In the parent: the child's pid.
+    Parent(libc::pid_t),
+    /// In the child.
+    Child,
+}
+
+/// fork(2). The child of a process with several threads may only do what is
+/// async-signal-safe; callers here either have one thread, or (the guardian) keep to that.
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: see above; memory safety is not at stake in a copy of one thread.
+    match checked(unsafe { libc::fork() })? {
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// Ends the process at once, without destructors or `atexit`.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(code) }
+}
+
+/// `execvpe(3)`: only returns on failure.
+pub fn execute(program: &CString, argv: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, environment) = (pointers(argv), pointers(environment));
+    // SAFETY: null-terminated arrays of C strings that outlive the call.
+    unsafe { libc::execvpe(program.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+static SIGPIPE_AT_START: AtomicUsize = AtomicUsize::new(0);
+static CLOSED_AT_START: AtomicU32 = AtomicU32::new(0);
+
+/// Runs before std's own start-up code, which opens `/dev/null` for closed standard
+/// descriptors and ignores SIGPIPE: the traced command must find both as they were.
+extern "C" fn note_the_start() {
+    for fd in 0..3 {
+        // SAFETY: fcntl on any number is harmless.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            CLOSED_AT_START.fetch_or(1 << fd, Ordering::Relaxed);
+        }
+    }
+    // SAFETY: a query of the current action into zeroed plain data.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) == 0 {
+            SIGPIPE_AT_START.store(action.sa_sigaction, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: the section holds pointers to functions of this type (ELF gABI, .init_array).
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_THE_START: extern "C" fn() = note_the_start;
+
+/// Gives SIGPIPE the disposition that the process was started with.
+pub fn restore_sigpipe() {
+    let _keep = &NOTE_THE_START;
+    // SAFETY: the value is SIG_DFL or SIG_IGN: handlers do not survive an exec.
+    unsafe { libc::signal(libc::SIGPIPE, SIGPIPE_AT_START.load(Ordering::Relaxed)) };
+}
+
+/// Makes the standard descriptors that were closed when the process started
+/// close-on-exec, so that the next program finds them closed.
+pub fn restore_closed_descriptors() {
+    let closed = CLOSED_AT_START.load(Ordering::Relaxed);
+    for fd in (0..3).filter(|fd| closed & (1 << fd) != 0) {
+        // SAFETY: fcntl on any number is harmless.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Replaces standard input, output and error by `/dev/null` and closes every descriptor
+/// that is not in `keep`, so that no pipe of the user's stays open because of us.
+pub fn detach_descriptors(keep: &[RawFd]) {
+    // SAFETY: descriptors are closed that no Rust object of the caller owns: the caller
+    // lists all that it goes on using.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        if null >= 0 {
+            for fd in 0..3 {
+                libc::dup2(null, fd);
+            }
+        }
+        let mut keep: Vec<u32> = keep.iter().map(|fd| *fd as u32).collect();
+        keep.sort_unstable();
+        let mut from = 3;
+        for fd in keep {
+            if fd > from {
+                libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
+            }
+            from = from.max(fd + 1);
+        }
+        libc::syscall(libc::SYS_close_range, from, u32::MAX, 0);
+    }
+}
+
+/// `prctl(2)` with one argument.
+fn prctl(option: libc::c_int, argument: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the options used here take integers.
+    checked(unsafe { libc::prctl(option, argument, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// Promises never to gain privileges by exec: lets an ordinary user install a filter.
+pub fn no_new_privileges() -> io::Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Makes this process the parent of its orphaned descendants.
+pub fn become_subreaper() -> io::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// Lets `pid` read this process under Yama (`ptrace_scope` 1). Fails without Yama.
+pub fn allow_reader(pid: libc::pid_t) -> io::Result<()> {
+    prctl(libc::PR_SET_PTRACER, pid as libc::c_ulong)
+}
+
+/// No core dump of this process.
+pub fn forbid_core_dump() {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: reads one rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+}
+
+/// Runs the calling thread only when nothing else wants the CPU (sched(7), SCHED_IDLE).
+pub fn become_idle() {
+    // SAFETY: plain data by pointer; ioprio_set takes integers (class 3: idle).
+    unsafe {
+        let parameter: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter);
+        libc::syscall(libc::SYS_ioprio_set, 1, 0, 3 << 13);
+    }
+}
+
+/// Kills this process by `signal` as its default action would, without a core dump.
+pub fn die_by(signal: i32) -> ! {
+    forbid_core_dump();
+    // SAFETY: resets one action, unblocks one signal, raises it.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::kill(libc::getpid(), signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+    exit_now(128 + signal)
+}
+
+/// A descriptor for a process (pidfd_open(2), 5.3), close-on-exec.
+pub fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers; the result is a new descriptor of ours.
+    unsafe {
+        let fd = checked_long(libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// `struct pidfd_info`, first version (`linux/pidfd.h`, 6.13; exit status since 6.15).
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroupid: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// The wait status of a process that has ended, also after its parent has taken it.
+pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let request = (3u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
+    // SAFETY: the ioctl's number carries the size of `info`, which it fills.
+    let result =
+        unsafe { libc::ioctl(pidfd.as_raw_fd(), request, std::ptr::from_mut(&mut info)) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// Reads another process's memory from `address` on; gives how much could be read.
+/// process_vm_readv(2), or `/proc/PID/mem` where that is refused.
+pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let remote =
+        libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer` and checks the
+    // remote address itself.
+    let read = unsafe {
+        libc::process_vm_readv(pid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if read >= 0 {
+        return Ok(read as usize);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::ENOSYS) => {
+            use std::os::unix::fs::FileExt;
+            std::fs::File::open(format!("/proc/{pid}/mem"))?.read_at(buffer, address)
+        }
+        _ => Err(error),
+    }
+}
+
+/// Whether this process may install a filter without giving up privileges:
+/// CAP_SYS_ADMIN in its user namespace (capget(2)).
+pub fn has_sys_admin() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 writes two data structs.
+    let result =
+        unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    result == 0 && data[0].effective & (1 << CAP_SYS_ADMIN) != 0
+}
+
+const _: () = assert!(size_of::<PidfdInfo>() == 64);

@@ -1,0 +1,107 @@
+//! The log of one observer: checksummed, append-only, in the page cache before the call
+//! that it tells of happens. Whoever survives the supervisor reads it.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use roar_lineage::accumulate::Accumulator;
+use roar_lineage::event::{Event, MAGIC};
+use roar_lineage::frame::{self, BadHeader, Frames};
+
+/// Bytes kept for a later try when the disk is full; beyond that records are lost.
+const MAX_BACKLOG: usize = 8 << 20;
+
+/// A log being written.
+pub struct TaskLog {
+    file: File,
+    backlog: Vec<u8>,
+    lost: u64,
+}
+
+impl TaskLog {
+    /// Begins a log in an empty file.
+    pub fn begin(file: File) -> Self {
+        let mut log = Self { file, backlog: Vec::new(), lost: 0 };
+        log.write(&MAGIC);
+        log
+    }
+
+    fn append(&mut self, event: &Event) {
+        match postcard::to_stdvec(event) {
+            Ok(payload) => self.write(&frame::seal(&payload)),
+            Err(_) => self.lost += 1,
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.backlog.len() + bytes.len() > MAX_BACKLOG {
+            self.lost += 1;
+            return;
+        }
+        self.backlog.extend_from_slice(bytes);
+        while !self.backlog.is_empty() {
+            match self.file.write(&self.backlog) {
+                Ok(0) => return,
+                Ok(written) => {
+                    self.backlog.drain(..written.min(self.backlog.len()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Records that could not be kept.
+    pub fn lost(&self) -> u64 {
+        self.lost + u64::from(!self.backlog.is_empty())
+    }
+}
+
+/// What was observed, and where it is logged.
+#[derive(Default)]
+pub struct Recorder {
+    /// The state so far.
+    pub state: Accumulator,
+    /// How many events have told something new: grows, and is the revision of what is
+    /// sealed from here.
+    pub revision: u64,
+    log: Option<TaskLog>,
+}
+
+impl Recorder {
+    /// A recorder that logs.
+    pub fn with_log(log: TaskLog) -> Self {
+        Self { state: Accumulator::default(), revision: 0, log: Some(log) }
+    }
+
+    /// Takes an event in, and logs it when it tells something new.
+    pub fn record(&mut self, event: &Event) -> bool {
+        let news = self.state.apply(event);
+        self.revision += u64::from(news);
+        if let (true, Some(log)) = (news, &mut self.log) {
+            log.append(event);
+        }
+        news
+    }
+
+    /// Log records that could not be kept.
+    pub fn lost(&self) -> u64 {
+        self.log.as_ref().map_or(0, TaskLog::lost)
+    }
+}
+
+/// Reads a log back. The flag says whether its end is torn.
+pub fn replay(content: &[u8]) -> Result<(Recorder, bool), BadHeader> {
+    let mut frames = Frames::new(frame::body_of(content, MAGIC)?);
+    let mut recorder = Recorder::default();
+    let mut is_damaged = false;
+    for payload in frames.by_ref() {
+        match postcard::from_bytes(payload) {
+            Ok(event) => {
+                recorder.record(&event);
+            }
+            Err(_) => is_damaged = true,
+        }
+    }
+    Ok((recorder, is_damaged || frames.is_torn()))
+}

@@ -1,0 +1,256 @@
+//! Tasks within processes: from the attribution page's entries to the record's tasks.
+
+use bstr::{BString, ByteSlice};
+use roar_lineage::event::{Event, TaskNo};
+use roar_lineage::model::{self, RayIds, Status, Task, TaskKind};
+use roar_tracee::abi::{kind, state};
+
+use crate::attribution::{Change, Page, PageTask};
+use crate::process_table::Membership;
+use crate::scope;
+use crate::supervisor::Supervisor;
+
+/// What a worker says of itself on its page.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Context {
+    job_id: String,
+    node_id: String,
+    worker_id: String,
+    session: String,
+    submission_id: String,
+}
+
+impl Supervisor {
+    /// Takes in what has happened on all pages.
+    pub(crate) fn look_at_pages(&mut self) {
+        for pid in self.table.with_page() {
+            self.look_at_page(pid);
+        }
+    }
+
+    /// Takes in what has happened on a process's page.
+    pub(crate) fn look_at_page(&mut self, pid: u32) {
+        let Some(process) = self.table.get_mut(pid) else { return };
+        let Some(mut page) = process.page.take() else { return };
+        let base = process.membership.clone();
+        for change in page.changes() {
+            match change {
+                Change::Began(task) => self.task_began(pid, &base, &mut page, &task),
+                Change::Ended(task) => {
+                    self.task_ended(&page, &task);
+                    page.release(task.number);
+                }
+            }
+        }
+        if let Some(process) = self.table.get_mut(pid) {
+            process.page = Some(page);
+        }
+    }
+
+    fn task_began(&mut self, pid: u32, base: &Membership, page: &mut Page, task: &PageTask) {
+        let context: Context =
+            page.context().and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+        self.name_job(&context, task);
+        if matches!(task.kind, kind::INTERNAL) {
+            page.assign(task.number, base.clone());
+            return;
+        }
+        let mut membership = Vec::new();
+        for (index, outer) in base.iter() {
+            let Some(scope) = self.scopes.get_mut(*index) else { continue };
+            let parent = scope.recorder.state.task(*outer);
+            let parent = parent.filter(|p| p.kind != TaskKind::Worker).map(|p| p.id.clone());
+            let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else { continue };
+            let mut record = record_of(&job, pid, &context, task);
+            record.parent = parent;
+            if let Some(outer) = scope.recorder.state.task(*outer) {
+                record.host.clone_from(&outer.host);
+                record.boot.clone_from(&outer.boot);
+            }
+            if task.kind == kind::JOB_SUPERVISOR {
+                // Not a node: what it starts becomes one.
+                record.kind = TaskKind::Worker;
+                record.status_detail.clone_from(&task.detail);
+            }
+            let no = scope.add_task(record);
+            scope.page_of.insert(no, pid);
+            membership.push((*index, no));
+        }
+        page.assign(task.number, membership.into());
+    }
+
+    fn task_ended(&mut self, page: &Page, task: &PageTask) {
+        let Some(membership) = page.membership(task.number).cloned() else { return };
+        if task.kind == kind::INTERNAL {
+            return;
+        }
+        let status =
+            if task.state == state::FAILED { Status::Failed } else { Status::Completed };
+        for (index, no) in membership.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                let detail = task.detail.clone();
+                scope.end_task(*no, status, detail, (None, None), task.ended);
+                scope.hash_when_idle(*no, &mut self.pool);
+                scope.page_of.remove(no);
+            }
+        }
+    }
+
+    /// The process is gone: what still ran in it was killed with it.
+    pub(crate) fn end_page(&mut self, page: Option<Page>, at: (i64, u64)) {
+        let Some(mut page) = page else { return };
+        for change in page.changes() {
+            if let Change::Ended(task) = change {
+                self.task_ended(&page, &task);
+            }
+        }
+        let running: Vec<_> =
+            page.running().filter_map(|number| page.membership(number).cloned()).collect();
+        for (index, no) in running.iter().flat_map(|membership| membership.iter().copied()) {
+            if no != 0
+                && let Some(scope) = self.scopes.get_mut(index)
+            {
+                let detail = Some("the worker process ended".to_owned());
+                scope.end_task(no, Status::Killed, detail, (None, None), at);
+                scope.page_of.remove(&no);
+            }
+        }
+    }
+
+    /// In a worker of a cluster that roar did not start, the job's name becomes known
+    /// with its first task: all workers of one submission must agree on it.
+    fn name_job(&mut self, context: &Context, task: &PageTask) {
+        if !self.is_side {
+            return;
+        }
+        let Some(scope) = self.scopes.first_mut() else { return };
+        let Some(mut job) = scope.recorder.state.job().cloned() else { return };
+        if !job.id.is_empty() {
+            return;
+        }
+        let submission = match task.kind {
+            kind::JOB_SUPERVISOR => task.detail.clone().unwrap_or_default(),
+            _ => context.submission_id.clone(),
+        };
+        let within = if submission.is_empty() { &context.job_id } else { &submission };
+        job.id = format!("ray-{}", model::task_id(&context.session, within));
+        let observer = scope.recorder.state.observer().to_owned();
+        scope.recorder.record(&Event::Began { observer, job });
+    }
+
+    /// A process that Ray's job supervisor starts is the driver of the submitted job,
+    /// unless it is the one that Ray starts beside it to end the driver with its parent.
+    pub(crate) fn become_driver(&mut self, pid: u32, argv: &[BString]) {
+        let Some(process) = self.table.get(pid) else { return };
+        let Some(&(index, outer)) = process.membership.first() else { return };
+        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let is_supervisor = scope.recorder.state.task(outer).is_some_and(|task| {
+            task.kind == TaskKind::Worker && task.name == JOB_SUPERVISOR && process.page.is_none()
+        });
+        let entrypoint = match argv {
+            [_, flag, command, ..] if flag == "-c" => command,
+            _ => return,
+        };
+        if !is_supervisor || entrypoint.starts_with(b"while kill -s 0") {
+            return;
+        }
+        let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else { return };
+        let Some(outer) = scope.recorder.state.task(outer).cloned() else { return };
+        let (at, stamp) = scope::now();
+        let mut task = Task {
+            id: model::task_id(&job, "driver"),
+            kind: TaskKind::RayDriver,
+            name: program_name(entrypoint).into(),
+            status: Status::Running,
+            status_detail: None,
+            started_at: at,
+            started: stamp,
+            pid: Some(pid),
+            ..outer
+        };
+        if let Some(ray) = &mut task.ray {
+            ray.task_id = None;
+            ray.func = None;
+            ray.actor_id = None;
+        }
+        self.name_command(index, entrypoint);
+        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let no = scope.add_task(task);
+        self.drivers.push((pid, index, no));
+        self.join(pid, Membership::from([(index, no)]));
+    }
+
+    fn name_command(&mut self, index: usize, entrypoint: &BString) {
+        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let Some(mut job) = scope.recorder.state.job().cloned() else { return };
+        let words: Vec<&[u8]> = entrypoint.fields().collect();
+        job.command = roar_lineage::mask::arguments(&words);
+        let observer = scope.recorder.state.observer().to_owned();
+        scope.recorder.record(&Event::Began { observer, job });
+    }
+
+    /// Makes a process do a task's work, and records it as the task's.
+    fn join(&mut self, pid: u32, membership: Membership) {
+        let Some(process) = self.table.get_mut(pid) else { return };
+        process.membership = membership.clone();
+        let (key, ppid) = (process.key, process.ppid);
+        for (index, task) in membership.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                let (exe, argv, at) = (None, Vec::new(), scope::now().0);
+                let task: TaskNo = *task;
+                scope.recorder.record(&Event::Process { key, ppid, task, exe, argv, at });
+            }
+        }
+    }
+}
+
+/// Name of the record that stands for Ray's job supervisor.
+const JOB_SUPERVISOR: &str = "JobSupervisor";
+
+/// The first word of a shell command that is no assignment, without its directory.
+fn program_name(command: &[u8]) -> &[u8] {
+    let mut words = command.fields();
+    let is_assignment = |word: &[u8]| word.contains(&b'=') && !word.starts_with(b"/");
+    let program = words.find(|word| !is_assignment(word)).unwrap_or(command);
+    scope::base_name(program)
+}
+
+fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
+    let identity =
+        format!("ray/{}/{}/{}/{}", context.session, task.job_id, task.task_id, task.attempt);
+    let components = if task.actor_id.is_some() { 2 } else { 1 };
+    let name = task.func.rmatch_indices('.').nth(components - 1);
+    let name = name.map_or(task.func.as_str(), |(at, _)| task.func.get(at + 1..).unwrap_or(""));
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Task {
+        id: model::task_id(job, &identity),
+        parent: None,
+        kind: match task.kind {
+            kind::ACTOR_INIT => TaskKind::RayActorInit,
+            kind::ACTOR_METHOD => TaskKind::RayActorMethod,
+            _ => TaskKind::RayTask,
+        },
+        name: if task.kind == kind::JOB_SUPERVISOR { JOB_SUPERVISOR.into() } else { name.into() },
+        status: Status::Running,
+        status_detail: None,
+        exit_code: None,
+        signal: None,
+        started_at: task.began.0,
+        ended_at: None,
+        started: task.began.1,
+        ended: None,
+        host: String::new(),
+        boot: String::new(),
+        pid: Some(pid),
+        ray: Some(RayIds {
+            job_id: task.job_id.clone(),
+            task_id: some(&task.task_id),
+            attempt: task.attempt,
+            actor_id: task.actor_id.clone(),
+            node_id: some(&context.node_id),
+            worker_id: some(&context.worker_id),
+            func: some(&task.func),
+        }),
+    }
+}
