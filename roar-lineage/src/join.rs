@@ -69,7 +69,10 @@ pub fn job(one: Job, other: &Job) -> Job {
     let start = |job: &Job| {
         let mut job = job.clone();
         (job.ended_at, job.exit_code, job.signal) = (None, None, None);
-        (job.started_at, serde_json::to_string(&job).unwrap_or_default())
+        (
+            job.started_at,
+            serde_json::to_string(&job).unwrap_or_default(),
+        )
     };
     let mut first = if start(other) < start(&one) {
         other.clone()

@@ -94,14 +94,27 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
     // One read transaction: a merge in between must not show by halves.
     let db = db.unchecked_transaction()?;
     let latest = "SELECT n, id, started_at FROM session ORDER BY n DESC LIMIT 1";
-    let (session, id, started_at): (i64, String, i64) =
-        db.query_row(latest, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let mut recorded = Recorded { session: id, started_at, ..Recorded::default() };
-    let mut jobs = Vec::new();
-    each(&db, "SELECT n, record FROM job WHERE session = ?", session, |row| {
-        jobs.push((row.get::<_, i64>(0)?, of_json::<Job>(&row.get::<_, String>(1)?)?));
-        Ok(())
+    let (session, id, started_at): (i64, String, i64) = db.query_row(latest, [], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })?;
+    let mut recorded = Recorded {
+        session: id,
+        started_at,
+        ..Recorded::default()
+    };
+    let mut jobs = Vec::new();
+    each(
+        &db,
+        "SELECT n, record FROM job WHERE session = ?",
+        session,
+        |row| {
+            jobs.push((
+                row.get::<_, i64>(0)?,
+                of_json::<Job>(&row.get::<_, String>(1)?)?,
+            ));
+            Ok(())
+        },
+    )?;
     jobs.sort_by(|(_, a), (_, b)| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     let mut job_index = HashMap::new();
     for (index, (number, job)) in jobs.into_iter().enumerate() {
@@ -112,7 +125,10 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
     let tasks = "SELECT task.n, task.job, task.record FROM task JOIN job ON job.n = task.job
                  WHERE session = ? ORDER BY task.id";
     each(&db, tasks, session, |row| {
-        let job = job_index.get(&row.get::<_, i64>(1)?).copied().unwrap_or_default();
+        let job = job_index
+            .get(&row.get::<_, i64>(1)?)
+            .copied()
+            .unwrap_or_default();
         task_index.insert(row.get::<_, i64>(0)?, recorded.tasks.len());
         let task = of_json(&row.get::<_, String>(2)?)?;
         recorded.tasks.push(Usage { task, job });
@@ -121,30 +137,48 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
     let coverage = "SELECT task.job, coverage FROM fragment JOIN task ON task.n = fragment.task
                     JOIN job ON job.n = task.job WHERE session = ?";
     each(&db, coverage, session, |row| {
-        let job = job_index.get(&row.get::<_, i64>(0)?).copied().unwrap_or_default();
+        let job = job_index
+            .get(&row.get::<_, i64>(0)?)
+            .copied()
+            .unwrap_or_default();
         let coverage = of_json(&row.get::<_, String>(1)?)?;
         recorded.coverage.push((job, coverage));
         Ok(())
     })?;
     let mut locations: HashMap<i64, usize> = HashMap::new();
-    let filter = if all { "" } else { "AND (category IS NULL OR category IN ('data', 'code', 'temp'))" };
+    let filter = if all {
+        ""
+    } else {
+        "AND (category IS NULL OR category IN ('data', 'code', 'temp'))"
+    };
     let uses = format!(
         "SELECT task.n, location.n, host, path, role, digest, use.size, state, category, how, via,
          unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last
          FROM job JOIN task ON task.job = job.n JOIN fragment ON fragment.task = task.n
          JOIN use ON use.fragment = fragment.n JOIN location ON location.n = use.location
          LEFT JOIN artifact ON artifact.n = use.artifact
-         WHERE session = ? {filter} ORDER BY path, host, first, last, task.id");
+         WHERE session = ? {filter} ORDER BY path, host, first, last, task.id"
+    );
     each(&db, &uses, session, |row| {
-        let Some(&task) = task_index.get(&row.get::<_, i64>(0)?) else { return Ok(()) };
+        let Some(&task) = task_index.get(&row.get::<_, i64>(0)?) else {
+            return Ok(());
+        };
         let path = BString::from(row.get::<_, Vec<u8>>(3)?);
         let next = recorded.locations.len();
         let location = *locations.entry(row.get(1)?).or_insert(next);
         if location == next {
-            recorded.locations.push(Location { host: row.get(2)?, path: path.clone() });
+            recorded.locations.push(Location {
+                host: row.get(2)?,
+                path: path.clone(),
+            });
         }
         let role = of_name(row.get_ref(4)?.as_str()?).unwrap_or(Role::Read);
-        recorded.uses.push(Use { task, location, role, file: file(row, path)? });
+        recorded.uses.push(Use {
+            task,
+            location,
+            role,
+            file: file(row, path)?,
+        });
         Ok(())
     })?;
     Ok(recorded)

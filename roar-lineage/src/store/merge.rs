@@ -26,7 +26,8 @@ pub struct Merged {
 impl Store {
     /// Takes `fragments` in, all or none.
     pub fn merge(&mut self, fragments: &[Fragment]) -> Result<Merged, StoreError> {
-        self.try_merge(fragments).map_err(|error| self.explained(error))
+        self.try_merge(fragments)
+            .map_err(|error| self.explained(error))
     }
 
     fn try_merge(&mut self, fragments: &[Fragment]) -> Result<Merged, rusqlite::Error> {
@@ -37,7 +38,10 @@ impl Store {
         let mut merged = Merged::default();
         let mut touched = BTreeSet::new();
         for fragment in fragments {
-            let job = jobs.get(fragment.job.id.as_str()).copied().unwrap_or_default();
+            let job = jobs
+                .get(fragment.job.id.as_str())
+                .copied()
+                .unwrap_or_default();
             match merge.fragment(fragment, job)? {
                 Some(task) => {
                     touched.insert(task);
@@ -65,7 +69,8 @@ struct Merge<'a> {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 fn of_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, rusqlite::Error> {
@@ -82,7 +87,10 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn jobs<'f>(&self, fragments: &'f [Fragment]) -> Result<BTreeMap<&'f str, i64>, rusqlite::Error> {
+    fn jobs<'f>(
+        &self,
+        fragments: &'f [Fragment],
+    ) -> Result<BTreeMap<&'f str, i64>, rusqlite::Error> {
         let mut joined: BTreeMap<&str, Job> = BTreeMap::new();
         for fragment in fragments {
             let job = match joined.remove(fragment.job.id.as_str()) {
@@ -113,14 +121,18 @@ impl<'a> Merge<'a> {
     /// The task's number, if the fragment was taken.
     fn fragment(&mut self, fragment: &Fragment, job: i64) -> Result<Option<i64>, rusqlite::Error> {
         let mut insert = self.db.prepare_cached(
-            "INSERT INTO task (id, job, record) VALUES (?, ?, '') ON CONFLICT DO NOTHING")?;
+            "INSERT INTO task (id, job, record) VALUES (?, ?, '') ON CONFLICT DO NOTHING",
+        )?;
         insert.execute(params![fragment.task.id, job])?;
         let mut find = self.db.prepare_cached("SELECT n FROM task WHERE id = ?")?;
         let task: i64 = find.query_row([&fragment.task.id], |row| row.get(0))?;
-        let mut find = self.db.prepare_cached(
-            "SELECT n, revision FROM fragment WHERE task = ? AND observer = ?")?;
+        let mut find = self
+            .db
+            .prepare_cached("SELECT n, revision FROM fragment WHERE task = ? AND observer = ?")?;
         let old: Option<(i64, i64)> = find
-            .query_row(params![task, fragment.observer], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![task, fragment.observer], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
         if let Some((number, revision)) = old {
             if revision.cast_unsigned() >= fragment.revision {
@@ -130,7 +142,8 @@ impl<'a> Merge<'a> {
         }
         let mut insert = self.db.prepare_cached(
             "INSERT INTO fragment (task, observer, revision, claim, ephemeral, coverage)
-             VALUES (?, ?, ?, ?, ?, ?)")?;
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )?;
         let number = insert.insert(params![
             task,
             fragment.observer,
@@ -172,11 +185,15 @@ impl<'a> Merge<'a> {
             };
             self.add_use(number, host, Role::Ephemeral, &file, None)?;
         }
-        let mut insert = self.db.prepare_cached("INSERT INTO process VALUES (?, ?, ?)")?;
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO process VALUES (?, ?, ?)")?;
         for process in &fragment.processes {
             insert.execute(params![number, process.pid, json(process)?])?;
         }
-        let mut insert = self.db.prepare_cached("INSERT INTO package VALUES (?, ?, ?)")?;
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO package VALUES (?, ?, ?)")?;
         for package in &fragment.packages {
             insert.execute(params![number, package.name, package.version])?;
         }
@@ -192,12 +209,16 @@ impl<'a> Merge<'a> {
         category: Option<String>,
     ) -> Result<(), rusqlite::Error> {
         let location = self.location(host, &file.path)?;
-        let artifact = file.digest.map(|digest| self.artifact(digest)).transpose()?;
+        let artifact = file
+            .digest
+            .map(|digest| self.artifact(digest))
+            .transpose()?;
         let bits = |part: fn(&FileVersion) -> i64| file.version.as_ref().map(part);
         let mut insert = self.db.prepare_cached(
             "INSERT INTO use (fragment, location, role, artifact, size, state, category, how, via,
              unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?;
         insert.execute(params![
             fragment,
             location,
@@ -230,7 +251,8 @@ impl<'a> Merge<'a> {
         }
         let mut upsert = self.db.prepare_cached(
             "INSERT INTO location (host, path) VALUES (?, ?)
-             ON CONFLICT DO UPDATE SET host = host RETURNING n")?;
+             ON CONFLICT DO UPDATE SET host = host RETURNING n",
+        )?;
         let number = upsert.query_row(params![host, path.as_slice()], |row| row.get(0))?;
         self.locations.insert(key, number);
         Ok(number)
@@ -242,14 +264,17 @@ impl<'a> Merge<'a> {
         }
         let mut upsert = self.db.prepare_cached(
             "INSERT INTO artifact (digest) VALUES (?)
-             ON CONFLICT DO UPDATE SET digest = digest RETURNING n")?;
+             ON CONFLICT DO UPDATE SET digest = digest RETURNING n",
+        )?;
         let number = upsert.query_row([digest.0], |row| row.get(0))?;
         self.artifacts.insert(digest, number);
         Ok(number)
     }
 
     fn remove(&mut self, fragment: i64) -> Result<(), rusqlite::Error> {
-        let mut find = self.db.prepare_cached("SELECT location, artifact FROM use WHERE fragment = ?")?;
+        let mut find = self
+            .db
+            .prepare_cached("SELECT location, artifact FROM use WHERE fragment = ?")?;
         let mut rows = find.query([fragment])?;
         while let Some(row) = rows.next()? {
             self.loosened.0.insert(row.get(0)?);
@@ -259,20 +284,25 @@ impl<'a> Merge<'a> {
             let sql = format!("DELETE FROM {table} WHERE fragment = ?");
             self.db.prepare_cached(&sql)?.execute([fragment])?;
         }
-        self.db.prepare_cached("DELETE FROM fragment WHERE n = ?")?.execute([fragment])?;
+        self.db
+            .prepare_cached("DELETE FROM fragment WHERE n = ?")?
+            .execute([fragment])?;
         Ok(())
     }
 
     fn join_task(&self, task: i64) -> Result<(), rusqlite::Error> {
-        let mut find = self.db.prepare_cached(
-            "SELECT claim FROM fragment WHERE task = ? ORDER BY observer")?;
+        let mut find = self
+            .db
+            .prepare_cached("SELECT claim FROM fragment WHERE task = ? ORDER BY observer")?;
         let mut claims: Vec<Task> = Vec::new();
         let mut rows = find.query([task])?;
         while let Some(row) = rows.next()? {
             claims.push(of_json(&row.get::<_, String>(0)?)?);
         }
         if let Some(joined) = join::tasks(&claims) {
-            let mut update = self.db.prepare_cached("UPDATE task SET record = ? WHERE n = ?")?;
+            let mut update = self
+                .db
+                .prepare_cached("UPDATE task SET record = ? WHERE n = ?")?;
             update.execute(params![json(&joined)?, task])?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::statfs;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-pub use load::{Location, Recorded, Role, Use, Usage};
+pub use load::{Location, Recorded, Role, Usage, Use};
 pub use merge::Merged;
 
 /// Name of the store's file in its directory.
@@ -26,7 +26,14 @@ pub const FILE_NAME: &str = "roar.db";
 const BUSY: Duration = Duration::from_secs(30);
 
 /// CEPH, SMB2, CIFS, Lustre, 9p, GPFS, which nix does not name (statfs(2)).
-const NETWORK: &[u64] = &[0x00c3_6400, 0xfe53_4d42, 0xff53_4d42, 0x0bd0_0bd0, 0x0102_1997, 0x4750_4653];
+const NETWORK: &[u64] = &[
+    0x00c3_6400,
+    0xfe53_4d42,
+    0xff53_4d42,
+    0x0bd0_0bd0,
+    0x0102_1997,
+    0x4750_4653,
+];
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +47,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Its format.
-        found: usize,
+        found: u32,
         /// The newest format known here.
-        known: usize,
+        known: u32,
     },
     /// Not a store, or damaged.
     #[error("{} is not a roar store or is damaged", .0.display())]
@@ -85,7 +92,11 @@ impl Store {
         let path = directory.join(FILE_NAME);
         let failed = |operation, at: &Path| {
             let path = at.to_owned();
-            move |source| StoreError::Io { operation, path, source }
+            move |source| StoreError::Io {
+                operation,
+                path,
+                source,
+            }
         };
         DirBuilder::new()
             .recursive(true)
@@ -113,7 +124,7 @@ impl Store {
             Err(Preparation::Newer(found)) => Err(StoreError::Newer {
                 path,
                 found,
-                known: schema::MIGRATIONS.len(),
+                known: schema::MIGRATIONS.len() as u32,
             }),
             Err(Preparation::Sql(source)) => Err(explained(&path, source)),
         }
@@ -122,10 +133,10 @@ impl Store {
     fn prepare(path: &Path) -> Result<Connection, Preparation> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
-        let version = |connection: &Connection| -> Result<usize, rusqlite::Error> {
+        let version = |connection: &Connection| -> Result<u32, rusqlite::Error> {
             connection.query_row("PRAGMA user_version", [], |row| row.get(0))
         };
-        let known = schema::MIGRATIONS.len();
+        let known = schema::MIGRATIONS.len() as u32;
         let found = version(&connection)?;
         if found > known {
             return Err(Preparation::Newer(found));
@@ -137,7 +148,7 @@ impl Store {
             }
             let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = version(&migration)?;
-            for step in schema::MIGRATIONS.iter().skip(found) {
+            for step in schema::MIGRATIONS.iter().skip(found as usize) {
                 migration.execute_batch(step)?;
             }
             migration.pragma_update(None, "user_version", known)?;
@@ -164,7 +175,7 @@ impl Store {
 }
 
 enum Preparation {
-    Newer(usize),
+    Newer(u32),
     Sql(rusqlite::Error),
 }
 
@@ -191,7 +202,13 @@ fn is_on_network(path: &Path) -> bool {
     };
     let kind = found.filesystem_type();
     let number = u64::try_from(kind.0).unwrap_or_default() & 0xffff_ffff;
-    [statfs::NFS_SUPER_MAGIC, statfs::FUSE_SUPER_MAGIC, statfs::SMB_SUPER_MAGIC,
-        statfs::AFS_SUPER_MAGIC, statfs::CODA_SUPER_MAGIC].contains(&kind)
+    [
+        statfs::NFS_SUPER_MAGIC,
+        statfs::FUSE_SUPER_MAGIC,
+        statfs::SMB_SUPER_MAGIC,
+        statfs::AFS_SUPER_MAGIC,
+        statfs::CODA_SUPER_MAGIC,
+    ]
+    .contains(&kind)
         || NETWORK.contains(&number)
 }
