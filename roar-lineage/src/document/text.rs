@@ -47,6 +47,14 @@ impl Text {
             Value::Null | Value::List(_) => BStr::new(""),
         }
     }
+
+    /// The strings of a list; none otherwise.
+    pub fn items(&self) -> &[BString] {
+        match &self.value {
+            Value::List(items) => items,
+            Value::Null | Value::One(_) => &[],
+        }
+    }
 }
 
 impl Serialize for Text {
