@@ -1,3 +1,38 @@
 //! The command line of roar.
+#![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod output;
+pub mod project;
 pub mod ray;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::error::UserError;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => error::of_clap(&error),
+    };
+    outcome.unwrap_or_else(|error| error.report())
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, UserError> {
+    match command {
+        Command::Trace(args) => commands::trace::main(args),
+        Command::Run(args) => commands::run::main(args),
+        Command::Init(args) => commands::init::main(&args),
+        Command::Merge(args) => commands::merge::main(&args),
+        Command::Dag(args) => commands::dag::main(&args),
+        Command::Show(args) => commands::show::main(&args),
+        Command::Status(args) => commands::status::main(&args),
+        Command::Log(args) => commands::log::main(&args),
+    }
+}

@@ -1,6 +1,7 @@
 //! The model of lineage and everything that needs no tracer: what was observed
 //! ([`event`]), the state machine that turns it into tasks with inputs and outputs
-//! ([`accumulate`]), the unit that travels ([`fragment`]), and the store that keeps it.
+//! ([`accumulate`]), the unit that travels ([`fragment`]), the [`store`] that keeps it,
+//! and what is asked of it ([`query`]).
 //!
 //! Data flows one way: events → accumulate → fragment → merge → store → query. Nothing
 //! in this crate touches a traced process, a terminal or the environment.
@@ -9,8 +10,12 @@
 pub mod accumulate;
 pub mod category;
 pub mod digest;
+pub mod document;
 pub mod event;
 pub mod fragment;
 pub mod frame;
+pub mod join;
 pub mod mask;
 pub mod model;
+pub mod query;
+pub mod store;

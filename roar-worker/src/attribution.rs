@@ -75,7 +75,15 @@ impl Page {
         let map = Mapping::of(file.as_fd(), abi::PAGE_SIZE)?;
         map.store(abi::VERSION_AT, abi::VERSION);
         map.store(0, abi::MAGIC);
-        Ok((Self { map, next: 1, waiting: BTreeSet::new(), tasks: HashMap::new() }, file))
+        Ok((
+            Self {
+                map,
+                next: 1,
+                waiting: BTreeSet::new(),
+                tasks: HashMap::new(),
+            },
+            file,
+        ))
     }
 
     /// The context document, once it is whole.
@@ -130,7 +138,10 @@ impl Page {
             func: self.string(func).unwrap_or_default(),
             detail: self.string(detail),
             task_id: hexadecimal(entry::TASK_ID, 24),
-            actor_id: actor_id.bytes().any(|digit| digit != b'0').then_some(actor_id),
+            actor_id: actor_id
+                .bytes()
+                .any(|digit| digit != b'0')
+                .then_some(actor_id),
             job_id: hexadecimal(entry::JOB_ID, 4),
             began: (word(entry::BEGAN_WALL).cast_signed(), word(entry::BEGAN)),
             ended: (word(entry::ENDED_WALL).cast_signed(), word(entry::ENDED)),
@@ -145,7 +156,9 @@ impl Page {
         let length = self.map.bytes(abi::STRINGS + reference, 4);
         let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
         let room = abi::STRINGS_SIZE - reference - 4;
-        let text = self.map.bytes(abi::STRINGS + reference + 4, length.min(room));
+        let text = self
+            .map
+            .bytes(abi::STRINGS + reference + 4, length.min(room));
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
@@ -175,7 +188,10 @@ impl Page {
 
     /// Numbers of the tasks that have not ended.
     pub fn running(&self) -> impl Iterator<Item = u64> {
-        self.waiting.iter().copied().filter(|number| self.tasks.contains_key(number))
+        self.waiting
+            .iter()
+            .copied()
+            .filter(|number| self.tasks.contains_key(number))
     }
 
     /// Whose work the thread does; `tid` as the thread sees it itself.
@@ -189,7 +205,9 @@ impl Page {
                 number => number,
             },
         };
-        self.tasks.get(&number).map_or(Work::Unknown, |task| Work::Task(task.clone()))
+        self.tasks
+            .get(&number)
+            .map_or(Work::Unknown, |task| Work::Task(task.clone()))
     }
 
     fn slot(&self, tid: u32) -> Option<u64> {

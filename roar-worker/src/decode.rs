@@ -60,9 +60,12 @@ pub fn decode(
             let flags = tracee::word(tracee, c, 8)? as i32;
             open::by_path(tracee, Base::from_argument(a), b, flags)
         }
-        Call::Creat => {
-            open::by_path(tracee, cwd, a, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)
-        }
+        Call::Creat => open::by_path(
+            tracee,
+            cwd,
+            a,
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+        ),
         Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
         Call::Renameat => files(names::rename(
             tracee,
@@ -83,14 +86,16 @@ pub fn decode(
         Call::Truncate => files(open::truncate(tracee, a, b)?),
         Call::Truncate64 => files(open::truncate(tracee, a, (c << 32) | (b & 0xffff_ffff))?),
         Call::Execve => exec::execve(tracee, (cwd, a), b, 0, pointer),
-        Call::Execveat => {
-            exec::execve(tracee, (Base::from_argument(a), b), c, e as i32, pointer)
-        }
+        Call::Execveat => exec::execve(tracee, (Base::from_argument(a), b), c, e as i32, pointer),
         Call::Fork | Call::Clone => Ok(Decoded::Fork),
         Call::Clone3 => {
             let flags = tracee::word(tracee, a, 8)?;
             let is_thread = flags & libc::CLONE_THREAD as u64 != 0;
-            Ok(if is_thread { Decoded::Files(Vec::new()) } else { Decoded::Fork })
+            Ok(if is_thread {
+                Decoded::Files(Vec::new())
+            } else {
+                Decoded::Fork
+            })
         }
         Call::ExitGroup => Ok(Decoded::Exit(a as i32 & 0xff)),
         Call::IoUringSetup => Ok(Decoded::IoUring),
@@ -125,9 +130,7 @@ fn look_up(
     follow: bool,
 ) -> Result<Option<(Lookup, BString)>, Unreadable> {
     match tracee::path(tracee, address)? {
-        Some(path) if !path.is_empty() => {
-            Ok(Some((tracee.lookup(base, &path, follow), path)))
-        }
+        Some(path) if !path.is_empty() => Ok(Some((tracee.lookup(base, &path, follow), path))),
         _ => Ok(None),
     }
 }

@@ -99,7 +99,9 @@ impl DigestPool {
         }
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
-        self.urgent.get(turn).is_some_and(|thread| thread.send(job).is_ok())
+        self.urgent
+            .get(turn)
+            .is_some_and(|thread| thread.send(job).is_ok())
     }
 
     fn start(&self, is_idle: bool) -> Option<Sender<HashJob>> {
@@ -111,7 +113,11 @@ impl DigestPool {
                 process::become_idle();
             }
             for job in waiting {
-                let give_up = || hurry.as_ref().is_some_and(|hurry| hurry.load(Ordering::Relaxed));
+                let give_up = || {
+                    hurry
+                        .as_ref()
+                        .is_some_and(|hurry| hurry.load(Ordering::Relaxed))
+                };
                 if give_up() {
                     continue;
                 }
@@ -122,8 +128,16 @@ impl DigestPool {
                 }
             }
         };
-        let name = if is_idle { "roar-idle-hash" } else { "roar-hash" };
-        std::thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(work).ok()?;
+        let name = if is_idle {
+            "roar-idle-hash"
+        } else {
+            "roar-hash"
+        };
+        std::thread::Builder::new()
+            .name(name.into())
+            .stack_size(256 << 10)
+            .spawn(work)
+            .ok()?;
         Some(jobs)
     }
 }
@@ -159,7 +173,8 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
         return Some(Outcome::None(FileState::Skipped));
     }
     let is_same = |file: &File| {
-        file::stat(file.as_fd()).is_ok_and(|stat| stat.is_regular() && stat.version() == job.version)
+        file::stat(file.as_fd())
+            .is_ok_and(|stat| stat.is_regular() && stat.version() == job.version)
     };
     if !is_same(&file) {
         return Some(Outcome::None(FileState::Superseded));
@@ -196,8 +211,17 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
 fn is_remote(file: &File) -> bool {
     // NFS, SMB, CIFS, SMB2, FUSE, Ceph, Lustre, AFS, 9p, Coda, GFS2 (linux/magic.h).
     const REMOTE: [u64; 11] = [
-        0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x00C3_6400, 0x0BD0_0BD0,
-        0x5346_414F, 0x0102_1997, 0x7375_7245, 0x0116_1970,
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x6573_5546,
+        0x00C3_6400,
+        0x0BD0_0BD0,
+        0x5346_414F,
+        0x0102_1997,
+        0x7375_7245,
+        0x0116_1970,
     ];
     nix::sys::statfs::fstatfs(file)
         .is_ok_and(|fs| REMOTE.contains(&(fs.filesystem_type().0.cast_unsigned() & 0xFFFF_FFFF)))
@@ -219,7 +243,9 @@ mod tests {
     use super::*;
 
     fn version(path: &std::path::Path) -> FileVersion {
-        file::stat_path(path.as_os_str().as_bytes()).unwrap().version()
+        file::stat_path(path.as_os_str().as_bytes())
+            .unwrap()
+            .version()
     }
 
     #[test]
@@ -228,7 +254,10 @@ mod tests {
         let path = directory.path().join("f");
         std::fs::write(&path, "one").unwrap();
         let old = version(&path);
-        let job = HashJob { path: path.as_os_str().as_bytes().into(), version: old };
+        let job = HashJob {
+            path: path.as_os_str().as_bytes().into(),
+            version: old,
+        };
         assert_eq!(hash(&job), Outcome::Exact(Digest::of(b"one")));
         std::fs::write(&path, "two").unwrap();
         assert_eq!(hash(&job), Outcome::None(FileState::Superseded));

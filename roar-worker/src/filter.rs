@@ -30,7 +30,12 @@ const WITHOUT_CONTENT: u32 = (libc::O_DIRECTORY | libc::O_PATH) as u32;
 const THREAD: u32 = libc::CLONE_THREAD as u32;
 
 const fn statement(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
+    sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -139,7 +144,10 @@ mod tests {
                 assert_eq!(run(abi.arch, nr, [0; 6]), expected, "{:#x} {nr}", abi.arch);
             }
         }
-        assert_eq!(run(0xC000_003E, 56, [u64::from(THREAD), 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(
+            run(0xC000_003E, 56, [u64::from(THREAD), 0, 0, 0, 0, 0]),
+            ALLOW
+        );
         assert_eq!(run(0xC000_00B7, 56, [0; 6]), ALLOW);
     }
 }

@@ -60,7 +60,8 @@ impl Shared {
 
     /// A sign of life.
     pub fn beat(&self) {
-        self.0.store(HEARTBEAT, self.0.load(HEARTBEAT).wrapping_add(1));
+        self.0
+            .store(HEARTBEAT, self.0.load(HEARTBEAT).wrapping_add(1));
     }
 
     /// How many calls were answered unseen.
@@ -121,10 +122,15 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
                 Some(&mask),
                 None,
             );
+<<<<<<< HEAD
             let _ = nix::unistd::setpgid(
                 Pid::from_raw(0),
                 Pid::from_raw(0),
             );
+=======
+            let _ =
+                nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0));
+>>>>>>> store
             let _ = nix::unistd::chdir(c"/");
             process::detach_descriptors(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);
             guard(listener.as_fd(), supervisor.as_fd(), shared);
@@ -155,22 +161,33 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
         } else {
             (2, PollTimeout::from(TICK_MS))
         };
-        let Some(watch) = fds.get_mut(..watched) else { return };
+        let Some(watch) = fds.get_mut(..watched) else {
+            return;
+        };
         match poll(watch, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return,
         }
         let has = |index: usize, flag| {
-            fds.get(index).and_then(PollFd::revents).is_some_and(|got| got.intersects(flag))
+            fds.get(index)
+                .and_then(PollFd::revents)
+                .is_some_and(|got| got.intersects(flag))
         };
-        if has(0, PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        if has(
+            0,
+            PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
+        ) {
             return;
         }
         if !is_dead {
             is_dead = has(1, PollFlags::POLLIN);
             let now = shared.0.load(HEARTBEAT);
             let is_pending = shared.0.load(SLOT) != 0 || is_readable(listener);
-            silent = if now == last && is_pending { silent + 1 } else { 0 };
+            silent = if now == last && is_pending {
+                silent + 1
+            } else {
+                0
+            };
             last = now;
         }
     }
@@ -179,7 +196,9 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
 fn is_readable(listener: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|got| got.contains(PollFlags::POLLIN))
+        && fds[0]
+            .revents()
+            .is_some_and(|got| got.contains(PollFlags::POLLIN))
 }
 
 /// Answers what the supervisor had received and not answered.
@@ -206,5 +225,7 @@ fn answer_waiting(listener: BorrowedFd<'_>, shared: &Shared) {
 }
 
 fn count(shared: &Shared) {
-    shared.0.store(UNSEEN, shared.0.load(UNSEEN).wrapping_add(1));
+    shared
+        .0
+        .store(UNSEEN, shared.0.load(UNSEEN).wrapping_add(1));
 }

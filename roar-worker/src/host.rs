@@ -36,5 +36,8 @@ pub fn unique_id() -> String {
     if digits.len() == 32 {
         return digits;
     }
-    roar_lineage::model::task_id(&std::process::id().to_string(), &crate::clock::wall().to_string())
+    roar_lineage::model::task_id(
+        &std::process::id().to_string(),
+        &crate::clock::wall().to_string(),
+    )
 }

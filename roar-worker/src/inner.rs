@@ -37,16 +37,22 @@ impl Supervisor {
     pub(crate) fn expect_scope(&mut self, pid: u32, socket: OwnedFd) -> Option<()> {
         let index = u32::try_from(self.inner.len()).ok()?;
         self.watch(socket.as_fd(), Source::Control(index)).ok()?;
-        self.inner.push(Inner { pid, socket: Some(socket), scope: None });
+        self.inner.push(Inner {
+            pid,
+            socket: Some(socket),
+            scope: None,
+        });
         Some(())
     }
 
     /// Reads a message of an inner roar.
     pub(crate) fn controlled(&mut self, index: usize) {
         let mut buffer = vec![0; MAX_MESSAGE];
-        let received = self.inner.get(index).and_then(|inner| inner.socket.as_ref()).map(|socket| {
-            socket::receive(socket.as_fd(), &mut buffer)
-        });
+        let received = self
+            .inner
+            .get(index)
+            .and_then(|inner| inner.socket.as_ref())
+            .map(|socket| socket::receive(socket.as_fd(), &mut buffer));
         let message = match received {
             Some(Ok(Some((length, descriptor)))) => buffer
                 .get(..length)
@@ -64,9 +70,13 @@ impl Supervisor {
     fn begin_scope(&mut self, index: usize, spec: &Spec, log: OwnedFd) {
         let recorder = Recorder::with_log(TaskLog::begin(File::from(log)));
         let scope = self.add_scope(Scope::begin(recorder, spec));
-        let Some(inner) = self.inner.get_mut(index) else { return };
+        let Some(inner) = self.inner.get_mut(index) else {
+            return;
+        };
         inner.scope = Some(scope);
-        let Some(process) = self.table.get_mut(inner.pid) else { return };
+        let Some(process) = self.table.get_mut(inner.pid) else {
+            return;
+        };
         let around = process.membership.iter().copied();
         process.child_membership = Some(around.chain([(scope, 0)]).collect::<Membership>());
         if let Some(socket) = &inner.socket {
@@ -75,7 +85,9 @@ impl Supervisor {
     }
 
     fn end_scope(&mut self, index: usize, wait_status: i32) {
-        let Some(scope) = self.inner.get(index).and_then(|inner| inner.scope) else { return };
+        let Some(scope) = self.inner.get(index).and_then(|inner| inner.scope) else {
+            return;
+        };
         let (status, exit_code, signal) = scope::status_of(wait_status);
         if let Some(scope) = self.scopes.get_mut(scope) {
             scope.end_task(0, status, None, (exit_code, signal), scope::now());
@@ -92,7 +104,10 @@ impl Supervisor {
     }
 
     fn forget(&mut self, index: usize) {
-        let socket = self.inner.get_mut(index).and_then(|inner| inner.socket.take());
+        let socket = self
+            .inner
+            .get_mut(index)
+            .and_then(|inner| inner.socket.take());
         if let Some(socket) = socket {
             self.unwatch(socket.as_fd());
         }

@@ -33,11 +33,13 @@ impl Program {
             .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
         let environment = kept
             .chain(changes.iter().cloned())
-            .map(|(name, value)| {
-                c_string([name.as_bytes(), b"=", &value.into_vec()].concat())
-            })
+            .map(|(name, value)| c_string([name.as_bytes(), b"=", &value.into_vec()].concat()))
             .collect::<io::Result<_>>()?;
-        Ok(Self { file, argv, environment })
+        Ok(Self {
+            file,
+            argv,
+            environment,
+        })
     }
 
     /// Replaces this process; only returns on failure.
@@ -88,7 +90,12 @@ pub fn install() -> io::Result<OwnedFd> {
 pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) {
     match &installed {
         Ok(listener) => {
-            say(other, FILTERED, &io::Error::from_raw_os_error(0), Some(listener.as_fd()));
+            say(
+                other,
+                FILTERED,
+                &io::Error::from_raw_os_error(0),
+                Some(listener.as_fd()),
+            );
         }
         Err(error) => say(other, UNFILTERED, error, None),
     }

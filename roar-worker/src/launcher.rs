@@ -101,7 +101,9 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         None => run_outermost(launch, &program, &original, &log)?,
     };
     let mut content = Vec::new();
-    log.rewind().and_then(|()| log.read_to_end(&mut content)).map_err(setup("read the log"))?;
+    log.rewind()
+        .and_then(|()| log.read_to_end(&mut content))
+        .map_err(setup("read the log"))?;
     let mut record = match task_log::replay(&content) {
         Ok((record, _)) if record.state.job().is_some() => record,
         _ => {
@@ -111,14 +113,30 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
     };
     if let Some((kind, detail)) = ended.gap {
         let task = 0;
-        record.record(&Event::Gap { task, kind, detail, count: 1 });
+        record.record(&Event::Gap {
+            task,
+            kind,
+            detail,
+            count: 1,
+        });
         let (status, exit_code, signal) = scope::status_of(ended.wait_status);
         let (at, stamp) = scope::now();
         let (no, detail) = (0, None);
-        record.record(&Event::TaskEnded { no, status, detail, exit_code, signal, at, stamp });
+        record.record(&Event::TaskEnded {
+            no,
+            status,
+            detail,
+            exit_code,
+            signal,
+            at,
+            stamp,
+        });
         scope::finish_alone(&mut record, hashing);
     }
-    Ok(Ran { wait_status: ended.wait_status, record })
+    Ok(Ran {
+        wait_status: ended.wait_status,
+        record,
+    })
 }
 
 /// How the command ended, and what kept the record from being complete.
@@ -200,7 +218,10 @@ fn wait_with_supervisor(
             return Err(LaunchError::Setup("start", error));
         }
     };
-    Ok(Ended { wait_status, gap: Some(died) })
+    Ok(Ended {
+        wait_status,
+        gap: Some(died),
+    })
 }
 
 /// Waits for a command that is this process's own child.
@@ -234,9 +255,7 @@ pub(crate) fn wait_raw(pid: Pid, flags: WaitPidFlag) -> Option<i32> {
 pub(crate) fn raw_status(status: WaitStatus) -> Option<i32> {
     match status {
         WaitStatus::Exited(_, code) => Some((code & 0xff) << 8),
-        WaitStatus::Signaled(_, signal, core) => {
-            Some(signal as i32 | if core { 0x80 } else { 0 })
-        }
+        WaitStatus::Signaled(_, signal, core) => Some(signal as i32 | if core { 0x80 } else { 0 }),
         WaitStatus::Stopped(_, signal) => Some((signal as i32) << 8 | 0x7f),
         _ => None,
     }
@@ -244,7 +263,10 @@ pub(crate) fn raw_status(status: WaitStatus) -> Option<i32> {
 
 fn untraced(errno: i32) -> (GapKind, String) {
     let error = io::Error::from_raw_os_error(errno);
-    (GapKind::Backend, format!("no seccomp listener could be installed ({error})"))
+    (
+        GapKind::Backend,
+        format!("no seccomp listener could be installed ({error})"),
+    )
 }
 
 fn receive(supervisor: &OwnedFd) -> Option<Word> {
@@ -295,7 +317,10 @@ fn run_inside(
     let wait_status = wait_alone(command, &signals);
     let complete = begun.and_then(|()| outer.end(wait_status));
     let gap = complete.err().map(|_| {
-        (GapKind::SupervisorDied, "the supervisor above ended before the command".to_owned())
+        (
+            GapKind::SupervisorDied,
+            "the supervisor above ended before the command".to_owned(),
+        )
     });
     Ok(Ended { wait_status, gap })
 }
@@ -309,7 +334,13 @@ struct Forwarder {
 impl Forwarder {
     fn new() -> io::Result<Self> {
         let mut set = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT] {
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGABRT,
+        ] {
             set.remove(fault);
         }
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;

@@ -82,7 +82,9 @@ impl LiveTracee<'_> {
         let flags = if follow { 0 } else { libc::O_NOFOLLOW };
         let error = match self.open(base, path, flags) {
             Ok(fd) => {
-                let Some(mut found) = describe(fd.as_fd()) else { return Lookup::Fails };
+                let Some(mut found) = describe(fd.as_fd()) else {
+                    return Lookup::Fails;
+                };
                 if follow {
                     found.via = self.via(base, path, &found.path);
                 }
@@ -96,9 +98,11 @@ impl LiveTracee<'_> {
         let path = path.trim_end_with(|c| c == '/');
         let (parent, name) = match path.rfind_byte(b'/') {
             Some(0) => (&b"/"[..], path.get(1..).unwrap_or_default()),
-            Some(at) => path.split_at_checked(at).map_or((path, path), |(parent, name)| {
-                (parent, name.get(1..).unwrap_or_default())
-            }),
+            Some(at) => path
+                .split_at_checked(at)
+                .map_or((path, path), |(parent, name)| {
+                    (parent, name.get(1..).unwrap_or_default())
+                }),
             None => (&b"."[..], path),
         };
         if matches!(name, b"" | b"." | b"..") {
@@ -107,7 +111,9 @@ impl LiveTracee<'_> {
         let Ok(directory) = self.open(base, parent, libc::O_DIRECTORY) else {
             return Lookup::Fails;
         };
-        let Some(there) = describe(directory.as_fd()) else { return Lookup::Fails };
+        let Some(there) = describe(directory.as_fd()) else {
+            return Lookup::Fails;
+        };
         match file::stat_name(directory.as_fd(), name) {
             // A symbolic link to nothing: its target is what would be made.
             Ok(stat) if follow && stat.mode & libc::S_IFMT == libc::S_IFLNK => {
@@ -127,7 +133,10 @@ impl LiveTracee<'_> {
                     path.push(b'/');
                 }
                 path.extend_from_slice(name);
-                Lookup::Missing { path, mount: there.mount }
+                Lookup::Missing {
+                    path,
+                    mount: there.mount,
+                }
             }
         }
     }
@@ -138,8 +147,10 @@ impl LiveTracee<'_> {
         if given == canonical || given.starts_with(b"/proc/") || given.starts_with(b"/dev/") {
             return None;
         }
-        let parts: Vec<&[u8]> =
-            given.split_str(b"/").filter(|part| !matches!(*part, b"" | b".")).collect();
+        let parts: Vec<&[u8]> = given
+            .split_str(b"/")
+            .filter(|part| !matches!(*part, b"" | b"."))
+            .collect();
         if parts.contains(&&b".."[..]) {
             return None;
         }
@@ -223,7 +234,9 @@ impl Tracee for LiveTracee<'_> {
 
     fn descriptor(&self, fd: i32) -> Lookup {
         let path = format!("/proc/{}/fd/{fd}", self.tid);
-        let found = file::open_path(path.as_bytes(), 0).ok().and_then(|fd| describe(fd.as_fd()));
+        let found = file::open_path(path.as_bytes(), 0)
+            .ok()
+            .and_then(|fd| describe(fd.as_fd()));
         found.map_or(Lookup::Fails, Lookup::Found)
     }
 
@@ -238,19 +251,32 @@ impl Tracee for LiveTracee<'_> {
             Some(0) | None => &b"/"[..],
             Some(at) => path.get(..at).unwrap_or_default(),
         };
-        self.may_at(parent, Wish { write: true, execute: true, read: false })
+        self.may_at(
+            parent,
+            Wish {
+                write: true,
+                execute: true,
+                read: false,
+            },
+        )
     }
 
     fn head(&self, found: &Found, buffer: &mut [u8]) -> usize {
         let path = std::ffi::OsStr::from_bytes(&found.path);
-        std::fs::File::open(path).and_then(|mut file| file.read(buffer)).unwrap_or(0)
+        std::fs::File::open(path)
+            .and_then(|mut file| file.read(buffer))
+            .unwrap_or(0)
     }
 
     fn files_below(&self, directory: &[u8], limit: usize) -> Vec<Found> {
         let mut found = Vec::new();
-        let mut directories = vec![std::path::PathBuf::from(std::ffi::OsStr::from_bytes(directory))];
+        let mut directories = vec![std::path::PathBuf::from(std::ffi::OsStr::from_bytes(
+            directory,
+        ))];
         while let Some(directory) = directories.pop() {
-            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            let Ok(entries) = std::fs::read_dir(&directory) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 if found.len() >= limit {
                     return found;

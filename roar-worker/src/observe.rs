@@ -29,7 +29,9 @@ enum Answer {
 impl Supervisor {
     /// Receives one notification and answers it.
     pub(crate) fn notified(&mut self) {
-        let Ok(notification) = self.shared.receive(self.listener.as_fd()) else { return };
+        let Ok(notification) = self.shared.receive(self.listener.as_fd()) else {
+            return;
+        };
         let answer = self.observe(&notification);
         let listener = self.listener.as_fd();
         let id = notification.id;
@@ -61,7 +63,9 @@ impl Supervisor {
         };
         self.look_at_page(pid);
         self.confirm_exec(pid);
-        let Some(process) = self.table.get_mut(pid) else { return Answer::Continue };
+        let Some(process) = self.table.get_mut(pid) else {
+            return Answer::Continue;
+        };
         if process.changes_credentials {
             process.refresh(tid);
         }
@@ -108,7 +112,10 @@ impl Supervisor {
                 let base = self.root_membership();
                 let membership = match work {
                     Work::Task(membership) => membership.clone(),
-                    _ => self.table.get(pid).map_or(base, |process| process.membership.clone()),
+                    _ => self
+                        .table
+                        .get(pid)
+                        .map_or(base, |process| process.membership.clone()),
                 };
                 self.table.forks(pid, tid, membership);
             }
@@ -119,9 +126,15 @@ impl Supervisor {
                 }
             }
             Decoded::Sync => {}
-            Decoded::Page => return self.give_page(pid).map_or(Answer::Continue, Answer::Descriptor),
+            Decoded::Page => {
+                return self
+                    .give_page(pid)
+                    .map_or(Answer::Continue, Answer::Descriptor);
+            }
             Decoded::Scope => {
-                return self.give_scope(pid).map_or(Answer::Continue, Answer::Descriptor);
+                return self
+                    .give_scope(pid)
+                    .map_or(Answer::Continue, Answer::Descriptor);
             }
             Decoded::IoUring => {
                 if let Work::Task(membership) = work {
@@ -140,7 +153,11 @@ impl Supervisor {
     }
 
     fn unreadable(&mut self, membership: &Membership) {
-        self.gap(membership, GapKind::UnreadableMemory, "arguments of a call could not be read");
+        self.gap(
+            membership,
+            GapKind::UnreadableMemory,
+            "arguments of a call could not be read",
+        );
     }
 
     fn gap(&mut self, membership: &Membership, kind: GapKind, detail: &str) {
@@ -174,21 +191,35 @@ impl Supervisor {
         access: &Access,
         stamp: u64,
     ) {
-        let Some(scope) = self.scopes.get_mut(index) else { return };
-        let event = Event::Access { task, stamp, access: access.clone() };
+        let Some(scope) = self.scopes.get_mut(index) else {
+            return;
+        };
+        let event = Event::Access {
+            task,
+            stamp,
+            access: access.clone(),
+        };
         if !scope.recorder.record(&event) {
             return;
         }
         match access {
-            Access::Read { path, version, how, .. } => {
+            Access::Read {
+                path, version, how, ..
+            } => {
                 let executed = matches!(how, How::Exec | How::Import);
                 let category = scope.recorder.state.classifier().category(path, executed);
                 if scope.hashing.wants(category, *version) {
-                    self.pool.when_idle(HashJob { path: path.clone(), version: *version });
+                    self.pool.when_idle(HashJob {
+                        path: path.clone(),
+                        version: *version,
+                    });
                 }
             }
             _ => {
-                let page = scope.page_of.get(&task).and_then(|pid| self.table.get(*pid));
+                let page = scope
+                    .page_of
+                    .get(&task)
+                    .and_then(|pid| self.table.get(*pid));
                 if let Some(page) = page.and_then(|process| process.page.as_ref()) {
                     page.mark_dirty(membership);
                 }
@@ -200,7 +231,9 @@ impl Supervisor {
     fn introduce(&mut self, pid: u32) {
         let exe = proc::link(pid, "exe");
         let argv = mask::arguments(&proc::command_line(pid));
-        let Some(process) = self.table.get(pid) else { return };
+        let Some(process) = self.table.get(pid) else {
+            return;
+        };
         if let Some(pidfd) = &process.pidfd {
             let _ = self.watch(pidfd.as_fd(), Source::Process(pid));
         }
@@ -221,7 +254,12 @@ impl Supervisor {
     }
 
     fn executes(&mut self, pid: u32, work: &Work, execution: Execution, stamp: u64) {
-        let Execution { path, argv, reads, changes_credentials } = execution;
+        let Execution {
+            path,
+            argv,
+            reads,
+            changes_credentials,
+        } = execution;
         self.become_driver(pid, &argv);
         let work = match (self.table.get(pid), work) {
             // A worker's own exec, or one that became a driver just now.
@@ -239,9 +277,15 @@ impl Supervisor {
 
     /// Records an exec once the process shows that it has happened.
     fn confirm_exec(&mut self, pid: u32) {
-        let Some(process) = self.table.get_mut(pid) else { return };
-        let Some((path, argv)) = process.pending_exec.take() else { return };
-        let Some(exe) = proc::link(pid, "exe") else { return };
+        let Some(process) = self.table.get_mut(pid) else {
+            return;
+        };
+        let Some((path, argv)) = process.pending_exec.take() else {
+            return;
+        };
+        let Some(exe) = proc::link(pid, "exe") else {
+            return;
+        };
         let line = proc::command_line(pid);
         let same = |a: Option<&BString>, b: Option<&BString>| a.is_some() && a == b;
         let happened = exe == path || line.len() >= argv.len() && same(line.last(), argv.last());
@@ -284,7 +328,13 @@ fn imports(tracee: &impl Tracee, accesses: &[Access]) -> Vec<Access> {
         let found = tracee.lookup(Base::Cwd, &source, true).found()?;
         let how = How::Import;
         let (path, version) = (found.path, found.version);
-        Some(Access::Read { path, version, how, via: None, inferred: true })
+        Some(Access::Read {
+            path,
+            version,
+            how,
+            via: None,
+            inferred: true,
+        })
     });
     reads.collect()
 }

@@ -34,11 +34,16 @@ pub fn of_files(files: &[BString]) -> BTreeSet<Package> {
 
 /// What is installed in a directory, with the top-level names that each provides.
 fn installed(directory: &Path) -> Vec<(Package, BTreeSet<BString>)> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let describe = |entry: std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
-        let package = Package { name: name.replace('_', "-"), version: version.to_owned() };
+        let package = Package {
+            name: name.replace('_', "-"),
+            version: version.to_owned(),
+        };
         Some((package, provides(&entry.path())))
     };
     entries.flatten().filter_map(describe).collect()
@@ -47,8 +52,13 @@ fn installed(directory: &Path) -> Vec<(Package, BTreeSet<BString>)> {
 /// The first components of the paths that RECORD lists.
 fn provides(metadata: &PathBuf) -> BTreeSet<BString> {
     let record = std::fs::read(metadata.join("RECORD")).unwrap_or_default();
-    let tops = record.lines().filter_map(|line| line.split_str(b"/").next());
+    let tops = record
+        .lines()
+        .filter_map(|line| line.split_str(b"/").next());
     let tops = tops.map(|top| top.split_str(b",").next().unwrap_or(top));
     let foreign = |top: &&[u8]| !matches!(*top, b".." | b"" | b"__pycache__");
-    tops.filter(foreign).filter(|top| !top.ends_with(b".dist-info")).map(Into::into).collect()
+    tops.filter(foreign)
+        .filter(|top| !top.ends_with(b".dist-info"))
+        .map(Into::into)
+        .collect()
 }

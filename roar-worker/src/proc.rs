@@ -40,7 +40,9 @@ pub fn status(tid: u32) -> Option<Status> {
 fn parse_status(text: &[u8]) -> Option<Status> {
     let mut status = Status::default();
     for line in text.lines() {
-        let Some((name, value)) = line.split_once_str(b":") else { continue };
+        let Some((name, value)) = line.split_once_str(b":") else {
+            continue;
+        };
         let mut numbers = value.fields().map(|field| field.to_str().unwrap_or(""));
         match name {
             b"Tgid" => status.tgid = numbers.next()?.parse().ok()?,
@@ -56,8 +58,7 @@ fn parse_status(text: &[u8]) -> Option<Status> {
                 status.credentials.groups = numbers.filter_map(|n| n.parse().ok()).collect();
             }
             b"CapEff" => {
-                status.credentials.capabilities =
-                    u64::from_str_radix(numbers.next()?, 16).ok()?;
+                status.credentials.capabilities = u64::from_str_radix(numbers.next()?, 16).ok()?;
             }
             _ => {}
         }
@@ -90,24 +91,38 @@ pub fn command_line(pid: u32) -> Vec<BString> {
 pub fn variable(pid: u32, name: &str) -> Option<BString> {
     let content = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
-    content.split_str(b"\0").find_map(|entry| entry.strip_prefix(prefix.as_bytes())).map(Into::into)
+    content
+        .split_str(b"\0")
+        .find_map(|entry| entry.strip_prefix(prefix.as_bytes()))
+        .map(Into::into)
 }
 
 /// The children that a thread has forked and that still have it as parent.
 pub fn children(pid: u32, tid: u32) -> Vec<u32> {
     let content = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
-    content.unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect()
+    content
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect()
 }
 
 /// The threads of a process.
 pub fn threads(pid: u32) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Descriptors of a process that refer to files: number, target, flags of open(2).
 pub fn descriptors(pid: u32) -> Vec<(i32, BString, i32)> {
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
     let describe = |entry: std::fs::DirEntry| {
         let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = link(pid, &format!("fd/{fd}")).filter(|target| target.starts_with(b"/"))?;

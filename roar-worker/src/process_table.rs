@@ -81,7 +81,9 @@ impl ProcessTable {
                 return Identified::Known(pid);
             }
         }
-        let Some(status) = proc::status(tid) else { return Identified::Gone };
+        let Some(status) = proc::status(tid) else {
+            return Identified::Gone;
+        };
         let pid = status.tgid;
         if pid != tid {
             self.threads.insert(tid, pid);
@@ -89,7 +91,9 @@ impl ProcessTable {
         if self.processes.contains_key(&pid) {
             return Identified::Known(pid);
         }
-        let Some(start_ticks) = proc::start_ticks(pid) else { return Identified::Gone };
+        let Some(start_ticks) = proc::start_ticks(pid) else {
+            return Identified::Gone;
+        };
         let membership = self.inherited(pid, status.ppid, otherwise);
         let process = Process {
             key: ProcessKey { pid, start_ticks },
@@ -117,12 +121,17 @@ impl ProcessTable {
         if let Some(membership) = self.orphans.remove(&pid) {
             return membership;
         }
-        let Some(parent) = self.processes.get_mut(&ppid) else { return otherwise.clone() };
+        let Some(parent) = self.processes.get_mut(&ppid) else {
+            return otherwise.clone();
+        };
         if let Some(membership) = &parent.child_membership {
             return membership.clone();
         }
         parent.bind_children();
-        parent.children.remove(&pid).unwrap_or_else(|| parent.membership.clone())
+        parent
+            .children
+            .remove(&pid)
+            .unwrap_or_else(|| parent.membership.clone())
     }
 
     /// One process.
@@ -137,7 +146,10 @@ impl ProcessTable {
 
     /// Processes that have an attribution page.
     pub fn with_page(&self) -> Vec<u32> {
-        let with = self.processes.iter().filter(|(_, process)| process.page.is_some());
+        let with = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.page.is_some());
         with.map(|(pid, _)| *pid).collect()
     }
 
@@ -148,7 +160,9 @@ impl ProcessTable {
 
     /// Notes a fork by a thread that does this work.
     pub fn forks(&mut self, pid: u32, tid: u32, work: Membership) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return;
+        };
         process.has_forked = true;
         if process.page.is_some() || work != process.membership {
             process.bind_children();
@@ -158,13 +172,19 @@ impl ProcessTable {
 
     /// Notes that a process is about to end: its children will have another parent.
     pub fn exits(&mut self, pid: u32) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return;
+        };
         if !process.has_forked {
             return;
         }
         process.bind_children();
         let mut orphans = std::mem::take(&mut process.children);
-        let membership = process.child_membership.as_ref().unwrap_or(&process.membership).clone();
+        let membership = process
+            .child_membership
+            .as_ref()
+            .unwrap_or(&process.membership)
+            .clone();
         for tid in proc::threads(pid) {
             for child in proc::children(pid, tid) {
                 orphans.entry(child).or_insert_with(|| membership.clone());
@@ -193,7 +213,9 @@ impl Process {
 
     /// Whose work one of its threads does.
     pub fn work_of(&self, tid: u32) -> Work {
-        let Some(page) = &self.page else { return Work::Task(self.membership.clone()) };
+        let Some(page) = &self.page else {
+            return Work::Task(self.membership.clone());
+        };
         let inner = match self.is_inner {
             true => proc::status(tid).map_or(tid, |status| status.inner_tid),
             false => tid,

@@ -27,19 +27,27 @@ impl Worker {
     pub fn of(command: &[OsString]) -> Option<Self> {
         let script = command.first()?;
         let is_worker = Path::new(script).file_name() == Some(OsStr::new("default_worker.py"));
-        is_worker.then(|| Self { command: command.to_vec() })
+        is_worker.then(|| Self {
+            command: command.to_vec(),
+        })
     }
 
     /// The command line with the interpreter that Ray would have chosen.
     pub fn command(&self) -> Vec<OsString> {
-        std::iter::once(interpreter()).chain(self.command.iter().cloned()).collect()
+        std::iter::once(interpreter())
+            .chain(self.command.iter().cloned())
+            .collect()
     }
 
     fn option(&self, name: &str) -> Option<OsString> {
         let prefix = format!("--{name}=");
-        let mut values =
-            self.command.iter().filter_map(|word| word.as_bytes().strip_prefix(prefix.as_bytes()));
-        values.next().map(|value| OsString::from_vec(value.to_vec()))
+        let mut values = self
+            .command
+            .iter()
+            .filter_map(|word| word.as_bytes().strip_prefix(prefix.as_bytes()));
+        values
+            .next()
+            .map(|value| OsString::from_vec(value.to_vec()))
     }
 
     /// Where the session's dashboard finds fragments: `<session>/logs/roar`.
@@ -53,14 +61,19 @@ impl Worker {
 
     /// Variables that bring the shim into the worker; none when it cannot be written.
     pub fn environment(&self, directory: &Path) -> Vec<(OsString, OsString)> {
-        let Some(shim) = shim(directory) else { return Vec::new() };
+        let Some(shim) = shim(directory) else {
+            return Vec::new();
+        };
         let mut path = std::env::var_os("PYTHONPATH").filter(|path| !path.is_empty());
         if let Some(path) = &mut path {
             path.push(":");
         }
         let mut path = path.unwrap_or_default();
         path.push(shim);
-        let mut variables = vec![("PYTHONPATH".into(), path), (HOOK_VARIABLE.into(), HOOK.into())];
+        let mut variables = vec![
+            ("PYTHONPATH".into(), path),
+            (HOOK_VARIABLE.into(), HOOK.into()),
+        ];
         if let Some(own) = std::env::var_os(HOOK_VARIABLE).filter(|own| own != HOOK) {
             variables.push((CHAIN_VARIABLE.into(), own));
         }
@@ -77,7 +90,9 @@ fn interpreter() -> OsString {
         }
     }
     let parent = proc::command_line(std::os::unix::process::parent_id());
-    let told = parent.iter().find_map(|word| word.strip_prefix(b"--python_worker_command="));
+    let told = parent
+        .iter()
+        .find_map(|word| word.strip_prefix(b"--python_worker_command="));
     let python = told.and_then(|command| command.fields().next());
     OsString::from_vec(python.unwrap_or(b"python3").to_vec())
 }

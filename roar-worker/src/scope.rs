@@ -26,9 +26,7 @@ pub struct Hashing {
 impl Hashing {
     /// Whether a version of this category is hashed.
     pub fn wants(self, category: Category, version: FileVersion) -> bool {
-        self.enabled
-            && category.is_hashed()
-            && self.limit.is_none_or(|limit| version.size <= limit)
+        self.enabled && category.is_hashed() && self.limit.is_none_or(|limit| version.size <= limit)
     }
 }
 
@@ -77,9 +75,15 @@ pub struct Scope {
 impl Scope {
     /// Begins a run: records the job and task 0.
     pub fn begin(mut recorder: Recorder, spec: &Spec) -> Self {
-        let began = Event::Began { observer: spec.observer.clone(), job: spec.job.clone() };
+        let began = Event::Began {
+            observer: spec.observer.clone(),
+            job: spec.job.clone(),
+        };
         recorder.record(&began);
-        recorder.record(&Event::Task { no: 0, task: spec.task.clone() });
+        recorder.record(&Event::Task {
+            no: 0,
+            task: spec.task.clone(),
+        });
         Self {
             recorder,
             hashing: spec.hashing,
@@ -116,7 +120,12 @@ impl Scope {
     /// Records a gap.
     pub fn gap(&mut self, task: TaskNo, kind: GapKind, detail: &str, count: u64) {
         let detail = detail.to_owned();
-        self.recorder.record(&Event::Gap { task, kind, detail, count });
+        self.recorder.record(&Event::Gap {
+            task,
+            kind,
+            detail,
+            count,
+        });
     }
 
     /// Records how a task ended, and what it left.
@@ -130,7 +139,15 @@ impl Scope {
     ) {
         let (exit_code, signal) = exit;
         let (at, stamp) = at;
-        let ended = Event::TaskEnded { no, status, detail, exit_code, signal, at, stamp };
+        let ended = Event::TaskEnded {
+            no,
+            status,
+            detail,
+            exit_code,
+            signal,
+            at,
+            stamp,
+        };
         self.recorder.record(&ended);
         look_at_outputs(&mut self.recorder, no, false);
     }
@@ -168,7 +185,9 @@ impl Scope {
     /// Whether a task has files that are to be hashed and are not yet.
     pub fn awaits_digests(&self, no: TaskNo) -> bool {
         let unhashed = self.recorder.state.unhashed(no);
-        unhashed.iter().any(|(_, version, category)| self.hashing.wants(*category, *version))
+        unhashed
+            .iter()
+            .any(|(_, version, category)| self.hashing.wants(*category, *version))
     }
 
     /// Takes the result of hashing in.
@@ -202,7 +221,12 @@ impl Scope {
         }
         let lost = self.recorder.lost();
         if lost > 0 {
-            self.gap(0, GapKind::Store, "the log could not be written (no space?)", lost);
+            self.gap(
+                0,
+                GapKind::Store,
+                "the log could not be written (no space?)",
+                lost,
+            );
         }
         self.recorder.record(&Event::Counts {
             notified: self.notified,
@@ -219,7 +243,11 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
     for path in recorder.state.written(task, again) {
         let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
         let version = stat.map(|stat| stat.version());
-        recorder.record(&Event::Left { task, path, version });
+        recorder.record(&Event::Left {
+            task,
+            path,
+            version,
+        });
     }
 }
 

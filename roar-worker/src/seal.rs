@@ -26,12 +26,25 @@ pub struct Sealer {
 impl Sealer {
     /// Makes the directory and an empty log for an observer.
     pub fn new(directory: &Path, observer: &str) -> io::Result<(Self, File)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         let name = |extension: &str| directory.join(format!("{observer}.{extension}"));
         let log = name(event::EXTENSION);
-        let opened =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&log)?;
-        Ok((Self { file: name(fragment::EXTENSION), log, sealed: HashMap::new() }, opened))
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&log)?;
+        Ok((
+            Self {
+                file: name(fragment::EXTENSION),
+                log,
+                sealed: HashMap::new(),
+            },
+            opened,
+        ))
     }
 
     /// Seals the tasks that have ended; `all`: also those that have not, or whose
@@ -39,13 +52,17 @@ impl Sealer {
     pub fn seal(&mut self, scope: &Scope, all: bool) -> io::Result<()> {
         let state = &scope.recorder.state;
         for no in state.tasks() {
-            let has_ended = state.task(no).is_some_and(|task| task.status != Status::Running);
+            let has_ended = state
+                .task(no)
+                .is_some_and(|task| task.status != Status::Running);
             let is_ready = has_ended && !self.sealed.contains_key(&no) && !scope.awaits_digests(no);
             if !(all || is_ready) {
                 continue;
             }
             // Sealed content is compared without its revision: nothing new, no frame.
-            let Some(mut fragment) = state.fragment(no, 0) else { continue };
+            let Some(mut fragment) = state.fragment(no, 0) else {
+                continue;
+            };
             let content = fragment.encode().map_err(io::Error::other)?;
             if self.sealed.get(&no) == Some(&content) {
                 continue;
@@ -58,8 +75,11 @@ impl Sealer {
     }
 
     fn append(&self, frame: &[u8]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().append(true).create(true).mode(0o600).open(&self.file)?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.file)?;
         if file.metadata()?.len() == 0 {
             file.write_all(&fragment::MAGIC)?;
         }

@@ -45,12 +45,16 @@ pub fn main(arguments: &[OsString]) -> io::Error {
         all => all,
     };
     let worker = ray::Worker::of(command);
-    let command = worker.as_ref().map_or(command.to_vec(), ray::Worker::command);
+    let command = worker
+        .as_ref()
+        .map_or(command.to_vec(), ray::Worker::command);
     let directory = match &worker {
         Some(worker) => worker.fragments(),
         None => own_fragments(),
     };
-    let environment = worker.as_ref().map_or(Vec::new(), |worker| worker.environment(&directory));
+    let environment = worker
+        .as_ref()
+        .map_or(Vec::new(), |worker| worker.environment(&directory));
     let program = match Program::new(&command, &environment) {
         Ok(program) => program,
         Err(error) => return error,
@@ -110,10 +114,14 @@ fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
     process::detach_descriptors(&[listener.as_raw_fd(), other.as_raw_fd()]);
     let _ = nix::unistd::chdir(c"/");
     // From here on somebody must answer, whether anything can be recorded or not.
-    let Ok(mut supervisor) = Supervisor::new(listener, true) else { process::exit_now(1) };
+    let Ok(mut supervisor) = Supervisor::new(listener, true) else {
+        process::exit_now(1)
+    };
     let opened = Sealer::new(directory, &spec.observer);
     let recorder = match &opened {
-        Ok((_, log)) => log.try_clone().map(|log| Recorder::with_log(TaskLog::begin(log))),
+        Ok((_, log)) => log
+            .try_clone()
+            .map(|log| Recorder::with_log(TaskLog::begin(log))),
         Err(_) => Ok(Recorder::default()),
     };
     supervisor.add_scope(Scope::begin(recorder.unwrap_or_default(), &spec));
@@ -153,9 +161,14 @@ fn watch(mut supervisor: Supervisor, sealer: Option<(Sealer, File)>, worker: u32
 
 /// The worker ended. Ray ends its workers with status 1 as a matter of course.
 fn end(supervisor: &mut Supervisor, wait_status: Option<i32>) {
-    let Some(scope) = supervisor.scopes.first_mut() else { return };
-    let is_running =
-        scope.recorder.state.task(0).is_some_and(|task| task.status == Status::Running);
+    let Some(scope) = supervisor.scopes.first_mut() else {
+        return;
+    };
+    let is_running = scope
+        .recorder
+        .state
+        .task(0)
+        .is_some_and(|task| task.status == Status::Running);
     if !is_running {
         return;
     }
@@ -177,11 +190,17 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
         None => host::unique_id(),
     };
     let observer = host::unique_id();
-    let name = words.first().map_or(&b""[..], |word| scope::base_name(word));
+    let name = words
+        .first()
+        .map_or(&b""[..], |word| scope::base_name(word));
     let task = Task {
         id: roar_lineage::model::task_id(&job_id, &format!("worker/{observer}")),
         parent: None,
-        kind: if is_ray { TaskKind::Worker } else { TaskKind::Command },
+        kind: if is_ray {
+            TaskKind::Worker
+        } else {
+            TaskKind::Command
+        },
         name: name.into(),
         status: Status::Running,
         status_detail: None,
@@ -198,8 +217,14 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
     };
     let job = Job {
         id: job_id,
-        command: if is_ray { Vec::new() } else { roar_lineage::mask::arguments(&words) },
-        root: variable(ROOT_VARIABLE).unwrap_or_else(|| cwd.clone()).into(),
+        command: if is_ray {
+            Vec::new()
+        } else {
+            roar_lineage::mask::arguments(&words)
+        },
+        root: variable(ROOT_VARIABLE)
+            .unwrap_or_else(|| cwd.clone())
+            .into(),
         cwd: cwd.into(),
         started_at,
         ended_at: None,
@@ -208,7 +233,15 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
         tracer: host::tracer(),
         git: None,
     };
-    Spec { observer, job, task, hashing: Hashing { enabled: true, limit: None } }
+    Spec {
+        observer,
+        job,
+        task,
+        hashing: Hashing {
+            enabled: true,
+            limit: None,
+        },
+    }
 }
 
 /// Where fragments of a program go that is no Ray worker: the named directory, the
@@ -218,9 +251,16 @@ fn own_fragments() -> PathBuf {
         return named.into();
     }
     let cwd = std::env::current_dir().unwrap_or_default();
-    let project = cwd.ancestors().map(|dir| dir.join(".roar")).find(|dir| dir.is_dir());
+    let project = cwd
+        .ancestors()
+        .map(|dir| dir.join(".roar"))
+        .find(|dir| dir.is_dir());
     project.map_or_else(
-        || std::env::temp_dir().join(format!("roar-{}", nix::unistd::geteuid())).join("fragments"),
+        || {
+            std::env::temp_dir()
+                .join(format!("roar-{}", nix::unistd::geteuid()))
+                .join("fragments")
+        },
         |project| project.join("fragments"),
     )
 }
@@ -230,5 +270,8 @@ fn own_fragments() -> PathBuf {
 fn note(directory: &Path, error: &io::Error) {
     let _ = std::fs::create_dir_all(directory);
     let name = OsStr::from_bytes(b"roar-worker.err");
-    let _ = std::fs::write(directory.join(name), format!("roar-worker: not traced: {error}\n"));
+    let _ = std::fs::write(
+        directory.join(name),
+        format!("roar-worker: not traced: {error}\n"),
+    );
 }

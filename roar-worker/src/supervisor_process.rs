@@ -60,7 +60,12 @@ pub(crate) fn main(
         }
         _ => process::exit_now(1),
     };
-    let keep = [listener.as_raw_fd(), ours.as_raw_fd(), launcher.as_raw_fd(), log.as_raw_fd()];
+    let keep = [
+        listener.as_raw_fd(),
+        ours.as_raw_fd(),
+        launcher.as_raw_fd(),
+        log.as_raw_fd(),
+    ];
     process::detach_descriptors(&keep);
     let _ = nix::unistd::chdir(c"/");
     let Ok(mut supervisor) = Supervisor::new(listener, false) else {
@@ -73,14 +78,28 @@ pub(crate) fn main(
     inherit(&mut scope, command.as_raw().cast_unsigned());
     supervisor.add_scope(scope);
     launch::let_go(ours.as_fd());
-    Watch { supervisor, command, launcher, child: Some(ours), launch, wait_status: None, alone: false }
-        .run()
+    Watch {
+        supervisor,
+        command,
+        launcher,
+        child: Some(ours),
+        launch,
+        wait_status: None,
+        alone: false,
+    }
+    .run()
 }
 
 /// The signals and limits of a process that works for another.
 pub(crate) fn settle_down() {
     let mut all = SigSet::all();
-    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT] {
+    for fault in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGABRT,
+    ] {
         all.remove(fault);
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None);
@@ -106,22 +125,41 @@ fn inherit(scope: &mut Scope, pid: u32) {
         if flags & libc::O_CLOEXEC != 0 {
             continue;
         }
-        let Some((path, stat)) = regular_descriptor(pid, fd) else { continue };
+        let Some((path, stat)) = regular_descriptor(pid, fd) else {
+            continue;
+        };
         let version = stat.version();
         let (how, via, stamp) = (How::Inherited, None, crate::clock::stamp());
         let mode = flags & libc::O_ACCMODE;
         let mut accesses = Vec::new();
         if mode != libc::O_WRONLY {
             let path = path.clone();
-            accesses.push(Access::Read { path, version, how, via: None, inferred: false });
+            accesses.push(Access::Read {
+                path,
+                version,
+                how,
+                via: None,
+                inferred: false,
+            });
         }
         if mode != libc::O_RDONLY {
             let reads = mode == libc::O_WRONLY && version.size > 0;
             let before = Some(version);
-            accesses.push(Access::Write { path, before, how, truncates: false, reads, via });
+            accesses.push(Access::Write {
+                path,
+                before,
+                how,
+                truncates: false,
+                reads,
+                via,
+            });
         }
         for access in accesses {
-            scope.recorder.record(&Event::Access { task: 0, stamp, access });
+            scope.recorder.record(&Event::Access {
+                task: 0,
+                stamp,
+                access,
+            });
         }
     }
 }
@@ -131,7 +169,9 @@ fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> 
     let path = proc::link(pid, &link)?;
     let opened = file::open_path(format!("/proc/{pid}/{link}").as_bytes(), 0).ok()?;
     let stat = file::stat(opened.as_fd()).ok()?;
-    let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"].iter().any(|p| path.starts_with(p.as_bytes()));
+    let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"]
+        .iter()
+        .any(|p| path.starts_with(p.as_bytes()));
     (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((path, stat))
 }
 
@@ -172,7 +212,9 @@ impl Watch {
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let Ok(signals) = SignalFd::with_flags(&set, flags) else { process::exit_now(1) };
+        let Ok(signals) = SignalFd::with_flags(&set, flags) else {
+            process::exit_now(1)
+        };
         let watched = [
             (self.launcher.as_fd(), LAUNCHER),
             (signals.as_fd(), SIGNALS),
@@ -214,7 +256,9 @@ impl Watch {
 
     /// The exec failed, or (the socket closes) has happened.
     fn child_spoke(&mut self) {
-        let Some(child) = self.child.take() else { return };
+        let Some(child) = self.child.take() else {
+            return;
+        };
         let word = launch::next_word(child.as_fd());
         self.supervisor.unwatch(child.as_fd());
         if let Start::NotExecuted(errno) = word {

@@ -21,7 +21,11 @@ pub struct TaskLog {
 impl TaskLog {
     /// Begins a log in an empty file.
     pub fn begin(file: File) -> Self {
-        let mut log = Self { file, backlog: Vec::new(), lost: 0 };
+        let mut log = Self {
+            file,
+            backlog: Vec::new(),
+            lost: 0,
+        };
         log.write(&MAGIC);
         log
     }
@@ -71,7 +75,11 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that logs.
     pub fn with_log(log: TaskLog) -> Self {
-        Self { state: Accumulator::default(), revision: 0, log: Some(log) }
+        Self {
+            state: Accumulator::default(),
+            revision: 0,
+            log: Some(log),
+        }
     }
 
     /// Takes an event in, and logs it when it tells something new.

@@ -31,8 +31,12 @@ impl Supervisor {
 
     /// Takes in what has happened on a process's page.
     pub(crate) fn look_at_page(&mut self, pid: u32) {
-        let Some(process) = self.table.get_mut(pid) else { return };
-        let Some(mut page) = process.page.take() else { return };
+        let Some(process) = self.table.get_mut(pid) else {
+            return;
+        };
+        let Some(mut page) = process.page.take() else {
+            return;
+        };
         let base = process.membership.clone();
         for change in page.changes() {
             match change {
@@ -49,8 +53,10 @@ impl Supervisor {
     }
 
     fn task_began(&mut self, pid: u32, base: &Membership, page: &mut Page, task: &PageTask) {
-        let context: Context =
-            page.context().and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+        let context: Context = page
+            .context()
+            .and_then(|c| serde_json::from_value(c).ok())
+            .unwrap_or_default();
         self.name_job(&context, task);
         if matches!(task.kind, kind::INTERNAL) {
             page.assign(task.number, base.clone());
@@ -58,10 +64,16 @@ impl Supervisor {
         }
         let mut membership = Vec::new();
         for (index, outer) in base.iter() {
-            let Some(scope) = self.scopes.get_mut(*index) else { continue };
+            let Some(scope) = self.scopes.get_mut(*index) else {
+                continue;
+            };
             let parent = scope.recorder.state.task(*outer);
-            let parent = parent.filter(|p| p.kind != TaskKind::Worker).map(|p| p.id.clone());
-            let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else { continue };
+            let parent = parent
+                .filter(|p| p.kind != TaskKind::Worker)
+                .map(|p| p.id.clone());
+            let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else {
+                continue;
+            };
             let mut record = record_of(&job, pid, &context, task);
             record.parent = parent;
             if let Some(outer) = scope.recorder.state.task(*outer) {
@@ -81,12 +93,17 @@ impl Supervisor {
     }
 
     fn task_ended(&mut self, page: &Page, task: &PageTask) {
-        let Some(membership) = page.membership(task.number).cloned() else { return };
+        let Some(membership) = page.membership(task.number).cloned() else {
+            return;
+        };
         if task.kind == kind::INTERNAL {
             return;
         }
-        let status =
-            if task.state == state::FAILED { Status::Failed } else { Status::Completed };
+        let status = if task.state == state::FAILED {
+            Status::Failed
+        } else {
+            Status::Completed
+        };
         for (index, no) in membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 let detail = task.detail.clone();
@@ -105,9 +122,14 @@ impl Supervisor {
                 self.task_ended(&page, &task);
             }
         }
-        let running: Vec<_> =
-            page.running().filter_map(|number| page.membership(number).cloned()).collect();
-        for (index, no) in running.iter().flat_map(|membership| membership.iter().copied()) {
+        let running: Vec<_> = page
+            .running()
+            .filter_map(|number| page.membership(number).cloned())
+            .collect();
+        for (index, no) in running
+            .iter()
+            .flat_map(|membership| membership.iter().copied())
+        {
             if no != 0
                 && let Some(scope) = self.scopes.get_mut(index)
             {
@@ -124,8 +146,12 @@ impl Supervisor {
         if !self.is_side {
             return;
         }
-        let Some(scope) = self.scopes.first_mut() else { return };
-        let Some(mut job) = scope.recorder.state.job().cloned() else { return };
+        let Some(scope) = self.scopes.first_mut() else {
+            return;
+        };
+        let Some(mut job) = scope.recorder.state.job().cloned() else {
+            return;
+        };
         if !job.id.is_empty() {
             return;
         }
@@ -133,7 +159,11 @@ impl Supervisor {
             kind::JOB_SUPERVISOR => task.detail.clone().unwrap_or_default(),
             _ => context.submission_id.clone(),
         };
-        let within = if submission.is_empty() { &context.job_id } else { &submission };
+        let within = if submission.is_empty() {
+            &context.job_id
+        } else {
+            &submission
+        };
         job.id = format!("ray-{}", model::task_id(&context.session, within));
         let observer = scope.recorder.state.observer().to_owned();
         scope.recorder.record(&Event::Began { observer, job });
@@ -142,9 +172,15 @@ impl Supervisor {
     /// A process that Ray's job supervisor starts is the driver of the submitted job,
     /// unless it is the one that Ray starts beside it to end the driver with its parent.
     pub(crate) fn become_driver(&mut self, pid: u32, argv: &[BString]) {
-        let Some(process) = self.table.get(pid) else { return };
-        let Some(&(index, outer)) = process.membership.first() else { return };
-        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let Some(process) = self.table.get(pid) else {
+            return;
+        };
+        let Some(&(index, outer)) = process.membership.first() else {
+            return;
+        };
+        let Some(scope) = self.scopes.get_mut(index) else {
+            return;
+        };
         let is_supervisor = scope.recorder.state.task(outer).is_some_and(|task| {
             task.kind == TaskKind::Worker && task.name == JOB_SUPERVISOR && process.page.is_none()
         });
@@ -155,8 +191,12 @@ impl Supervisor {
         if !is_supervisor || entrypoint.starts_with(b"while kill -s 0") {
             return;
         }
-        let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else { return };
-        let Some(outer) = scope.recorder.state.task(outer).cloned() else { return };
+        let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else {
+            return;
+        };
+        let Some(outer) = scope.recorder.state.task(outer).cloned() else {
+            return;
+        };
         let (at, stamp) = scope::now();
         let mut task = Task {
             id: model::task_id(&job, "driver"),
@@ -175,15 +215,21 @@ impl Supervisor {
             ray.actor_id = None;
         }
         self.name_command(index, entrypoint);
-        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let Some(scope) = self.scopes.get_mut(index) else {
+            return;
+        };
         let no = scope.add_task(task);
         self.drivers.push((pid, index, no));
         self.join(pid, Membership::from([(index, no)]));
     }
 
     fn name_command(&mut self, index: usize, entrypoint: &BString) {
-        let Some(scope) = self.scopes.get_mut(index) else { return };
-        let Some(mut job) = scope.recorder.state.job().cloned() else { return };
+        let Some(scope) = self.scopes.get_mut(index) else {
+            return;
+        };
+        let Some(mut job) = scope.recorder.state.job().cloned() else {
+            return;
+        };
         let words: Vec<&[u8]> = entrypoint.fields().collect();
         job.command = roar_lineage::mask::arguments(&words);
         let observer = scope.recorder.state.observer().to_owned();
@@ -192,14 +238,23 @@ impl Supervisor {
 
     /// Makes a process do a task's work, and records it as the task's.
     fn join(&mut self, pid: u32, membership: Membership) {
-        let Some(process) = self.table.get_mut(pid) else { return };
+        let Some(process) = self.table.get_mut(pid) else {
+            return;
+        };
         process.membership = membership.clone();
         let (key, ppid) = (process.key, process.ppid);
         for (index, task) in membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 let (exe, argv, at) = (None, Vec::new(), scope::now().0);
                 let task: TaskNo = *task;
-                scope.recorder.record(&Event::Process { key, ppid, task, exe, argv, at });
+                scope.recorder.record(&Event::Process {
+                    key,
+                    ppid,
+                    task,
+                    exe,
+                    argv,
+                    at,
+                });
             }
         }
     }
@@ -217,11 +272,15 @@ fn program_name(command: &[u8]) -> &[u8] {
 }
 
 fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
-    let identity =
-        format!("ray/{}/{}/{}/{}", context.session, task.job_id, task.task_id, task.attempt);
+    let identity = format!(
+        "ray/{}/{}/{}/{}",
+        context.session, task.job_id, task.task_id, task.attempt
+    );
     let components = if task.actor_id.is_some() { 2 } else { 1 };
     let name = task.func.rmatch_indices('.').nth(components - 1);
-    let name = name.map_or(task.func.as_str(), |(at, _)| task.func.get(at + 1..).unwrap_or(""));
+    let name = name.map_or(task.func.as_str(), |(at, _)| {
+        task.func.get(at + 1..).unwrap_or("")
+    });
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     Task {
         id: model::task_id(job, &identity),
@@ -231,7 +290,11 @@ fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
             kind::ACTOR_METHOD => TaskKind::RayActorMethod,
             _ => TaskKind::RayTask,
         },
-        name: if task.kind == kind::JOB_SUPERVISOR { JOB_SUPERVISOR.into() } else { name.into() },
+        name: if task.kind == kind::JOB_SUPERVISOR {
+            JOB_SUPERVISOR.into()
+        } else {
+            name.into()
+        },
         status: Status::Running,
         status_detail: None,
         exit_code: None,

@@ -141,7 +141,9 @@ pub fn c_string(
     while string.len() < limit {
         let mut chunk = [0; CHUNK as usize];
         let wanted = (CHUNK - at % CHUNK) as usize;
-        let Some(window) = chunk.get_mut(..wanted) else { return Err(Unreadable) };
+        let Some(window) = chunk.get_mut(..wanted) else {
+            return Err(Unreadable);
+        };
         let read = tracee.read_memory(at, window)?;
         let part = window.get(..read).unwrap_or_default();
         if let Some(end) = part.iter().position(|byte| *byte == 0) {

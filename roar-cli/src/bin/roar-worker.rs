@@ -33,7 +33,11 @@ fn main() -> ExitCode {
         Some(_) => {}
     }
     let error = roar_worker::side::main(&arguments);
-    let command = arguments.iter().find(|word| *word != "--").cloned().unwrap_or_default();
+    let command = arguments
+        .iter()
+        .find(|word| *word != "--")
+        .cloned()
+        .unwrap_or_default();
     eprintln!("roar-worker: cannot run {} ({error})", command.display());
     let found = error.kind() != std::io::ErrorKind::NotFound;
     ExitCode::from(if found { 126 } else { 127 })

@@ -1,2 +1,8 @@
 //! `roar`.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roar_cli::main()
+}

@@ -161,7 +161,10 @@ impl Dashboard {
             // The dashboard also fails so for an empty file, which holds nothing anyway.
             let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
             let line = text.lines().next().unwrap_or("").to_owned();
-            return Err(unexpected(path, &format!("status {}, {line}", status.as_u16())));
+            return Err(unexpected(
+                path,
+                &format!("status {}, {line}", status.as_u16()),
+            ));
         }
         bytes.map_err(|error| unexpected(path, &error))
     }

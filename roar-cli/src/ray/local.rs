@@ -76,13 +76,21 @@ mod tests {
         let ((name, value), rest) = found.split_first()?;
         assert_eq!(name, JOB_CONFIG);
         let overrides = vec![(OsString::from(OVERRIDE), OsString::from("1"))];
-        assert_eq!(rest, if existing.is_none() { overrides } else { vec![] });
+        assert_eq!(
+            rest,
+            if existing.is_none() {
+                overrides
+            } else {
+                vec![]
+            }
+        );
         Some(serde_json::from_str(value.to_str().unwrap()).unwrap())
     }
 
     #[test]
     fn sets_the_executable_quoted_for_a_shell() {
-        let expected = serde_json::json!({"runtime_env": {"py_executable": "'/opt/my tools/roar-worker' --"}});
+        let expected =
+            serde_json::json!({"runtime_env": {"py_executable": "'/opt/my tools/roar-worker' --"}});
         assert_eq!(config(None), Some(expected));
     }
 

@@ -392,7 +392,16 @@ mod tests {
         assert_eq!(argv[..4], ["ray", "job", "submit", "--runtime-env-json"]);
         assert_eq!(
             argv[5..],
-            ["--submission-id", "roar-1", "--working-dir", ".", "--", "python", "x.py", "--a"]
+            [
+                "--submission-id",
+                "roar-1",
+                "--working-dir",
+                ".",
+                "--",
+                "python",
+                "x.py",
+                "--a"
+            ]
         );
         assert_eq!(
             env["env_vars"],
@@ -408,7 +417,10 @@ mod tests {
         assert_eq!(env["pip"], json!(["six"]));
         assert_eq!(env["env_vars"]["X"], "1");
         assert_eq!(env["env_vars"]["ROAR_JOB"], "j1");
-        assert_eq!(argv.iter().filter(|w| *w == "--runtime-env-json").count(), 1);
+        assert_eq!(
+            argv.iter().filter(|w| *w == "--runtime-env-json").count(),
+            1
+        );
         assert_eq!(argv[5..], ["--submission-id", "mine", "--", "ls"]);
     }
 
@@ -476,7 +488,10 @@ mod tests {
         };
         assert_eq!(run("/nonexistent/roar-worker", &[]), "2\n");
         assert_eq!(run("/nonexistent/it's a roar", &[]), "2\n");
-        assert_eq!(run("/nonexistent/roar", &[("VIRTUAL_ENV", "/nonexistent")]), "2\n");
+        assert_eq!(
+            run("/nonexistent/roar", &[("VIRTUAL_ENV", "/nonexistent")]),
+            "2\n"
+        );
         assert_eq!(run("/bin/echo", &[]), "-- -c print(1+1)\n");
     }
 }

@@ -5,8 +5,18 @@ use Call::*;
 
 /// The ways of calling the kernel on this machine. x32 is x86-64 with one more bit.
 pub const ABIS: &[Abi] = &[
-    Abi { arch: 0xC000_003E, ignored_bits: 0x4000_0000, pointer: 8, calls: X86_64 },
-    Abi { arch: 0x4000_0003, ignored_bits: 0, pointer: 4, calls: I386 },
+    Abi {
+        arch: 0xC000_003E,
+        ignored_bits: 0x4000_0000,
+        pointer: 8,
+        calls: X86_64,
+    },
+    Abi {
+        arch: 0x4000_0003,
+        ignored_bits: 0,
+        pointer: 4,
+        calls: I386,
+    },
 ];
 
 const X86_64: &[(u32, Call)] = &[

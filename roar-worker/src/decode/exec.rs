@@ -34,8 +34,9 @@ pub(super) fn execve(
 ) -> Result<Decoded, Unreadable> {
     let none = Ok(Decoded::Files(Vec::new()));
     let lookup = match file.0 {
-        Base::Descriptor(fd) if flags & libc::AT_EMPTY_PATH != 0
-            && tracee::path(tracee, file.1)?.is_some_and(|path| path.is_empty()) =>
+        Base::Descriptor(fd)
+            if flags & libc::AT_EMPTY_PATH != 0
+                && tracee::path(tracee, file.1)?.is_some_and(|path| path.is_empty()) =>
         {
             tracee.descriptor(fd)
         }
@@ -44,8 +45,13 @@ pub(super) fn execve(
             None => return none,
         },
     };
-    let Lookup::Found(found) = lookup else { return none };
-    let wish = Wish { execute: true, ..Wish::default() };
+    let Lookup::Found(found) = lookup else {
+        return none;
+    };
+    let wish = Wish {
+        execute: true,
+        ..Wish::default()
+    };
     if regular(&found).is_none() || !tracee.may(&found, wish) {
         return none;
     }
@@ -55,13 +61,26 @@ pub(super) fn execve(
     let mut reads = Vec::new();
     let mut next = Some(found);
     while let Some(found) = next.take().filter(|_| reads.len() < MAX_INTERPRETERS) {
-        let Some(version) = regular(&found) else { break };
+        let Some(version) = regular(&found) else {
+            break;
+        };
         next = interpreter(tracee, &found)
             .and_then(|interpreter| tracee.lookup(Base::Cwd, &interpreter, true).found());
         let Found { path, via, .. } = found;
-        reads.push(Access::Read { path, version, how: How::Exec, via, inferred: false });
+        reads.push(Access::Read {
+            path,
+            version,
+            how: How::Exec,
+            via,
+            inferred: false,
+        });
     }
-    Ok(Decoded::Exec(Box::new(Execution { path, argv, reads, changes_credentials })))
+    Ok(Decoded::Exec(Box::new(Execution {
+        path,
+        argv,
+        reads,
+        changes_credentials,
+    })))
 }
 
 /// What the kernel opens to run this file: the program of a `#!` line, or the dynamic
@@ -72,7 +91,10 @@ fn interpreter(tracee: &impl Tracee, found: &Found) -> Option<BString> {
     let head = buffer.get(..length)?;
     match head.strip_prefix(b"#!") {
         Some(line) => {
-            let line = line.lines().next()?.trim_start_with(|c| c == ' ' || c == '\t');
+            let line = line
+                .lines()
+                .next()?
+                .trim_start_with(|c| c == ' ' || c == '\t');
             let name = line.split(|byte| matches!(byte, b' ' | b'\t')).next()?;
             (!name.is_empty()).then(|| name.into())
         }
@@ -84,7 +106,9 @@ fn elf_interpreter(head: &[u8]) -> Option<BString> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, size: usize| -> Option<u64> {
         let mut bytes = [0; 8];
-        bytes.get_mut(..size)?.copy_from_slice(head.get(at..at.checked_add(size)?)?);
+        bytes
+            .get_mut(..size)?
+            .copy_from_slice(head.get(at..at.checked_add(size)?)?);
         Some(u64::from_le_bytes(bytes))
     };
     if !head.starts_with(b"\x7fELF") {
@@ -92,8 +116,11 @@ fn elf_interpreter(head: &[u8]) -> Option<BString> {
     }
     let is_64 = number(4, 1)? == 2;
     // Offsets in the ELF header and in a program header (elf(5)).
-    let (phoff, phentsize, phnum, p_offset, p_filesz) =
-        if is_64 { (number(32, 8)?, 54, 56, 8, 32) } else { (number(28, 4)?, 42, 44, 4, 16) };
+    let (phoff, phentsize, phnum, p_offset, p_filesz) = if is_64 {
+        (number(32, 8)?, 54, 56, 8, 32)
+    } else {
+        (number(28, 4)?, 42, 44, 4, 16)
+    };
     let size = if is_64 { 8 } else { 4 };
     let (entry_size, count) = (number(phentsize, 2)?, number(phnum, 2)?);
     for index in 0..count.min(64) {

@@ -15,9 +15,15 @@ pub(super) fn rename(
     to: (Base, u64),
     flags: u32,
 ) -> Result<Vec<Access>, Unreadable> {
-    let Some((from, _)) = look_up(tracee, from, false)? else { return Ok(Vec::new()) };
-    let Some((to, _)) = look_up(tracee, to, false)? else { return Ok(Vec::new()) };
-    let Some(from) = from.found() else { return Ok(Vec::new()) };
+    let Some((from, _)) = look_up(tracee, from, false)? else {
+        return Ok(Vec::new());
+    };
+    let Some((to, _)) = look_up(tracee, to, false)? else {
+        return Ok(Vec::new());
+    };
+    let Some(from) = from.found() else {
+        return Ok(Vec::new());
+    };
     if !tracee.may_change_directory_of(&from.path) {
         return Ok(Vec::new());
     }
@@ -57,10 +63,18 @@ fn move_file(from: Found, to: BString, replaced: Option<Found>) -> Vec<Access> {
     let replaced = replaced.as_ref().and_then(regular);
     match regular(&from) {
         Some(moved) if is_recorded(&to) => {
-            vec![Access::Rename { from: from.path, to, moved, replaced }]
+            vec![Access::Rename {
+                from: from.path,
+                to,
+                moved,
+                replaced,
+            }]
         }
         // Something else, a symbolic link say, took the place of a file.
-        _ => replaced.map(|version| Access::Unlink { path: to, version }).into_iter().collect(),
+        _ => replaced
+            .map(|version| Access::Unlink { path: to, version })
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -70,7 +84,12 @@ fn move_directory(tracee: &impl Tracee, from: &BString, to: &BString) -> Vec<Acc
         let below = file.path.strip_prefix(from.as_bytes())?.to_owned();
         let mut to = to.clone();
         to.extend_from_slice(&below);
-        Some(Access::Rename { from: file.path, to, moved: file.version, replaced: None })
+        Some(Access::Rename {
+            from: file.path,
+            to,
+            moved: file.version,
+            replaced: None,
+        })
     });
     accesses.collect()
 }
@@ -81,7 +100,12 @@ fn exchange(tracee: &impl Tracee, a: Found, b: Found) -> Vec<Access> {
     }
     match (regular(&a), regular(&b)) {
         (Some(a_version), Some(b_version)) => {
-            vec![Access::Exchange { a: a.path, a_version, b: b.path, b_version }]
+            vec![Access::Exchange {
+                a: a.path,
+                a_version,
+                b: b.path,
+                b_version,
+            }]
         }
         _ if a.file_type == FileType::Directory && b.file_type == FileType::Directory => {
             // As three renames; the name between exists for nobody.
@@ -125,8 +149,12 @@ pub(super) fn link(
             None => return Ok(Vec::new()),
         },
     };
-    let Some(source) = source.found() else { return Ok(Vec::new()) };
-    let Some(version) = regular(&source) else { return Ok(Vec::new()) };
+    let Some(source) = source.found() else {
+        return Ok(Vec::new());
+    };
+    let Some(version) = regular(&source) else {
+        return Ok(Vec::new());
+    };
     let Some((Lookup::Missing { path: to, .. }, _)) = look_up(tracee, to, false)? else {
         return Ok(Vec::new());
     };
@@ -145,11 +173,14 @@ pub(super) fn unlink(
     let Some((lookup, _)) = look_up(tracee, (base, address), false)? else {
         return Ok(Vec::new());
     };
-    let Some(found) = lookup.found() else { return Ok(Vec::new()) };
+    let Some(found) = lookup.found() else {
+        return Ok(Vec::new());
+    };
     match regular(&found) {
-        Some(version) if tracee.may_change_directory_of(&found.path) => {
-            Ok(vec![Access::Unlink { path: found.path, version }])
-        }
+        Some(version) if tracee.may_change_directory_of(&found.path) => Ok(vec![Access::Unlink {
+            path: found.path,
+            version,
+        }]),
         _ => Ok(Vec::new()),
     }
 }

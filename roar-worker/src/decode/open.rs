@@ -14,7 +14,9 @@ pub(super) fn by_path(
     flags: i32,
 ) -> Result<Decoded, Unreadable> {
     let has = |flag: i32| flags & flag == flag;
-    let Some(path) = tracee::path(tracee, address)? else { return Ok(none()) };
+    let Some(path) = tracee::path(tracee, address)? else {
+        return Ok(none());
+    };
     if let Some(request) = magic(&path) {
         return Ok(request);
     }
@@ -57,29 +59,58 @@ fn is_kernels(path: &[u8]) -> bool {
         matches!(parts.next(), Some(b"fd" | b"root" | b"cwd" | b"map_files"))
     };
     (path.starts_with(b"/sys/"))
-        || (path.starts_with(b"/proc/") && !is_descriptor() && !path.starts_with(b"/proc/self/root/") && !path.starts_with(b"/proc/self/cwd/"))
+        || (path.starts_with(b"/proc/")
+            && !is_descriptor()
+            && !path.starts_with(b"/proc/self/root/")
+            && !path.starts_with(b"/proc/self/cwd/"))
         || matches!(path, b"/dev/null" | b"/dev/urandom" | b"/dev/tty")
 }
 
 fn existing(tracee: &impl Tracee, found: Found, flags: i32) -> Vec<Access> {
-    let Some(version) = regular(&found) else { return Vec::new() };
+    let Some(version) = regular(&found) else {
+        return Vec::new();
+    };
     let mode = flags & libc::O_ACCMODE;
     let truncates = flags & libc::O_TRUNC != 0;
     let reads = mode != libc::O_WRONLY;
     let writes = mode != libc::O_RDONLY || truncates;
-    if !tracee.may(&found, Wish { read: reads, write: writes, execute: false }) {
+    if !tracee.may(
+        &found,
+        Wish {
+            read: reads,
+            write: writes,
+            execute: false,
+        },
+    ) {
         return Vec::new();
     }
     let Found { path, via, .. } = found;
     if !writes {
-        return vec![Access::Read { path, version, how: How::Open, via, inferred: false }];
+        return vec![Access::Read {
+            path,
+            version,
+            how: How::Open,
+            via,
+            inferred: false,
+        }];
     }
     if truncates {
         let before = Some(version);
         let how = How::Open;
-        return vec![Access::Write { path, before, how, truncates, reads: false, via }];
+        return vec![Access::Write {
+            path,
+            before,
+            how,
+            truncates,
+            reads: false,
+            via,
+        }];
     }
-    let how = if flags & libc::O_APPEND != 0 { How::Append } else { How::Modify };
+    let how = if flags & libc::O_APPEND != 0 {
+        How::Append
+    } else {
+        How::Modify
+    };
     let write = |reads, path, via| Access::Write {
         path,
         before: Some(version),
@@ -110,8 +141,13 @@ pub(super) fn truncate(
     let Some((lookup, _)) = look_up(tracee, (Base::Cwd, address), true)? else {
         return Ok(Vec::new());
     };
-    let Some(found) = lookup.found() else { return Ok(Vec::new()) };
-    let wish = Wish { write: true, ..Wish::default() };
+    let Some(found) = lookup.found() else {
+        return Ok(Vec::new());
+    };
+    let wish = Wish {
+        write: true,
+        ..Wish::default()
+    };
     let Some(version) = regular(&found).filter(|_| tracee.may(&found, wish)) else {
         return Ok(Vec::new());
     };

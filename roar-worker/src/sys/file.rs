@@ -54,7 +54,10 @@ pub fn open_path(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     let path = CString::new(path)?;
     // SAFETY: a C string; the result is a new descriptor of ours.
     unsafe {
-        let fd = checked(libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC | flags))?;
+        let fd = checked(libc::open(
+            path.as_ptr(),
+            libc::O_PATH | libc::O_CLOEXEC | flags,
+        ))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
@@ -64,7 +67,11 @@ pub fn open_path(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
 pub fn open_path_in_root(root: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     const RESOLVE_IN_ROOT: u64 = 0x10;
     let path = CString::new(path)?;
-    let how: [u64; 3] = [(libc::O_PATH | libc::O_CLOEXEC | flags) as u64, 0, RESOLVE_IN_ROOT];
+    let how: [u64; 3] = [
+        (libc::O_PATH | libc::O_CLOEXEC | flags) as u64,
+        0,
+        RESOLVE_IN_ROOT,
+    ];
     // SAFETY: `struct open_how` is three words; the result is a new descriptor of ours.
     unsafe {
         let fd = checked_long(libc::syscall(
@@ -85,12 +92,20 @@ pub fn stat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
 
 /// What a name in a directory refers to, symbolic links not followed.
 pub fn stat_name(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Stat> {
-    stat_at(directory.as_raw_fd(), &CString::new(name)?, libc::AT_SYMLINK_NOFOLLOW)
+    stat_at(
+        directory.as_raw_fd(),
+        &CString::new(name)?,
+        libc::AT_SYMLINK_NOFOLLOW,
+    )
 }
 
 /// What a path refers to; the last symbolic link is not followed.
 pub fn stat_path(path: &[u8]) -> io::Result<Stat> {
-    stat_at(libc::AT_FDCWD, &CString::new(path)?, libc::AT_SYMLINK_NOFOLLOW)
+    stat_at(
+        libc::AT_FDCWD,
+        &CString::new(path)?,
+        libc::AT_SYMLINK_NOFOLLOW,
+    )
 }
 
 fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat> {
@@ -125,14 +140,19 @@ fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat
 
 /// Whether this process may use a path so (access(2) modes, effective ids).
 pub fn may_access(path: &[u8], mode: i32) -> bool {
-    let Ok(path) = CString::new(path) else { return false };
+    let Ok(path) = CString::new(path) else {
+        return false;
+    };
     // SAFETY: a C string.
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) == 0 }
 }
 
 /// A clock's time in nanoseconds.
 pub fn clock(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: fills one timespec.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec

@@ -61,7 +61,8 @@ impl Mapping {
 
     /// The word at `offset`, 0 when out of bounds.
     pub fn load(&self, offset: usize) -> u64 {
-        self.word(offset).map_or(0, |word| word.load(Ordering::Acquire))
+        self.word(offset)
+            .map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// Stores a word; out of bounds it does nothing.

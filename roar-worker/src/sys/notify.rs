@@ -114,30 +114,44 @@ pub fn receive(listener: BorrowedFd<'_>, slot: *mut Notification) -> io::Result<
 fn send(listener: BorrowedFd<'_>, mut response: Response) -> io::Result<()> {
     // SAFETY: the ioctl reads one `Response`, which is alive during the call.
     checked(unsafe {
-        libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, std::ptr::from_mut(&mut response))
+        libc::ioctl(
+            listener.as_raw_fd(),
+            NOTIF_SEND,
+            std::ptr::from_mut(&mut response),
+        )
     })?;
     Ok(())
 }
 
 /// Lets the call happen. ENOENT when the caller is gone or was answered already.
 pub fn send_continue(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
-    send(listener, Response { id, val: 0, error: 0, flags: USER_NOTIF_FLAG_CONTINUE })
+    send(
+        listener,
+        Response {
+            id,
+            val: 0,
+            error: 0,
+            flags: USER_NOTIF_FLAG_CONTINUE,
+        },
+    )
 }
 
 /// Whether the notification still waits for its answer, so that what was read from the
 /// caller's memory was the caller's.
 pub fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     // SAFETY: the ioctl reads 8 bytes, which are alive during the call.
-    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ID_VALID, std::ptr::from_ref(&id)) == 0 }
+    unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            NOTIF_ID_VALID,
+            std::ptr::from_ref(&id),
+        ) == 0
+    }
 }
 
 /// Answers the call with a new descriptor (close-on-exec) that is a copy of `fd`.
 /// Needs kernel 5.14.
-pub fn send_descriptor(
-    listener: BorrowedFd<'_>,
-    id: u64,
-    fd: BorrowedFd<'_>,
-) -> io::Result<()> {
+pub fn send_descriptor(listener: BorrowedFd<'_>, id: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
     let request = AddFd {
         id,
         flags: ADDFD_FLAG_SEND,
@@ -147,7 +161,11 @@ pub fn send_descriptor(
     };
     // SAFETY: the ioctl reads one `AddFd`, which is alive during the call.
     checked(unsafe {
-        libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, std::ptr::from_ref(&request))
+        libc::ioctl(
+            listener.as_raw_fd(),
+            NOTIF_ADDFD,
+            std::ptr::from_ref(&request),
+        )
     })?;
     Ok(())
 }

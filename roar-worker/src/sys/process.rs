@@ -34,7 +34,11 @@ pub fn exit_now(code: i32) -> ! {
 /// `execvpe(3)`: only returns on failure.
 pub fn execute(program: &CString, argv: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     };
     let (argv, environment) = (pointers(argv), pointers(environment));
     // SAFETY: null-terminated arrays of C strings that outlive the call.
@@ -134,7 +138,10 @@ pub fn allow_reader(pid: libc::pid_t) -> io::Result<()> {
 
 /// No core dump of this process.
 pub fn forbid_core_dump() {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: reads one rlimit.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
 }
@@ -186,24 +193,38 @@ struct PidfdInfo {
 /// The wait status of a process that has ended, also after its parent has taken it.
 pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
     let request = (3u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
     // SAFETY: the ioctl's number carries the size of `info`, which it fills.
-    let result =
-        unsafe { libc::ioctl(pidfd.as_raw_fd(), request, std::ptr::from_mut(&mut info)) };
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), request, std::ptr::from_mut(&mut info)) };
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
 }
 
 /// Reads another process's memory from `address` on; gives how much could be read.
 /// process_vm_readv(2), or `/proc/PID/mem` where that is refused.
 pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let remote =
-        libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: buffer.len(),
+    };
     // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer` and checks the
     // remote address itself.
     let read = unsafe {
-        libc::process_vm_readv(pid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
+        libc::process_vm_readv(
+            pid as libc::pid_t,
+            &raw const local,
+            1,
+            &raw const remote,
+            1,
+            0,
+        )
     };
     if read >= 0 {
         return Ok(read as usize);
@@ -234,11 +255,13 @@ pub fn has_sys_admin() -> bool {
         permitted: u32,
         inheritable: u32,
     }
-    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
     let mut data = [Data::default(); 2];
     // SAFETY: version 3 writes two data structs.
-    let result =
-        unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
     result == 0 && data[0].effective & (1 << CAP_SYS_ADMIN) != 0
 }
 

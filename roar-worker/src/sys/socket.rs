@@ -47,10 +47,16 @@ pub fn send(
             (*cmsg).cmsg_level = libc::SOL_SOCKET;
             (*cmsg).cmsg_type = libc::SCM_RIGHTS;
             (*cmsg).cmsg_len = libc::CMSG_LEN(4) as usize;
-            libc::CMSG_DATA(cmsg).cast::<libc::c_int>().write_unaligned(descriptor.as_raw_fd());
+            libc::CMSG_DATA(cmsg)
+                .cast::<libc::c_int>()
+                .write_unaligned(descriptor.as_raw_fd());
         }
         let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL);
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -61,8 +67,10 @@ pub fn receive(
     buffer: &mut [u8],
 ) -> io::Result<Option<(usize, Option<OwnedFd>)>> {
     let mut control = Control([0; 64]);
-    let mut part =
-        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: as in `send`; a descriptor found in the control message is new and ours.
     unsafe {
         let mut header: libc::msghdr = std::mem::zeroed();

@@ -1,0 +1,200 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const QUICK_START: &str = "\
+Quick start:
+  roar run python train.py      record a command and everything it starts
+  roar dag                      the graph of what read and wrote what
+  roar show data/model.bin      where a file came from";
+
+/// Records which files your programs read and write, and which made which.
+#[derive(Parser, Debug)]
+#[command(name = "roar", version, after_help = QUICK_START, subcommand_required = true)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Trace one command and report its inputs and outputs; needs no project
+    Trace(TraceArgs),
+    /// Run a command, or a Ray job, and record it in this project
+    Run(TraceArgs),
+    /// Make this directory's project a recorded one
+    Init(InitArgs),
+    /// Take fragments from anywhere into this project's store
+    Merge(MergeArgs),
+    /// Show the graph of tasks and files
+    Dag(DagArgs),
+    /// Show a step (@5), a task id, a path, or a digest
+    Show(ShowArgs),
+    /// Show the session at a glance
+    Status(QueryArgs),
+    /// Show the history, newest first
+    Log(QueryArgs),
+}
+
+/// How to observe.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// The most complete that works here
+    Auto,
+    /// The kernel's seccomp notifications
+    Notify,
+    /// The debugger's interface
+    Ptrace,
+    /// A preloaded library: dynamic programs only
+    Preload,
+}
+
+/// Whether to use the in-process fast path.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accel {
+    /// Where it is known to be harmless
+    Auto,
+    /// Wherever possible
+    On,
+    /// Never
+    Off,
+}
+
+/// What becomes of io_uring.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoUring {
+    /// Rings work, and are a gap when one was made
+    Allow,
+    /// io_uring_setup fails with EPERM
+    Refuse,
+}
+
+/// When tracing is finished.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// When the whole tree has ended
+    Tree,
+    /// When the command itself has
+    Child,
+}
+
+/// `roar trace` and `roar run`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Write the report there as JSON (-: stdout, after the command ended)
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub json: Option<PathBuf>,
+    /// Report files of every category
+    #[arg(long, help_heading = "Report")]
+    pub all: bool,
+    /// Say less
+    #[arg(short, long, help_heading = "Report")]
+    pub quiet: bool,
+    /// Say more (repeatable)
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Report")]
+    pub verbose: u8,
+    /// How to observe
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Observing")]
+    pub backend: Backend,
+    /// The in-process fast path
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Observing")]
+    pub accel: Accel,
+    /// What becomes of io_uring
+    #[arg(long, value_enum, default_value = "allow", help_heading = "Observing")]
+    pub io_uring: IoUring,
+    /// Finish when the whole tree has ended, or the command itself
+    #[arg(long, value_enum, default_value = "child", help_heading = "Observing")]
+    pub wait: Wait,
+    /// Take no digests
+    #[arg(long, help_heading = "Content")]
+    pub no_hash: bool,
+    /// Take none of inputs larger than SIZE (such as 500M), or on network filesystems
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Content")]
+    pub hash_limit: Option<u64>,
+    /// What counts as the project [default: the git root, else the working directory]
+    #[arg(long, value_name = "DIR", help_heading = "Project")]
+    pub root: Option<PathBuf>,
+    /// Record into DIR/roar.db [default: the nearest .roar]
+    #[arg(long, value_name = "DIR", help_heading = "Project")]
+    pub store: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `roar init`.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// The project's root [default: the git root, else the working directory]
+    #[arg(value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `roar merge`.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Fragment files, or directories that have some somewhere below
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `roar dag`.
+#[derive(Args, Debug)]
+pub struct DagArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files and edges of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A step (@5), a task id, a path, a digest, or the beginning of one
+    #[arg(value_name = "REF")]
+    pub reference: OsString,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar status` and `roar log`.
+#[derive(Args, Debug)]
+pub struct QueryArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bytes, with an optional K, M, G or T (of 1024).
+fn size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let plain = upper.trim_end_matches('B').trim_end_matches('I');
+    let (digits, power) = match plain.char_indices().last() {
+        Some((at, unit)) if "KMGT".contains(unit) => {
+            (&plain[..at], 1 + "KMGT".find(unit).unwrap_or(0) as u32)
+        }
+        _ => (plain, 0),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1024u64.pow(power)));
+    bytes.ok_or_else(|| "a size is a number with K, M, G or T".to_owned())
+}

@@ -1,0 +1,10 @@
+//! One file for each command.
+
+pub mod dag;
+pub mod init;
+pub mod log;
+pub mod merge;
+pub mod run;
+pub mod show;
+pub mod status;
+pub mod trace;

@@ -1,0 +1,76 @@
+//! `roar show`: what is known of a step, a task, a path or a digest.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use roar_lineage::query::{Found, Sighting};
+use roar_lineage::store::Role;
+
+use super::dag::step_text;
+use crate::cli::ShowArgs;
+use crate::error::UserError;
+use crate::{output, project};
+
+/// Does it.
+pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
+    let cwd = project::working_directory()?;
+    let opened = project::open(args.all)?;
+    let reference = args.reference.as_bytes();
+    let show = opened
+        .graph
+        .show(reference, cwd.as_os_str().as_bytes())
+        .map_err(|error| {
+            UserError::new(
+                format!("cannot show {}", output::one_line(reference)),
+                error,
+            )
+            .hint("`roar dag` lists the steps and their files; --all knows system files too")
+        })?;
+    if args.json {
+        output::json(&show)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = match &show.found {
+        Found::Task { task, inputs, .. } => {
+            let steps: HashMap<String, usize> = opened
+                .graph
+                .steps()
+                .map(|(step, task)| (task.id.clone(), step))
+                .collect();
+            let producer = |path: &[u8]| {
+                let edge = inputs.iter().find(|edge| edge.path.bytes() == path)?;
+                steps.get(&edge.from).copied()
+            };
+            let mut text = step_text(task, &opened.root, |file| producer(file.path.bytes()));
+            let _ = writeln!(text, "   task {}  job {}", task.id, task.job);
+            let _ = writeln!(text, "   started {} on {}", task.started_at, task.host);
+            text
+        }
+        Found::File { uses } => uses.iter().map(|seen| line(seen, &opened.root)).collect(),
+    };
+    output::write(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(seen: &Sighting, root: &std::path::Path) -> String {
+    let word = match seen.role {
+        Role::Read => "read",
+        Role::Write => "written",
+        Role::Delete => "deleted",
+        Role::Ephemeral => "made and deleted",
+    };
+    let path = output::shown_path(seen.file.path.bytes(), Some(root));
+    let digest = seen
+        .file
+        .digest
+        .as_deref()
+        .map_or("no digest", |digest| &digest[..19]);
+    let name = output::one_line(seen.by.name.as_bytes());
+    format!(
+        "{path}  {word} by @{} {}  {digest}\n",
+        seen.by.step,
+        output::cut(&name, 30)
+    )
+}

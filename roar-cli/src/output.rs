@@ -1,0 +1,65 @@
+//! Writing to stdout. A reader that went away (`roar dag | head`) is no error.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bstr::ByteSlice;
+use serde::Serialize;
+
+use crate::error::UserError;
+
+/// Writes `text`, without its colours when stdout is no terminal or `NO_COLOR` is set.
+pub fn write(text: &str) -> Result<(), UserError> {
+    finish(anstream::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Writes one JSON document.
+pub fn json<T: Serialize>(document: &T) -> Result<(), UserError> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, document).map_err(io::Error::from);
+    finish(
+        written
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush()),
+    )
+}
+
+fn finish(written: io::Result<()>) -> Result<(), UserError> {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(UserError::new("cannot write to stdout", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path for people: relative to `root` when beneath it, without control characters.
+pub fn shown_path(path: &[u8], root: Option<&Path>) -> String {
+    let beneath = root.and_then(|root| {
+        let rest = path.strip_prefix(root.as_os_str().as_bytes())?;
+        rest.strip_prefix(b"/")
+    });
+    one_line(beneath.unwrap_or(path))
+}
+
+/// Bytes as text of one line, without control characters.
+pub fn one_line(bytes: &[u8]) -> String {
+    let printable = |letter: char| {
+        if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    bytes.to_str_lossy().chars().map(printable).collect()
+}
+
+/// `text` in at most `width` characters.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}

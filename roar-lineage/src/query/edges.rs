@@ -1,0 +1,244 @@
+//! Edges: a reader follows the last write of a location before its read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use bstr::BString;
+
+use crate::digest::Digest;
+use crate::model::{FileVersion, Stamp, Task};
+use crate::store::{Recorded, Role, Use};
+
+/// From a writer to a reader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edge {
+    /// Index of the producer in [`Recorded::tasks`].
+    pub from: usize,
+    /// Index of the consumer.
+    pub to: usize,
+    /// The path, URL or actor id.
+    pub path: BString,
+    /// Of the content that went over it.
+    pub digest: Option<Digest>,
+    /// Index of the writer's use; none for an edge of an actor.
+    pub write: Option<usize>,
+    /// Index of the reader's use; none for an edge of an actor.
+    pub read: Option<usize>,
+}
+
+/// The version without its device number, which differs between nodes of one shared
+/// filesystem.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(version: FileVersion) -> Identity {
+    (version.ino, version.size, version.mtime, version.ctime)
+}
+
+/// The edges that files make, one for each producer, consumer and path.
+pub(super) fn of_files(recorded: &Recorded) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    let mut rest = 0;
+    // Uses are ordered by path.
+    for group in recorded.uses.chunk_by(|a, b| a.file.path == b.file.path) {
+        let range = rest..rest + group.len();
+        rest = range.end;
+        let is_writer = |used: &Use| matches!(used.role, Role::Write | Role::Ephemeral);
+        if group.iter().any(is_writer) && group.iter().any(|used| used.role == Role::Read) {
+            of_path(recorded, range, &mut edges);
+        }
+    }
+    edges
+}
+
+fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
+    let writers = Writers::new(recorded, range.clone());
+    let mut found: BTreeMap<(usize, usize), Edge> = BTreeMap::new();
+    for (index, read) in recorded
+        .uses
+        .iter()
+        .enumerate()
+        .take(range.end)
+        .skip(range.start)
+    {
+        if read.role != Role::Read {
+            continue;
+        }
+        let Some((index_of_write, write)) = writers.producer(read) else {
+            continue;
+        };
+        let digests = (read.file.digest, write.file.digest);
+        let differ = matches!(digests, (Some(read), Some(written)) if read != written);
+        if differ && !writers.was_going_on(write, read) {
+            continue;
+        }
+        found
+            .entry((write.task, read.task))
+            .or_insert_with(|| Edge {
+                from: write.task,
+                to: read.task,
+                path: read.file.path.clone(),
+                digest: read.file.digest.or(write.file.digest),
+                write: Some(index_of_write),
+                read: Some(index),
+            });
+    }
+    edges.extend(found.into_values());
+}
+
+/// The writers of one path, ready to be searched.
+struct Writers<'a> {
+    recorded: &'a Recorded,
+    by_version: HashMap<Identity, Vec<usize>>,
+    /// By location and boot.
+    by_clock: BTreeMap<(usize, &'a str), Ordered>,
+}
+
+/// Writers of one location in one boot, by the end and by the start of their writing.
+#[derive(Default)]
+struct Ordered {
+    by_last: Vec<usize>,
+    by_first: Vec<usize>,
+}
+
+impl<'a> Writers<'a> {
+    fn new(recorded: &'a Recorded, range: Range<usize>) -> Self {
+        let mut writers = Self {
+            recorded,
+            by_version: HashMap::new(),
+            by_clock: BTreeMap::new(),
+        };
+        for (index, used) in recorded
+            .uses
+            .iter()
+            .enumerate()
+            .take(range.end)
+            .skip(range.start)
+        {
+            if !matches!(used.role, Role::Write | Role::Ephemeral) {
+                continue;
+            }
+            if let Some(version) = used.file.version {
+                writers
+                    .by_version
+                    .entry(identity(version))
+                    .or_default()
+                    .push(index);
+            }
+            let boot = writers.task(used).boot.as_str();
+            let ordered = writers.by_clock.entry((used.location, boot)).or_default();
+            ordered.by_first.push(index);
+            if used.role == Role::Write {
+                ordered.by_last.push(index);
+            }
+        }
+        for ordered in writers.by_clock.values_mut() {
+            ordered
+                .by_last
+                .sort_by_key(|&index| recorded.uses[index].file.last);
+            ordered
+                .by_first
+                .sort_by_key(|&index| recorded.uses[index].file.first);
+        }
+        writers
+    }
+
+    fn task(&self, used: &Use) -> &'a Task {
+        &self.recorded.tasks[used.task].task
+    }
+
+    fn get(&self, index: usize) -> (usize, &'a Use) {
+        (index, &self.recorded.uses[index])
+    }
+
+    fn producer(&self, read: &Use) -> Option<(usize, &'a Use)> {
+        self.of_version(read)
+            .or_else(|| self.of_same_boot(read))
+            .or_else(|| self.of_other_boot(read))
+    }
+
+    /// The writer that left exactly the version that was read.
+    fn of_version(&self, read: &Use) -> Option<(usize, &'a Use)> {
+        let same = self.by_version.get(&identity(read.file.version?))?;
+        let before = |write: &Use| {
+            self.task(write).boot != self.task(read).boot || write.file.first <= read.file.last
+        };
+        let candidates = same.iter().map(|&index| self.get(index));
+        candidates
+            .filter(|(_, write)| write.task != read.task && before(write))
+            .max_by_key(|(_, write)| {
+                let at = self.wall(write, write.file.last);
+                let is_before = at <= self.wall(read, read.file.first);
+                (is_before, if is_before { at } else { -at })
+            })
+    }
+
+    /// The last write before the read, by the clock of one boot.
+    fn of_same_boot(&self, read: &Use) -> Option<(usize, &'a Use)> {
+        let boot = self.task(read).boot.as_str();
+        let ordered = self.by_clock.get(&(read.location, boot))?;
+        let at = read.file.first;
+        let uses = &self.recorded.uses;
+        let ended = ordered
+            .by_last
+            .partition_point(|&index| uses[index].file.last <= at);
+        let complete = ordered.by_last[..ended]
+            .iter()
+            .rev()
+            .map(|&index| self.get(index))
+            .find(|(_, write)| write.task != read.task);
+        let floor = complete.map_or(0, |(_, write)| write.file.last);
+        let begun = ordered
+            .by_first
+            .partition_point(|&index| uses[index].file.first <= at);
+        let going_on = ordered.by_first[..begun]
+            .iter()
+            .rev()
+            .map(|&index| self.get(index))
+            .take_while(|(_, write)| write.file.first >= floor)
+            .find(|(_, write)| {
+                let is_there = write.file.last > at
+                    || (write.role == Role::Ephemeral && write.file.last == at);
+                write.task != read.task && is_there
+            });
+        going_on.or(complete)
+    }
+
+    /// The last write before the read in another boot of the same host, by wall time.
+    fn of_other_boot(&self, read: &Use) -> Option<(usize, &'a Use)> {
+        let boot = self.task(read).boot.as_str();
+        let at = self.wall(read, read.file.first);
+        let others = self
+            .by_clock
+            .iter()
+            .filter(|((location, other), _)| *location == read.location && *other != boot);
+        others
+            .flat_map(|(_, ordered)| &ordered.by_last)
+            .map(|&index| self.get(index))
+            .filter(|(_, write)| write.task != read.task)
+            .filter_map(|(index, write)| {
+                let last = self.wall(write, write.file.last);
+                let first = self.wall(write, write.file.first);
+                let time = [last, first].into_iter().find(|time| *time <= at)?;
+                Some((time, index, write))
+            })
+            .max_by_key(|(time, index, _)| (*time, *index))
+            .map(|(_, index, write)| (index, write))
+    }
+
+    /// Whether the read happened before the writing task ended.
+    fn was_going_on(&self, write: &Use, read: &Use) -> bool {
+        let writer = self.task(write);
+        if writer.boot == self.task(read).boot {
+            writer.ended.is_none_or(|ended| read.file.first < ended)
+        } else {
+            let at = self.wall(read, read.file.first);
+            writer.ended_at.is_none_or(|ended| at < i128::from(ended))
+        }
+    }
+
+    /// Wall time of a stamp, from the start of its task.
+    fn wall(&self, used: &Use, stamp: Stamp) -> i128 {
+        let task = self.task(used);
+        i128::from(task.started_at) + i128::from(stamp) - i128::from(task.started)
+    }
+}

@@ -1,0 +1,242 @@
+//! What is asked of the store. Everything is derived from what was recorded when it is
+//! asked: edges, steps, which command was the driver of a Ray job.
+
+mod dag;
+mod edges;
+mod history;
+mod show;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::document::{self, WORKER_FILES, joined_coverage};
+use crate::model::{Coverage, GapKind, Job, RayIds, Task, TaskKind};
+use crate::store::{Recorded, Role, Store, StoreError, Use};
+
+pub use dag::{Dag, EdgeObject, Node};
+pub use edges::Edge;
+pub use history::{Log, LogEntry, StatusDocument};
+pub use show::{Found, NotFound, Producer, Show, Sighting};
+
+/// A session as a graph.
+#[derive(Debug)]
+pub struct Graph {
+    recorded: Recorded,
+    /// Indices of tasks in the order of their steps: step 1 first.
+    order: Vec<usize>,
+    edges: Vec<Edge>,
+    /// By task: indices of its uses.
+    uses: Vec<Vec<usize>>,
+    all: bool,
+}
+
+impl Graph {
+    /// The current session; with files and edges of every category if `all`.
+    pub fn load(store: &Store, all: bool) -> Result<Self, StoreError> {
+        Ok(Self::new(store.recorded(all)?, all))
+    }
+
+    fn new(mut recorded: Recorded, all: bool) -> Self {
+        let is_worker: Vec<bool> = recorded
+            .tasks
+            .iter()
+            .map(|usage| usage.task.kind == TaskKind::Worker)
+            .collect();
+        for (job, coverage) in worker_files(&recorded, &is_worker) {
+            recorded.coverage.push((job, coverage));
+        }
+        recorded.uses.retain(|used| !is_worker[used.task]);
+        name_drivers(&mut recorded);
+        let mut edges = edges::of_files(&recorded);
+        edges.extend(of_actors(&recorded));
+        let mut uses = vec![Vec::new(); recorded.tasks.len()];
+        for (index, used) in recorded.uses.iter().enumerate() {
+            uses[used.task].push(index);
+        }
+        let order = ordered(&recorded, &edges, &is_worker);
+        Self {
+            recorded,
+            order,
+            edges,
+            uses,
+            all,
+        }
+    }
+
+    /// Tasks with their step, first step first.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, &Task)> {
+        let tasks = self.order.iter().map(|&index| self.task(index));
+        tasks
+            .enumerate()
+            .map(|(position, task)| (position + 1, task))
+    }
+
+    /// The session's jobs by start.
+    pub fn jobs(&self) -> &[Job] {
+        &self.recorded.jobs
+    }
+
+    fn task(&self, index: usize) -> &Task {
+        &self.recorded.tasks[index].task
+    }
+
+    fn coverage(&self) -> Coverage {
+        joined_coverage(self.recorded.coverage.iter().map(|(_, coverage)| coverage))
+    }
+
+    /// A file of a node. What was gone before another task's end is missing.
+    fn file(&self, used: &Use) -> document::File {
+        let mut file = document::File::new(&used.file);
+        let host = &self.recorded.locations[used.location].host;
+        file.node = Some(host.clone()).filter(|host| !host.is_empty());
+        file
+    }
+
+    /// The files of a task in one role: those of shown categories, and those of edges.
+    fn files(&self, task: usize, role: Role, linked: &BTreeSet<usize>) -> Vec<document::File> {
+        let mut files: Vec<document::File> = Vec::new();
+        for &index in &self.uses[task] {
+            let used = &self.recorded.uses[index];
+            let is_role = used.role == role
+                || (role == Role::Write && used.role == Role::Ephemeral && linked.contains(&index));
+            let is_shown = self.all || used.file.category.is_shown() || linked.contains(&index);
+            let file = (is_role && is_shown).then(|| self.file(used));
+            // Two observers may have seen the same.
+            files.extend(file.filter(|file| !files.iter().rev().take(8).any(|seen| seen == file)));
+        }
+        files
+    }
+}
+
+/// Ray workers' own files, which belong to no known task.
+fn worker_files(recorded: &Recorded, is_worker: &[bool]) -> Vec<(usize, Coverage)> {
+    let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+    for used in &recorded.uses {
+        let counts_here = matches!(used.role, Role::Read | Role::Write);
+        if is_worker[used.task] && counts_here && used.file.category.is_shown() {
+            *counts.entry(recorded.tasks[used.task].job).or_default() += 1;
+        }
+    }
+    let gap = |(job, count)| {
+        let mut coverage = Coverage::default();
+        coverage.add_gap(GapKind::Unattributed, WORKER_FILES, count);
+        (job, coverage)
+    };
+    counts.into_iter().map(gap).collect()
+}
+
+/// A command whose job has Ray tasks is their driver, and their parent when it is the
+/// only one.
+fn name_drivers(recorded: &mut Recorded) {
+    let is_ray = |kind| {
+        matches!(
+            kind,
+            TaskKind::RayTask | TaskKind::RayActorInit | TaskKind::RayActorMethod
+        )
+    };
+    let mut ray_jobs: BTreeMap<usize, String> = BTreeMap::new();
+    for usage in recorded
+        .tasks
+        .iter()
+        .filter(|usage| is_ray(usage.task.kind))
+    {
+        let id = usage
+            .task
+            .ray
+            .as_ref()
+            .map(|ray| ray.job_id.clone())
+            .unwrap_or_default();
+        let known = ray_jobs.entry(usage.job).or_insert_with(|| id.clone());
+        if id < *known {
+            *known = id;
+        }
+    }
+    let mut drivers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for usage in &mut recorded.tasks {
+        let task = &mut usage.task;
+        if let Some(ray_job) = ray_jobs.get(&usage.job)
+            && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
+        {
+            task.kind = TaskKind::RayDriver;
+            task.ray.get_or_insert_with(|| RayIds {
+                job_id: ray_job.clone(),
+                task_id: None,
+                attempt: 0,
+                actor_id: None,
+                node_id: None,
+                worker_id: None,
+                func: None,
+            });
+            drivers.entry(usage.job).or_default().push(task.id.clone());
+        }
+    }
+    for usage in &mut recorded.tasks {
+        if is_ray(usage.task.kind)
+            && usage.task.parent.is_none()
+            && let Some([driver]) = drivers.get(&usage.job).map(Vec::as_slice)
+        {
+            usage.task.parent = Some(driver.clone());
+        }
+    }
+}
+
+/// A method uses what its actor's constructor read.
+fn of_actors(recorded: &Recorded) -> Vec<Edge> {
+    let actor = |task: &Task| task.ray.as_ref().and_then(|ray| ray.actor_id.clone());
+    let mut constructors: BTreeMap<(usize, String), usize> = BTreeMap::new();
+    for (index, usage) in recorded.tasks.iter().enumerate() {
+        if usage.task.kind == TaskKind::RayActorInit
+            && let Some(id) = actor(&usage.task)
+        {
+            let last = constructors.entry((usage.job, id)).or_insert(index);
+            if recorded.tasks[*last].task.started_at < usage.task.started_at {
+                *last = index;
+            }
+        }
+    }
+    let edge = |(to, usage): (usize, &crate::store::Usage)| {
+        let id = actor(&usage.task).filter(|_| usage.task.kind == TaskKind::RayActorMethod)?;
+        let &from = constructors.get(&(usage.job, id.clone()))?;
+        let path = id.into();
+        Some(Edge {
+            from,
+            to,
+            path,
+            digest: None,
+            write: None,
+            read: None,
+        })
+    };
+    recorded.tasks.iter().enumerate().filter_map(edge).collect()
+}
+
+fn ordered(recorded: &Recorded, edges: &[Edge], is_worker: &[bool]) -> Vec<usize> {
+    let key = |index: usize| {
+        let task = &recorded.tasks[index].task;
+        (task.started_at, &task.id)
+    };
+    let mut by_start: Vec<usize> = (0..recorded.tasks.len()).collect();
+    by_start.sort_by(|&a, &b| key(a).cmp(&key(b)));
+    let mut rank = vec![0; by_start.len()];
+    for (position, &index) in by_start.iter().enumerate() {
+        rank[index] = position;
+    }
+    // Files that only --all shows number nothing, so that a step keeps its number.
+    let counts = |edge: &&Edge| {
+        let read = edge.read.and_then(|read| recorded.uses.get(read));
+        read.is_none_or(|read| read.file.category.is_hashed())
+    };
+    let pairs: Vec<_> = edges
+        .iter()
+        .filter(counts)
+        .map(|edge| (edge.from, edge.to))
+        .collect();
+    let order = steps::order(&rank, &pairs);
+    order
+        .into_iter()
+        .filter(|&index| !is_worker[index])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Giving back: everything of the current session that queries work on.
+
+use std::collections::HashMap;
+
+use bstr::BString;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::names::{of_name, of_names};
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
+
+/// What a task did with a file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// An input.
+    Read,
+    /// An output.
+    Write,
+    /// Deleted, and not made by it.
+    Delete,
+    /// Made and deleted again.
+    Ephemeral,
+}
+
+/// Where files are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Location {
+    /// Host; empty for object URLs.
+    pub host: String,
+    /// Path or URL.
+    pub path: BString,
+}
+
+/// One use of one file.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// Index of the task in [`Recorded::tasks`].
+    pub task: usize,
+    /// Index in [`Recorded::locations`].
+    pub location: usize,
+    /// What was done.
+    pub role: Role,
+    /// The file. Of an ephemeral one the category is not known: data is assumed.
+    pub file: FileUse,
+}
+
+/// A task of the store.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    /// The task.
+    pub task: Task,
+    /// Index of its job in [`Recorded::jobs`].
+    pub job: usize,
+}
+
+/// A session as it was recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// The session's id.
+    pub session: String,
+    /// Wall time of its start.
+    pub started_at: WallTime,
+    /// Its jobs by start.
+    pub jobs: Vec<Job>,
+    /// Their tasks.
+    pub tasks: Vec<Usage>,
+    /// Locations of their files.
+    pub locations: Vec<Location>,
+    /// What they did with files.
+    pub uses: Vec<Use>,
+    /// What was seen and what was not, by index of the job.
+    pub coverage: Vec<(usize, Coverage)>,
+}
+
+pub(super) fn of_json<T: DeserializeOwned>(text: &str) -> Result<T, rusqlite::Error> {
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into()))
+}
+
+impl Store {
+    /// The current session; with files of every category if `all`, else of those that
+    /// edges are made of: data, code and temp.
+    pub fn recorded(&self, all: bool) -> Result<Recorded, StoreError> {
+        load(&self.connection, all).map_err(|error| self.explained(error))
+    }
+}
+
+fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
+    // One read transaction: a merge in between must not show by halves.
+    let db = db.unchecked_transaction()?;
+    let latest = "SELECT n, id, started_at FROM session ORDER BY n DESC LIMIT 1";
+    let (session, id, started_at): (i64, String, i64) = db.query_row(latest, [], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let mut recorded = Recorded {
+        session: id,
+        started_at,
+        ..Recorded::default()
+    };
+    let mut jobs = Vec::new();
+    each(
+        &db,
+        "SELECT n, record FROM job WHERE session = ?",
+        session,
+        |row| {
+            jobs.push((
+                row.get::<_, i64>(0)?,
+                of_json::<Job>(&row.get::<_, String>(1)?)?,
+            ));
+            Ok(())
+        },
+    )?;
+    jobs.sort_by(|(_, a), (_, b)| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+    let mut job_index = HashMap::new();
+    for (index, (number, job)) in jobs.into_iter().enumerate() {
+        job_index.insert(number, index);
+        recorded.jobs.push(job);
+    }
+    let mut task_index = HashMap::new();
+    let tasks = "SELECT task.n, task.job, task.record FROM task JOIN job ON job.n = task.job
+                 WHERE session = ? ORDER BY task.id";
+    each(&db, tasks, session, |row| {
+        let job = job_index
+            .get(&row.get::<_, i64>(1)?)
+            .copied()
+            .unwrap_or_default();
+        task_index.insert(row.get::<_, i64>(0)?, recorded.tasks.len());
+        let task = of_json(&row.get::<_, String>(2)?)?;
+        recorded.tasks.push(Usage { task, job });
+        Ok(())
+    })?;
+    let coverage = "SELECT task.job, coverage FROM fragment JOIN task ON task.n = fragment.task
+                    JOIN job ON job.n = task.job WHERE session = ?";
+    each(&db, coverage, session, |row| {
+        let job = job_index
+            .get(&row.get::<_, i64>(0)?)
+            .copied()
+            .unwrap_or_default();
+        let coverage = of_json(&row.get::<_, String>(1)?)?;
+        recorded.coverage.push((job, coverage));
+        Ok(())
+    })?;
+    let mut locations: HashMap<i64, usize> = HashMap::new();
+    let filter = if all {
+        ""
+    } else {
+        "AND (category IS NULL OR category IN ('data', 'code', 'temp'))"
+    };
+    let uses = format!(
+        "SELECT task.n, location.n, host, path, role, digest, use.size, state, category, how, via,
+         unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last
+         FROM job JOIN task ON task.job = job.n JOIN fragment ON fragment.task = task.n
+         JOIN use ON use.fragment = fragment.n JOIN location ON location.n = use.location
+         LEFT JOIN artifact ON artifact.n = use.artifact
+         WHERE session = ? {filter} ORDER BY path, host, first, last, task.id"
+    );
+    each(&db, &uses, session, |row| {
+        let Some(&task) = task_index.get(&row.get::<_, i64>(0)?) else {
+            return Ok(());
+        };
+        let path = BString::from(row.get::<_, Vec<u8>>(3)?);
+        let next = recorded.locations.len();
+        let location = *locations.entry(row.get(1)?).or_insert(next);
+        if location == next {
+            recorded.locations.push(Location {
+                host: row.get(2)?,
+                path: path.clone(),
+            });
+        }
+        let role = of_name(row.get_ref(4)?.as_str()?).unwrap_or(Role::Read);
+        recorded.uses.push(Use {
+            task,
+            location,
+            role,
+            file: file(row, path)?,
+        });
+        Ok(())
+    })?;
+    Ok(recorded)
+}
+
+fn each(
+    db: &Connection,
+    sql: &str,
+    session: i64,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), rusqlite::Error>,
+) -> Result<(), rusqlite::Error> {
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([session])?;
+    while let Some(row) = rows.next()? {
+        take(row)?;
+    }
+    Ok(())
+}
+
+fn file(row: &Row<'_>, path: BString) -> Result<FileUse, rusqlite::Error> {
+    let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let version = match row.get::<_, Option<i64>>(13)? {
+        None => None,
+        Some(dev) => Some(FileVersion {
+            dev: dev.cast_unsigned(),
+            ino: unsigned(14)?,
+            size: unsigned(15)?,
+            mtime: row.get(16)?,
+            ctime: row.get(17)?,
+        }),
+    };
+    let category = row.get_ref(8)?.as_str_or_null()?.and_then(of_name);
+    Ok(FileUse {
+        path,
+        digest: row.get::<_, Option<[u8; 32]>>(5)?.map(Digest),
+        size: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
+        state: of_name(row.get_ref(7)?.as_str()?).unwrap_or(FileState::Skipped),
+        category: category.unwrap_or(Category::Data),
+        how: of_names(row.get_ref(9)?.as_str()?),
+        via: row.get::<_, Option<Vec<u8>>>(10)?.map(BString::from),
+        unchanged: row.get(11)?,
+        inferred: row.get(12)?,
+        version,
+        first: unsigned(18)?,
+        last: unsigned(19)?,
+    })
+}

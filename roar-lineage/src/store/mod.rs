@@ -1,0 +1,214 @@
+//! The store: one SQLite file that keeps what was merged, and gives it back for queries.
+//!
+//! A merge is one transaction: all of it is there afterwards, or nothing of it.
+
+mod load;
+mod merge;
+mod names;
+mod schema;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::statfs;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+pub use load::{Location, Recorded, Role, Usage, Use};
+pub use merge::Merged;
+
+/// Name of the store's file in its directory.
+pub const FILE_NAME: &str = "roar.db";
+
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// CEPH, SMB2, CIFS, Lustre, 9p, GPFS, which nix does not name (statfs(2)).
+const NETWORK: &[u64] = &[
+    0x00c3_6400,
+    0xfe53_4d42,
+    0xff53_4d42,
+    0x0bd0_0bd0,
+    0x0102_1997,
+    0x4750_4653,
+];
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is none.
+    #[error("there is no store at {}", .0.display())]
+    Missing(PathBuf),
+    /// Written by a later roar.
+    #[error("{} has format {found}, and this roar reads up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// Not a store, or damaged.
+    #[error("{} is not a roar store or is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// The file system is full.
+    #[error("no space left for {}", .0.display())]
+    Full(PathBuf),
+    /// Another process kept it locked.
+    #[error("{} is locked by another process", .0.display())]
+    Busy(PathBuf),
+    /// Some other failure of the system.
+    #[error("failed to {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Some other failure of the database.
+    #[error("failed to use {}: {source}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+}
+
+/// An open store.
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `directory`, making both where they are missing.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let failed = |operation, at: &Path| {
+            let path = at.to_owned();
+            move |source| StoreError::Io {
+                operation,
+                path,
+                source,
+            }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed("create", directory))?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        options.open(&path).map_err(failed("open", &path))?;
+        Self::connect(path)
+    }
+
+    /// Opens the store in `directory`, which must be there.
+    pub fn open_existing(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        if !path.exists() {
+            return Err(StoreError::Missing(path));
+        }
+        Self::connect(path)
+    }
+
+    fn connect(path: PathBuf) -> Result<Self, StoreError> {
+        match Self::prepare(&path) {
+            Ok(connection) => Ok(Self { connection, path }),
+            Err(Preparation::Newer(found)) => Err(StoreError::Newer {
+                path,
+                found,
+                known: schema::MIGRATIONS.len() as u32,
+            }),
+            Err(Preparation::Sql(source)) => Err(explained(&path, source)),
+        }
+    }
+
+    fn prepare(path: &Path) -> Result<Connection, Preparation> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        let version = |connection: &Connection| -> Result<u32, rusqlite::Error> {
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+        };
+        let known = schema::MIGRATIONS.len() as u32;
+        let found = version(&connection)?;
+        if found > known {
+            return Err(Preparation::Newer(found));
+        }
+        if found < known {
+            if !is_on_network(path) {
+                // Refused when another process has the file: the old mode serves as well.
+                let _ = connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()));
+            }
+            let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = version(&migration)?;
+            for step in schema::MIGRATIONS.iter().skip(found as usize) {
+                migration.execute_batch(step)?;
+            }
+            migration.pragma_update(None, "user_version", known)?;
+            migration.execute(
+                "INSERT INTO session (id, started_at) SELECT lower(hex(randomblob(8))),
+                 CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000000
+                 WHERE NOT EXISTS (SELECT 1 FROM session)",
+                [],
+            )?;
+            migration.commit()?;
+        }
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(connection)
+    }
+
+    /// The store's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn explained(&self, error: rusqlite::Error) -> StoreError {
+        explained(&self.path, error)
+    }
+}
+
+enum Preparation {
+    Newer(u32),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Preparation {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn explained(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path),
+        Some(ErrorCode::DiskFull) => StoreError::Full(path),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(path),
+        _ => StoreError::Database { path, source },
+    }
+}
+
+/// Whether shared memory beside `path` may not be shared: WAL needs it.
+fn is_on_network(path: &Path) -> bool {
+    let Ok(found) = statfs::statfs(path) else {
+        return false;
+    };
+    let kind = found.filesystem_type();
+    let number = u64::try_from(kind.0).unwrap_or_default() & 0xffff_ffff;
+    [
+        statfs::NFS_SUPER_MAGIC,
+        statfs::FUSE_SUPER_MAGIC,
+        statfs::SMB_SUPER_MAGIC,
+        statfs::AFS_SUPER_MAGIC,
+        statfs::CODA_SUPER_MAGIC,
+    ]
+    .contains(&kind)
+        || NETWORK.contains(&number)
+}

@@ -1,0 +1,42 @@
+//! The tables, and how an older store becomes one of today.
+
+/// Migrations in order: a store of `user_version` n has had the first n.
+pub(super) const MIGRATIONS: &[&str] = &["
+CREATE TABLE session (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started_at INTEGER NOT NULL);
+-- What several fragments say of one job, joined: see `join::job`.
+CREATE TABLE job (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, session INTEGER NOT NULL REFERENCES session,
+    record TEXT NOT NULL);
+CREATE INDEX job_session ON job (session);
+-- What several observers say of one task, joined: see `join::tasks`.
+CREATE TABLE task (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, job INTEGER NOT NULL REFERENCES job,
+    record TEXT NOT NULL);
+CREATE INDEX task_job ON task (job);
+CREATE TABLE fragment (
+    n INTEGER PRIMARY KEY, task INTEGER NOT NULL REFERENCES task, observer TEXT NOT NULL,
+    revision INTEGER NOT NULL, claim TEXT NOT NULL, ephemeral INTEGER NOT NULL,
+    coverage TEXT NOT NULL, UNIQUE (task, observer));
+CREATE TABLE location (
+    n INTEGER PRIMARY KEY, host TEXT NOT NULL, path BLOB NOT NULL, UNIQUE (path, host));
+CREATE TABLE artifact (
+    n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+-- `role`: read, write, delete, ephemeral. Unsigned numbers are stored by their bits.
+CREATE TABLE use (
+    n INTEGER PRIMARY KEY, fragment INTEGER NOT NULL REFERENCES fragment,
+    location INTEGER NOT NULL REFERENCES location, role TEXT NOT NULL,
+    artifact INTEGER REFERENCES artifact, size INTEGER, state TEXT NOT NULL,
+    category TEXT, how TEXT NOT NULL, via BLOB, unchanged INTEGER NOT NULL,
+    inferred INTEGER NOT NULL, dev INTEGER, ino INTEGER, version_size INTEGER,
+    mtime INTEGER, ctime INTEGER, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE INDEX use_fragment ON use (fragment);
+CREATE INDEX use_location ON use (location);
+CREATE INDEX use_artifact ON use (artifact) WHERE artifact IS NOT NULL;
+CREATE TABLE process (
+    fragment INTEGER NOT NULL REFERENCES fragment, pid INTEGER NOT NULL, record TEXT NOT NULL);
+CREATE INDEX process_fragment ON process (fragment);
+CREATE TABLE package (
+    fragment INTEGER NOT NULL REFERENCES fragment, name TEXT NOT NULL, version TEXT NOT NULL);
+CREATE INDEX package_fragment ON package (fragment);
+"];
