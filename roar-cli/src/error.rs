@@ -32,6 +32,11 @@ impl UserError {
         }
     }
 
+    /// The same, for what went wrong before a traced command could start: exit status 125.
+    pub fn before_the_start(self) -> Self {
+        Self { code: 125, ..self }
+    }
+
     /// With something to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -7,6 +7,9 @@ pub mod error;
 pub mod output;
 pub mod project;
 pub mod ray;
+pub mod submitted;
+pub mod summary;
+pub mod tracing;
 
 use std::process::ExitCode;
 

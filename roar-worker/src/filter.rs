@@ -17,6 +17,7 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
+const ERRNO: u32 = 0x0005_0000;
 
 /// Offsets in `struct seccomp_data`; arguments are 64-bit, their low half first.
 const NR: u32 = 0;
@@ -42,11 +43,21 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
+/// What becomes of io_uring_setup(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IoUring {
+    /// It is notified and happens.
+    #[default]
+    Allow,
+    /// It fails with EPERM, as in a stock container.
+    Refuse,
+}
+
 /// The program.
-pub fn program() -> Vec<sock_filter> {
+pub fn program(io_uring: IoUring) -> Vec<sock_filter> {
     let mut program = vec![statement(LOAD, ARCH)];
     for abi in ABIS {
-        let section = section(abi);
+        let section = section(abi, io_uring);
         // A jump's offset is a byte: sections are longer, so skip by a long jump.
         program.push(jump(JUMP_EQUAL, abi.arch, 1, 0));
         program.push(statement(0x05, section.len() as u32)); // BPF_JMP | BPF_JA
@@ -56,13 +67,13 @@ pub fn program() -> Vec<sock_filter> {
     program
 }
 
-fn section(abi: &Abi) -> Vec<sock_filter> {
+fn section(abi: &Abi, io_uring: IoUring) -> Vec<sock_filter> {
     let mut section = vec![statement(LOAD, NR)];
     if abi.ignored_bits != 0 {
         section.push(statement(AND, !abi.ignored_bits));
     }
     for &(number, call) in abi.calls {
-        let verdict = verdict(call);
+        let verdict = verdict(call, io_uring);
         section.push(jump(JUMP_EQUAL, number, 0, verdict.len() as u8));
         section.extend(verdict);
     }
@@ -71,7 +82,7 @@ fn section(abi: &Abi) -> Vec<sock_filter> {
 }
 
 /// What is done once the number is known; ends in a return.
-fn verdict(call: Call) -> Vec<sock_filter> {
+fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
     match call {
         Call::Open => open_flags(argument(1)),
         Call::Openat => open_flags(argument(2)),
@@ -81,6 +92,9 @@ fn verdict(call: Call) -> Vec<sock_filter> {
             statement(RETURN, ALLOW),
             statement(RETURN, NOTIFY),
         ],
+        Call::IoUringSetup if io_uring == IoUring::Refuse => {
+            vec![statement(RETURN, ERRNO | libc::EPERM as u32)]
+        }
         _ => vec![statement(RETURN, NOTIFY)],
     }
 }
@@ -101,7 +115,7 @@ mod tests {
 
     /// A plain interpreter of the instructions used here.
     fn run(arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-        let program = program();
+        let program = program(IoUring::Allow);
         let load = |offset: u32| match offset {
             NR => nr,
             ARCH => arch,

@@ -122,15 +122,7 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
                 Some(&mask),
                 None,
             );
-<<<<<<< HEAD
-            let _ = nix::unistd::setpgid(
-                Pid::from_raw(0),
-                Pid::from_raw(0),
-            );
-=======
-            let _ =
-                nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0));
->>>>>>> store
+            let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
             let _ = nix::unistd::chdir(c"/");
             process::detach_descriptors(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);
             guard(listener.as_fd(), supervisor.as_fd(), shared);

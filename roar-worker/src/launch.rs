@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
-use crate::filter;
+use crate::filter::{self, IoUring};
 use crate::sys::{notify, process, socket};
 
 /// A program, its arguments and environment, ready for exec.
@@ -68,8 +68,13 @@ pub enum Start {
 
 /// In the child: installs the filter, hands its listener over, waits until somebody
 /// listens, and executes. `signals` is the mask that the program gets.
-pub fn become_program(program: &Program, to_parent: BorrowedFd<'_>, signals: &SigSet) -> ! {
-    say_and_wait(install(), to_parent);
+pub fn become_program(
+    program: &Program,
+    io_uring: IoUring,
+    to_parent: BorrowedFd<'_>,
+    signals: &SigSet,
+) -> ! {
+    say_and_wait(install(io_uring), to_parent);
     process::restore_sigpipe();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
@@ -79,11 +84,11 @@ pub fn become_program(program: &Program, to_parent: BorrowedFd<'_>, signals: &Si
 }
 
 /// Installs the filter in this thread.
-pub fn install() -> io::Result<OwnedFd> {
+pub fn install(io_uring: IoUring) -> io::Result<OwnedFd> {
     if !process::has_sys_admin() {
         process::no_new_privileges()?;
     }
-    notify::install(&filter::program())
+    notify::install(&filter::program(io_uring))
 }
 
 /// Tells the other side how installing went, and waits for its word.

@@ -26,6 +26,7 @@ use roar_lineage::event::Event;
 use roar_lineage::model::GapKind;
 use serde::{Deserialize, Serialize};
 
+use crate::filter::IoUring;
 use crate::launch::{self, Program, Start};
 use crate::scope::{self, Spec};
 use crate::supervisor_process;
@@ -61,6 +62,8 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// What it is.
     pub spec: Spec,
+    /// What becomes of io_uring.
+    pub io_uring: IoUring,
     /// Whether to wait for the whole tree, not the command alone.
     pub wait_for_tree: bool,
     /// Called in the background with the complete record when processes went on after
@@ -293,8 +296,27 @@ fn run_inside(
     original: &SigSet,
     log: &File,
 ) -> Result<Ended, LaunchError> {
-    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
     let begun = outer.begin(&launch.spec, log);
+    let wait_status = run_and_wait(program, original)?;
+    let complete = begun.and_then(|()| outer.end(wait_status));
+    let gap = complete.err().map(|_| {
+        (GapKind::SupervisorDied, "the supervisor above ended before the command".to_owned())
+    });
+    Ok(Ended { wait_status, gap })
+}
+
+/// Runs a command as this process's child, untraced; gives its wait status.
+pub fn run_untraced(command: &[OsString]) -> Result<i32, LaunchError> {
+    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
+    let program = Program::new(command, &[]).map_err(setup("command line"))?;
+    let original = SigSet::thread_get_mask().map_err(|e| setup("sigprocmask")(e.into()))?;
+    let wait_status = run_and_wait(&program, &original)?;
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&original), None);
+    Ok(wait_status)
+}
+
+fn run_and_wait(program: &Program, original: &SigSet) -> Result<i32, LaunchError> {
+    let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
     let (ours, theirs) = socket::pair().map_err(setup("socketpair"))?;
     let signals = Forwarder::new().map_err(setup("signalfd"))?;
     let command = match process::fork().map_err(setup("fork"))? {
@@ -314,15 +336,7 @@ fn run_inside(
         let _ = waitpid(command, None);
         return Err(LaunchError::NotExecuted(errno));
     }
-    let wait_status = wait_alone(command, &signals);
-    let complete = begun.and_then(|()| outer.end(wait_status));
-    let gap = complete.err().map(|_| {
-        (
-            GapKind::SupervisorDied,
-            "the supervisor above ended before the command".to_owned(),
-        )
-    });
-    Ok(Ended { wait_status, gap })
+    Ok(wait_alone(command, &signals))
 }
 
 /// Passes signals that were sent to this process on to the command.

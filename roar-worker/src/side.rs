@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Pid;
 use roar_lineage::model::{Job, Status, Task, TaskKind};
 
+use crate::filter::IoUring;
 use crate::launch::{self, Program, Start};
 use crate::scope::{self, Hashing, Scope, Spec};
 use crate::seal::Sealer;
@@ -91,7 +92,7 @@ fn trace(spec: Spec, directory: &Path) -> io::Result<()> {
         }
         _ => return Err(io::Error::other("the supervisor did not start")),
     }
-    let installed = launch::install();
+    let installed = launch::install(IoUring::Allow);
     let failed = installed.as_ref().err().and_then(io::Error::raw_os_error);
     launch::say_and_wait(installed, ours.as_fd());
     match failed {
@@ -189,7 +190,8 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
         None if is_ray => String::new(),
         None => host::unique_id(),
     };
-    let observer = host::unique_id();
+    // The name of its files begins with the job's, so that the job's can be found.
+    let observer = format!("{}-{}", if job_id.is_empty() { "ray" } else { &job_id }, host::unique_id());
     let name = words
         .first()
         .map_or(&b""[..], |word| scope::base_name(word));

@@ -42,7 +42,7 @@ pub(crate) fn main(
     let command = match process::fork() {
         Ok(Fork::Child) => {
             drop((ours, launcher, log));
-            launch::become_program(program, theirs.as_fd(), original)
+            launch::become_program(program, launch.io_uring, theirs.as_fd(), original)
         }
         Ok(Fork::Parent(pid)) => Pid::from_raw(pid),
         Err(_) => process::exit_now(1),

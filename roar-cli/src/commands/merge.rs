@@ -7,12 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use roar_lineage::accumulate::Accumulator;
 use roar_lineage::category::Classifier;
 use roar_lineage::fragment::{self, Fragment};
-use roar_lineage::model::{Category, FileUse, How};
+use roar_lineage::frame::BadHeader;
+use roar_lineage::model::{Category, FileUse, GapKind, How};
 use roar_lineage::store::Store;
 use roar_lineage::{event, query};
+use roar_worker::task_log;
 use serde::Serialize;
 
 use crate::cli::MergeArgs;
@@ -132,10 +133,18 @@ fn read(path: &Path) -> Result<Vec<Fragment>, UserError> {
     Ok(fragments)
 }
 
-/// HOOK: the fragments of a task log whose supervisor never sealed them.
-fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
-    let _ = (content, std::mem::size_of::<Accumulator>());
-    Err("task logs cannot be merged yet".to_owned())
+/// The fragments of a task log that its supervisor did not seal: as far as it came.
+pub fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
+    let (record, is_torn) = task_log::replay(content).map_err(|bad| match bad {
+        BadHeader::Foreign => "not a task log".to_owned(),
+        BadHeader::Newer(version) => format!("log format {version} is newer than this roar reads"),
+    })?;
+    let mut fragments = record.state.fragments(record.revision);
+    for fragment in &mut fragments {
+        let detail = "the supervisor did not complete the record";
+        fragment.coverage.add_gap(GapKind::SupervisorDied, detail, 1);
+    }
+    Ok((fragments, is_torn))
 }
 
 fn warn(path: &Path, what: &str) {
@@ -143,7 +152,7 @@ fn warn(path: &Path, what: &str) {
 }
 
 /// What lies beneath this project's root is its data or code, wherever it was traced.
-fn reclassify(fragment: &mut Fragment, root: &Path) {
+pub fn reclassify(fragment: &mut Fragment, root: &Path) {
     let root = root.as_os_str().as_bytes();
     let classifier = Classifier::new(root);
     let files = [

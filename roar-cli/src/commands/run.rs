@@ -1,11 +1,76 @@
-//! `roar run`.
+//! `roar run`: a command recorded in the project, with the tasks of a Ray that it starts;
+//! or a Ray job submitted to a cluster.
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use roar_lineage::digest::Digest;
+use roar_lineage::model::Git;
 
 use crate::cli::TraceArgs;
 use crate::error::UserError;
+use crate::project;
+use crate::ray::{local, submit};
+use crate::submitted;
+use crate::tracing::{self, Plan};
 
 /// Does it.
-pub fn main(_args: TraceArgs) -> Result<ExitCode, UserError> {
-    Err(UserError::new("cannot run", "not in this build"))
+pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
+    let cwd = project::working_directory().map_err(UserError::before_the_start)?;
+    let nearest = project::nearest(&cwd);
+    let root = match (&args.root, &nearest) {
+        (Some(root), _) => root.clone(),
+        (None, Some(directory)) => directory.parent().unwrap_or(directory).to_owned(),
+        (None, None) => project::root(&cwd),
+    };
+    let store = match (&args.store, nearest) {
+        (Some(store), _) => Some(store.clone()),
+        (None, Some(directory)) => Some(directory),
+        (None, None) => match project::create(&root) {
+            Ok((directory, _)) => Some(directory),
+            Err(error) => {
+                tracing::warn(args.quiet, &format!("nothing is kept: {} ({})", error.what, error.why));
+                None
+            }
+        },
+    };
+    if let Some(submission) = submit::parse(&args.command) {
+        return submitted::run(&args, &submission, &root, store.as_deref());
+    }
+    let environment = worker_launcher()
+        .map(|launcher| local::environment(&launcher, |name| std::env::var_os(name)))
+        .unwrap_or_default();
+    let git = git(&cwd);
+    Plan { args, cwd, root, store, environment, git }.run()
+}
+
+/// `roar-worker`, which is installed beside this program.
+pub fn worker_launcher() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?.with_file_name("roar-worker");
+    beside.is_file().then_some(beside)
+}
+
+/// The state of the working tree, where git knows one.
+fn git(cwd: &Path) -> Option<Git> {
+    cwd.ancestors().find(|directory| directory.join(".git").exists())?;
+    let ask = |arguments: &[&str]| {
+        let asked = Command::new("git")
+            .args(arguments)
+            .current_dir(cwd)
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .stdin(std::process::Stdio::null())
+            .output();
+        asked.ok().filter(|output| output.status.success()).map(|output| output.stdout)
+    };
+    let line = |arguments: &[&str]| {
+        let text = String::from_utf8(ask(arguments)?).ok()?.trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    };
+    let commit = line(&["rev-parse", "--verify", "-q", "HEAD"]);
+    let diff = ask(&["diff", "--no-ext-diff", "--no-textconv", "HEAD"]).unwrap_or_default();
+    Some(Git {
+        commit,
+        branch: line(&["symbolic-ref", "-q", "--short", "HEAD"]),
+        diff: (!diff.is_empty()).then(|| Digest::of(&diff)),
+    })
 }

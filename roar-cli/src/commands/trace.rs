@@ -1,11 +1,16 @@
-//! `roar trace`.
+//! `roar trace`: one command and its tree, and a report.
 
 use std::process::ExitCode;
 
 use crate::cli::TraceArgs;
 use crate::error::UserError;
+use crate::project;
+use crate::tracing::Plan;
 
 /// Does it.
-pub fn main(_args: TraceArgs) -> Result<ExitCode, UserError> {
-    Err(UserError::new("cannot trace", "not in this build"))
+pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
+    let cwd = project::working_directory().map_err(UserError::before_the_start)?;
+    let root = args.root.clone().unwrap_or_else(|| project::root(&cwd));
+    let store = args.store.clone().or_else(|| project::nearest(&cwd));
+    Plan { args, cwd, root, store, environment: Vec::new(), git: None }.run()
 }

@@ -1,0 +1,202 @@
+//! What `roar trace` and `roar run` share: from a command line to a traced command, its
+//! report, and this process's own end.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use roar_lineage::document::trace::{TraceReport, trace_report};
+use roar_lineage::fragment::Fragment;
+use roar_lineage::mask;
+use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
+use roar_lineage::store::Store;
+use roar_worker::filter::IoUring;
+use roar_worker::launcher::{self, Launch, LaunchError, Ran};
+use roar_worker::scope::{self, Hashing, Spec};
+use roar_worker::sys::process;
+use roar_worker::{clock, host};
+
+use crate::cli::{self, Accel, Backend, TraceArgs};
+use crate::error::UserError;
+use crate::{output, summary};
+
+/// A command to trace.
+pub struct Plan {
+    /// The options and the command.
+    pub args: TraceArgs,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// What counts as the project.
+    pub root: PathBuf,
+    /// The directory of the store, if there is one.
+    pub store: Option<PathBuf>,
+    /// Variables added to the command's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The state of version control.
+    pub git: Option<Git>,
+}
+
+impl Plan {
+    /// Runs the command, reports, and ends as the command ended.
+    pub fn run(self) -> Result<ExitCode, UserError> {
+        let Self { args, cwd, root, store, environment, git } = self;
+        if let Backend::Ptrace | Backend::Preload = args.backend {
+            let what = format!("cannot trace with --backend {:?}", args.backend).to_lowercase();
+            let error = UserError::new(what, "this version has notify only").hint("leave the option out");
+            return Err(UserError::before_the_start(error));
+        }
+        if args.accel == Accel::On {
+            warn(args.quiet, "this version has no accelerator: the kernel path sees everything");
+        }
+        let root = root.canonicalize().unwrap_or_else(|_| cwd.join(root));
+        let job = job(&args.command, &cwd, &root, git);
+        let task = task(&job, &args.command);
+        let began = Instant::now();
+        let launch = Launch {
+            command: args.command.clone(),
+            environment,
+            spec: Spec {
+                observer: host::unique_id(),
+                job,
+                task,
+                hashing: Hashing { enabled: !args.no_hash, limit: args.hash_limit },
+            },
+            io_uring: match args.io_uring {
+                cli::IoUring::Allow => IoUring::Allow,
+                cli::IoUring::Refuse => IoUring::Refuse,
+            },
+            wait_for_tree: args.wait == cli::Wait::Tree,
+            late: store.clone().map(|store| -> Box<dyn FnOnce(&_)> {
+                Box::new(move |record| {
+                    let _ = keep(&store, &fragments(record));
+                })
+            }),
+        };
+        let ran = launcher::run(launch).map_err(|error| not_run(&args.command, &error))?;
+        let mut fragments = fragments(&ran.record);
+        if let Some(error) = store.as_deref().and_then(|store| keep(store, &fragments).err()) {
+            warn(args.quiet, &format!("this run is not kept: {} ({})", error.what, error.why));
+            if let Some(first) = fragments.first_mut() {
+                first.coverage.add_gap(GapKind::Store, &error.why, 1);
+            }
+        }
+        report(&args, &fragments, &root, began);
+        Ok(end_like(&ran))
+    }
+}
+
+fn job(command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
+    let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
+    Job {
+        id: host::unique_id(),
+        command: mask::arguments(&words),
+        cwd: cwd.as_os_str().as_bytes().into(),
+        root: root.as_os_str().as_bytes().into(),
+        started_at: clock::wall(),
+        ended_at: None,
+        exit_code: None,
+        signal: None,
+        tracer: host::tracer(),
+        git,
+    }
+}
+
+fn task(job: &Job, command: &[OsString]) -> Task {
+    let name = command.first().map_or(&b""[..], |word| scope::base_name(word.as_bytes()));
+    Task {
+        id: model::task_id(&job.id, "command"),
+        parent: None,
+        kind: TaskKind::Command,
+        name: name.into(),
+        status: Status::Running,
+        status_detail: None,
+        exit_code: None,
+        signal: None,
+        started_at: job.started_at,
+        ended_at: None,
+        started: clock::stamp(),
+        ended: None,
+        host: host::name(),
+        boot: host::boot(),
+        pid: None,
+        ray: None,
+    }
+}
+
+fn fragments(record: &roar_worker::task_log::Recorder) -> Vec<Fragment> {
+    record.state.fragments(record.revision)
+}
+
+/// Merges fragments into the store of a directory, which is made if it is not there.
+pub fn keep(directory: &Path, fragments: &[Fragment]) -> Result<(), UserError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| UserError::new(format!("cannot make {}", directory.display()), error))?;
+    Store::open(directory)?.merge(fragments)?;
+    Ok(())
+}
+
+fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant) {
+    let Some(document) = trace_report(fragments, args.all) else { return };
+    if !args.quiet {
+        let text = summary::of(fragments, args, root, began.elapsed());
+        eprint!("{text}");
+    }
+    let Some(file) = &args.json else { return };
+    if let Err(error) = write(file, &document) {
+        warn(args.quiet, &format!("the report is not written: {} ({})", error.what, error.why));
+    }
+}
+
+fn write(file: &Path, document: &TraceReport) -> Result<(), UserError> {
+    if file == Path::new("-") {
+        return output::json(document);
+    }
+    let cannot = |error: &dyn std::fmt::Display| {
+        UserError::new(format!("cannot write {}", file.display()), error)
+    };
+    let mut text = serde_json::to_vec_pretty(document).map_err(|error| cannot(&error))?;
+    text.push(b'\n');
+    std::fs::write(file, text).map_err(|error| cannot(&error))
+}
+
+/// One line on stderr, unless the user wants quiet.
+pub fn warn(quiet: bool, what: &str) {
+    if !quiet {
+        eprintln!("roar: warning: {what}");
+    }
+}
+
+/// Why a command was not run, with the exit status that shells give.
+pub fn not_run(command: &[OsString], error: &LaunchError) -> UserError {
+    let name = command.first().map(|word| word.display().to_string()).unwrap_or_default();
+    let code = match error {
+        LaunchError::NotExecuted(libc_enoent) if *libc_enoent == 2 => 127,
+        LaunchError::NotExecuted(_) => 126,
+        LaunchError::Setup(..) => 125,
+    };
+    let why = match (code, error) {
+        (127, _) => "no such command".to_owned(),
+        (_, LaunchError::NotExecuted(errno)) => {
+            let text = std::io::Error::from_raw_os_error(*errno).to_string();
+            text.split(" (os error").next().unwrap_or_default().to_lowercase()
+        }
+        _ => error.to_string(),
+    };
+    UserError { code, ..UserError::new(format!("cannot run {name}"), why) }
+}
+
+/// Ends as the command ended: with its exit status, or by its signal.
+fn end_like(ran: &Ran) -> ExitCode {
+    end_by(ran.wait_status)
+}
+
+/// Ends with the exit status, or by the signal, of a wait status.
+pub fn end_by(wait_status: i32) -> ExitCode {
+    match scope::status_of(wait_status) {
+        (_, _, Some(signal)) => process::die_by(signal),
+        (_, code, _) => ExitCode::from(u8::try_from(code.unwrap_or(0)).unwrap_or(1)),
+    }
+}
