@@ -1,1 +1,239 @@
-#![allow(dead_code)]
+use super::*;
+use crate::fragment::{Ephemeral, Fragment};
+use crate::model::*;
+
+fn task(id: &str, kind: TaskKind, started: u64, ended: u64) -> Task {
+    Task {
+        id: id.to_owned(),
+        parent: None,
+        kind,
+        name: id.into(),
+        status: Status::Completed,
+        status_detail: None,
+        exit_code: Some(0),
+        signal: None,
+        started_at: 1_000_000 + started as i64,
+        ended_at: Some(1_000_000 + ended as i64),
+        started,
+        ended: Some(ended),
+        host: "h".into(),
+        boot: "b".into(),
+        pid: Some(1),
+        ray: None,
+    }
+}
+
+fn job() -> Job {
+    Job {
+        id: "job".into(),
+        command: vec!["x".into()],
+        cwd: "/p".into(),
+        root: "/p".into(),
+        started_at: 1,
+        ended_at: Some(9),
+        exit_code: Some(0),
+        signal: None,
+        tracer: Tracer {
+            version: "0".into(),
+            backend: "notify".into(),
+            accel: false,
+            kernel: "6".into(),
+        },
+        git: None,
+    }
+}
+
+fn fragment(task: Task) -> Fragment {
+    Fragment {
+        observer: "o".into(),
+        revision: 1,
+        job: job(),
+        task,
+        reads: vec![],
+        writes: vec![],
+        deletes: vec![],
+        ephemeral: 0,
+        ephemerals: vec![],
+        packages: vec![],
+        processes: vec![],
+        coverage: Coverage::default(),
+    }
+}
+
+fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> FileUse {
+    FileUse {
+        path: path.into(),
+        digest: content.map(|content| crate::digest::Digest::of(content.as_bytes())),
+        size: Some(1),
+        state: if content.is_some() {
+            FileState::Exact
+        } else {
+            FileState::Skipped
+        },
+        category: Category::Data,
+        how: [How::Open].into(),
+        via: None,
+        unchanged: false,
+        inferred: false,
+        version: None,
+        first,
+        last,
+    }
+}
+
+fn version(ino: u64) -> Option<FileVersion> {
+    Some(FileVersion {
+        dev: 1,
+        ino,
+        size: 1,
+        mtime: 5,
+        ctime: 5,
+    })
+}
+
+fn graph(fragments: &[Fragment]) -> Graph {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    store.merge(fragments).unwrap();
+    Graph::load(&store, false).unwrap()
+}
+
+fn edges(graph: &Graph) -> Vec<(String, String, String)> {
+    let edges = graph.dag().edges;
+    edges
+        .iter()
+        .map(|e| (e.from.clone(), e.to.clone(), e.path.bytes().to_string()))
+        .collect()
+}
+
+fn one(from: &str, to: &str, path: &str) -> (String, String, String) {
+    (from.to_owned(), to.to_owned(), path.to_owned())
+}
+
+#[test]
+fn a_reader_between_two_writers_links_to_the_first() {
+    let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+    a.writes.push(file("/p/x", Some("1"), 5, 6));
+    let mut r = fragment(task("r", TaskKind::Command, 11, 20));
+    r.reads.push(file("/p/x", Some("1"), 12, 12));
+    let mut b = fragment(task("b", TaskKind::Command, 21, 30));
+    b.writes.push(file("/p/x", Some("2"), 25, 26));
+    let graph = graph(&[b, r, a]);
+    assert_eq!(edges(&graph), [one("a", "r", "/p/x")]);
+    let steps: Vec<_> = graph
+        .steps()
+        .map(|(step, task)| (step, task.id.clone()))
+        .collect();
+    assert_eq!(steps, [(1, "a".into()), (2, "r".into()), (3, "b".into())]);
+}
+
+#[test]
+fn digests_that_differ_split_an_edge_unless_the_writer_was_going_on() {
+    let reader = |at| {
+        let mut r = fragment(task("r", TaskKind::Command, at, at + 5));
+        r.reads.push(file("/p/x", Some("2"), at, at));
+        r
+    };
+    let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+    a.writes.push(file("/p/x", Some("1"), 5, 6));
+    assert!(edges(&graph(&[a.clone(), reader(11)])).is_empty());
+    assert_eq!(edges(&graph(&[a, reader(8)])), [one("a", "r", "/p/x")]);
+}
+
+#[test]
+fn equal_content_elsewhere_and_own_files_are_no_edge() {
+    let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+    a.writes.push(file("/p/x", Some(""), 5, 6));
+    a.reads.push(file("/p/x", Some(""), 7, 7));
+    let mut r = fragment(task("r", TaskKind::Command, 11, 20));
+    r.reads.push(file("/p/y", Some(""), 12, 12));
+    assert!(edges(&graph(&[a, r])).is_empty());
+}
+
+#[test]
+fn an_ephemeral_file_that_was_read_is_shown_as_missing() {
+    let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+    let seen = |path: &str| Ephemeral {
+        path: path.into(),
+        version: None,
+        first: 2,
+        last: 8,
+    };
+    a.ephemerals = vec![seen("/p/t"), seen("/p/u")];
+    let mut r = fragment(task("r", TaskKind::Command, 1, 20));
+    r.reads.push(file("/p/t", None, 5, 5));
+    r.reads.push(file("/p/u", None, 9, 9));
+    let graph = graph(&[a, r]);
+    assert_eq!(edges(&graph), [one("a", "r", "/p/t")]);
+    let writes = &graph.dag().nodes[0].writes;
+    assert_eq!(writes.len(), 1);
+    assert_eq!(writes[0].state, FileState::Missing);
+}
+
+#[test]
+fn another_host_is_a_producer_only_with_the_same_version() {
+    let mut a = fragment(task("a", TaskKind::RayTask, 0, 10));
+    a.writes.push(FileUse {
+        version: version(7),
+        ..file("/s/x", None, 5, 6)
+    });
+    a.writes.push(file("/s/y", None, 5, 6));
+    let mut r = fragment(task("r", TaskKind::RayTask, 11, 20));
+    (r.task.host, r.task.boot) = ("other".into(), "c".into());
+    let remote = FileVersion {
+        dev: 9,
+        ..version(7).unwrap()
+    };
+    r.reads.push(FileUse {
+        version: Some(remote),
+        ..file("/s/x", None, 1, 1)
+    });
+    r.reads.push(file("/s/y", None, 12, 12));
+    assert_eq!(edges(&graph(&[a, r])), [one("a", "r", "/s/x")]);
+}
+
+#[test]
+fn a_driver_and_its_tasks_are_a_cycle_by_start_and_fit_the_schema() {
+    let ray = |func: &str| RayIds {
+        job_id: "01".into(),
+        task_id: Some("t".into()),
+        attempt: 0,
+        actor_id: None,
+        node_id: None,
+        worker_id: None,
+        func: Some(func.into()),
+    };
+    let mut driver = fragment(task("d", TaskKind::Command, 0, 100));
+    driver.writes.push(file("/p/in", None, 1, 1));
+    driver.reads.push(file("/p/out", None, 50, 50));
+    let mut work = fragment(task("w", TaskKind::RayTask, 10, 20));
+    work.task.ray = Some(ray("m.f"));
+    work.reads.push(file("/p/in", None, 11, 11));
+    work.writes.push(file("/p/out", Some("o"), 12, 12));
+    let mut own = fragment(task("k", TaskKind::Worker, 5, 90));
+    own.reads.push(file("/p/cfg", None, 6, 6));
+    let graph = graph(&[own, work, driver]);
+    let dag = graph.dag();
+    let ids: Vec<_> = dag.nodes.iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(ids, ["d", "w"]);
+    assert_eq!(dag.nodes[0].kind, TaskKind::RayDriver);
+    assert_eq!(dag.nodes[0].ray.as_ref().unwrap().task_id, None);
+    assert_eq!(dag.nodes[1].parent.as_deref(), Some("d"));
+    assert_eq!(dag.edges.len(), 2);
+    assert_eq!(dag.coverage.gaps[0].kind, GapKind::Unattributed);
+    let json = serde_json::to_value(&dag).unwrap();
+    assert_eq!(json["nodes"][0]["reads"][0]["path"], "/p/out");
+    assert_eq!(json["edges"][0]["via"], "file");
+    assert!(matches!(
+        graph.show(b"@2", b"/p").unwrap().found,
+        Found::Task { .. }
+    ));
+    assert!(matches!(
+        graph.show(b"../p/out", b"/p").unwrap().found,
+        Found::File { .. }
+    ));
+    assert_eq!(
+        graph.show(b"@3", b"/p").unwrap_err(),
+        NotFound::NoSuchStep(2)
+    );
+}

@@ -212,3 +212,6 @@ fn is_on_network(path: &Path) -> bool {
     .contains(&kind)
         || NETWORK.contains(&number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+use proptest::prelude::*;
+use rusqlite::types::Value;
+
+use super::*;
+use crate::fragment::{Ephemeral, Fragment};
+use crate::model::*;
+
+/// The fragment of one key and revision: equal keys are equal fragments.
+fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
+    let seed = u64::from(task) * 7 + u64::from(observer) * 3 + revision * 5;
+    let file = |n: u64| FileUse {
+        path: format!("/p/{}", (seed + n) % 5).into(),
+        digest: n
+            .is_multiple_of(2)
+            .then(|| crate::digest::Digest::of(&[(seed % 3) as u8])),
+        size: Some(n),
+        state: if n.is_multiple_of(2) {
+            FileState::Exact
+        } else {
+            FileState::Superseded
+        },
+        category: Category::Data,
+        how: [How::Open, How::Exec].into(),
+        via: None,
+        unchanged: false,
+        inferred: false,
+        version: Some(FileVersion {
+            dev: u64::MAX,
+            ino: seed,
+            size: n,
+            mtime: -1,
+            ctime: 2,
+        }),
+        first: seed,
+        last: seed + n,
+    };
+    let statuses = [
+        Status::Running,
+        Status::Completed,
+        Status::Failed,
+        Status::Killed,
+    ];
+    Fragment {
+        observer: format!("o{observer}"),
+        revision,
+        job: Job {
+            id: format!("j{}", task % 2),
+            command: vec!["x".into()],
+            cwd: "/".into(),
+            root: "/".into(),
+            started_at: (seed % 4) as i64,
+            ended_at: seed.is_multiple_of(3).then_some(seed as i64),
+            exit_code: seed.is_multiple_of(2).then_some(1),
+            signal: None,
+            tracer: Tracer {
+                version: "0".into(),
+                backend: "notify".into(),
+                accel: true,
+                kernel: "6".into(),
+            },
+            git: None,
+        },
+        task: Task {
+            id: format!("t{task}"),
+            parent: None,
+            kind: TaskKind::RayTask,
+            name: "f".into(),
+            status: statuses[(seed % 4) as usize],
+            status_detail: None,
+            exit_code: None,
+            signal: None,
+            started_at: (seed % 3) as i64,
+            ended_at: None,
+            started: seed,
+            ended: None,
+            host: format!("h{}", seed % 2),
+            boot: "b".into(),
+            pid: Some(observer.into()),
+            ray: None,
+        },
+        reads: (0..seed % 4).map(file).collect(),
+        writes: (4..4 + seed % 3).map(file).collect(),
+        deletes: vec![],
+        ephemeral: 1,
+        ephemerals: vec![Ephemeral {
+            path: "/p/e".into(),
+            version: None,
+            first: 1,
+            last: 2,
+        }],
+        packages: vec![Package {
+            name: "n".into(),
+            version: seed.to_string(),
+        }],
+        processes: vec![],
+        coverage: Coverage {
+            events: seed,
+            ..Coverage::default()
+        },
+    }
+}
+
+/// Everything in the store, without row numbers.
+fn dump(store: &Store) -> Vec<String> {
+    let tables = [
+        "SELECT id, record FROM job",
+        "SELECT task.id, job.id, task.record FROM task JOIN job ON job.n = job",
+        "SELECT task.id, observer, revision, claim, ephemeral, coverage FROM fragment JOIN task ON task.n = task",
+        "SELECT host, path FROM location",
+        "SELECT digest FROM artifact",
+        "SELECT task.id, observer, host, path, role, digest, size, state, category, how, ino, mtime, first, last
+         FROM use JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task
+         JOIN location ON location.n = location LEFT JOIN artifact ON artifact.n = artifact",
+        "SELECT task.id, observer, name, version FROM package JOIN fragment ON fragment.n = fragment
+         JOIN task ON task.n = task",
+    ];
+    let mut lines = Vec::new();
+    for sql in tables {
+        let mut statement = store.connection.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values: Vec<Value> = (0..columns).map(|n| row.get(n).unwrap()).collect();
+            lines.push(format!("{sql} {values:?}"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn merged(groups: &[Vec<Fragment>]) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    for group in groups {
+        store.merge(group).unwrap();
+    }
+    dump(&store)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_order_duplicates_and_grouping_give_the_same_store(
+        keys in prop::collection::vec((0u8..3, 0u8..3, 1u64..4), 1..12),
+        shuffle in any::<prop::sample::Index>(),
+        size in 1usize..5,
+    ) {
+        let fragments: Vec<_> = keys.iter().map(|&(t, o, r)| fragment(t, o, r)).collect();
+        let mut other = fragments.clone();
+        other.reverse();
+        let at = shuffle.index(other.len());
+        other.rotate_left(at);
+        other.extend_from_slice(&fragments[..at]);
+        let groups: Vec<_> = other.chunks(size).map(<[Fragment]>::to_vec).collect();
+        prop_assert_eq!(merged(&[fragments]), merged(&groups));
+    }
+}
+
+#[test]
+fn ten_thousand_files_of_equal_content_merge_quickly() {
+    let mut big = fragment(1, 1, 1);
+    let file = fragment(0, 0, 1).reads[0].clone();
+    big.writes = (0..10_000)
+        .map(|n| FileUse {
+            path: format!("/p/{n}").into(),
+            ..file.clone()
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let start = std::time::Instant::now();
+    store.merge(&[big.clone()]).unwrap();
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert_eq!(store.merge(&[big]).unwrap(), Merged { taken: 0, known: 1 });
+}
+
+#[test]
+fn what_is_no_store_or_a_newer_one_is_refused_and_the_owner_alone_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        Store::open_existing(directory.path()),
+        Err(StoreError::Missing(_))
+    ));
+    let store = Store::open(directory.path()).unwrap();
+    let mode = std::fs::metadata(store.path())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    store
+        .connection
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    drop(store);
+    assert!(matches!(
+        Store::open(directory.path()),
+        Err(StoreError::Newer { found: 99, .. })
+    ));
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(
+        other.path().join(FILE_NAME),
+        "no database at all".repeat(100),
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(other.path()),
+        Err(StoreError::Damaged(_))
+    ));
+}
