@@ -53,11 +53,15 @@ pub fn run(
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
     if instrumented.is_ok() {
         if submission.no_wait {
-            let hint = "its record stays in SESSION/logs/roar of each node; `roar merge` takes it in";
+            let hint =
+                "its record stays in SESSION/logs/roar of each node; `roar merge` takes it in";
             tracing::warn(args.quiet, &format!("the job was not waited for: {hint}"));
         } else if let Err(error) = bring_home(args, submission, &ray, &job, &root, store) {
             let kept = format!("{} ({})", error.what, error.why);
-            tracing::warn(args.quiet, &format!("the job's record was not brought home: {kept}"));
+            tracing::warn(
+                args.quiet,
+                &format!("the job's record was not brought home: {kept}"),
+            );
         }
     }
     Ok(tracing::end_by(wait_status))
@@ -78,12 +82,15 @@ fn bring_home(
         None => submit::ask_ray_for_address(ray, submission.address.as_deref())
             .unwrap_or_else(|_| submit::DEFAULT_ADDRESS.to_owned()),
     };
-    let headers = submission.headers.clone().or_else(|| variable("RAY_JOB_HEADERS"));
+    let headers = submission
+        .headers
+        .clone()
+        .or_else(|| variable("RAY_JOB_HEADERS"));
     let cannot = |error: &dyn std::fmt::Display| {
         UserError::new(format!("cannot ask the dashboard at {address}"), error)
     };
-    let dashboard = Dashboard::new(&address, headers.as_deref(), TIMEOUT)
-        .map_err(|error| cannot(&error))?;
+    let dashboard =
+        Dashboard::new(&address, headers.as_deref(), TIMEOUT).map_err(|error| cannot(&error))?;
     let began = Instant::now();
     let mut fragments = loop {
         let collected = dashboard.collect(job).map_err(|error| cannot(&error))?;
@@ -95,7 +102,10 @@ fn bring_home(
             continue;
         }
         for missed in &collected.missed {
-            tracing::warn(args.quiet, &format!("a node's record could not be fetched: {missed}"));
+            tracing::warn(
+                args.quiet,
+                &format!("a node's record could not be fetched: {missed}"),
+            );
         }
         let mut fragments: Vec<Fragment> = Vec::new();
         for file in collected.files {
@@ -107,7 +117,10 @@ fn bring_home(
             match read {
                 Ok((read, _)) => fragments.extend(read),
                 Err(why) => {
-                    tracing::warn(args.quiet, &format!("a record is damaged: {}: {why}", file.name));
+                    tracing::warn(
+                        args.quiet,
+                        &format!("a record is damaged: {}: {why}", file.name),
+                    );
                 }
             }
         }
@@ -123,8 +136,11 @@ fn bring_home(
     tracing::keep(store, &fragments)?;
     if !args.quiet {
         let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
-        let ids: std::collections::BTreeSet<_> =
-            fragments.iter().filter(is_task).map(|fragment| &fragment.task.id).collect();
+        let ids: std::collections::BTreeSet<_> = fragments
+            .iter()
+            .filter(is_task)
+            .map(|fragment| &fragment.task.id)
+            .collect();
         eprintln!("roar: {} tasks recorded; `roar dag` shows them", ids.len());
     }
     Ok(())

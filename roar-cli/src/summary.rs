@@ -22,17 +22,31 @@ const NAME_WIDTH: usize = 52;
 pub fn of(fragments: &[Fragment], args: &TraceArgs, root: &Path, took: Duration) -> String {
     let files = |list: fn(&Fragment) -> &Vec<FileUse>| -> BTreeMap<&BString, &FileUse> {
         let all = fragments.iter().flat_map(list);
-        all.filter(|file| args.all || file.category.is_shown()).map(|f| (&f.path, f)).collect()
+        all.filter(|file| args.all || file.category.is_shown())
+            .map(|f| (&f.path, f))
+            .collect()
     };
     let inputs = files(|fragment| &fragment.reads);
     let outputs = files(|fragment| &fragment.writes);
     let deleted = files(|fragment| &fragment.deletes);
-    let tasks = fragments.iter().filter(|f| f.task.kind != TaskKind::Worker).count();
+    let tasks = fragments
+        .iter()
+        .filter(|f| f.task.kind != TaskKind::Worker)
+        .count();
     let mut text = String::from("roar: ");
     if inputs.is_empty() && outputs.is_empty() && deleted.is_empty() {
-        let _ = write!(text, "no input or output seen: {}", why_nothing(fragments, root));
+        let _ = write!(
+            text,
+            "no input or output seen: {}",
+            why_nothing(fragments, root)
+        );
     } else {
-        let _ = write!(text, "{}, {}", count(inputs.len(), "input"), count(outputs.len(), "output"));
+        let _ = write!(
+            text,
+            "{}, {}",
+            count(inputs.len(), "input"),
+            count(outputs.len(), "output")
+        );
         if !deleted.is_empty() {
             let _ = write!(text, ", {} deleted", deleted.len());
         }
@@ -48,7 +62,11 @@ pub fn of(fragments: &[Fragment], args: &TraceArgs, root: &Path, took: Duration)
             let _ = writeln!(text, "  {label:<4} {name:<NAME_WIDTH$} {}", content(file));
         }
         if list.len() > limit {
-            let _ = writeln!(text, "  {label:<4} … and {} more (-v names all)", list.len() - limit);
+            let _ = writeln!(
+                text,
+                "  {label:<4} … and {} more (-v names all)",
+                list.len() - limit
+            );
         }
     }
     for gap in joined_coverage(fragments.iter().map(|fragment| &fragment.coverage)).gaps {
@@ -72,16 +90,27 @@ fn content(file: &FileUse) -> String {
 /// How long the command took, and how much longer roar did.
 fn time(fragments: &[Fragment], took: Duration) -> String {
     let run = fragments.iter().find_map(|fragment| {
-        let nanoseconds = fragment.job.ended_at?.checked_sub(fragment.job.started_at)?;
+        let nanoseconds = fragment
+            .job
+            .ended_at?
+            .checked_sub(fragment.job.started_at)?;
         Some(Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
     });
     let run = run.unwrap_or(took);
-    format!("{:.2} s (+{:.2} s)", run.as_secs_f64(), took.saturating_sub(run).as_secs_f64())
+    format!(
+        "{:.2} s (+{:.2} s)",
+        run.as_secs_f64(),
+        took.saturating_sub(run).as_secs_f64()
+    )
 }
 
 /// Why nothing is shown: what was seen instead.
 fn why_nothing(fragments: &[Fragment], root: &Path) -> String {
-    let all = || fragments.iter().flat_map(|f| f.reads.iter().chain(&f.writes));
+    let all = || {
+        fragments
+            .iter()
+            .flat_map(|f| f.reads.iter().chain(&f.writes))
+    };
     let other = |category| all().filter(|file| file.category == category).count();
     let kinds = [
         (Category::System, "system"),
@@ -95,12 +124,19 @@ fn why_nothing(fragments: &[Fragment], root: &Path) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, name)| format!("{number} {name}"))
         .collect();
-    let events: u64 = fragments.iter().map(|fragment| fragment.coverage.notified).sum();
+    let events: u64 = fragments
+        .iter()
+        .map(|fragment| fragment.coverage.notified)
+        .sum();
     if seen.is_empty() && events == 0 {
         return "no system call of the command could be seen".to_owned();
     }
     if seen.is_empty() {
         return format!("it opened no file ({events} calls seen)");
     }
-    format!("only {} files, none below {} (--all shows them)", seen.join(", "), root.display())
+    format!(
+        "only {} files, none below {} (--all shows them)",
+        seen.join(", "),
+        root.display()
+    )
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use roar_lineage::document::trace::{TraceReport, trace_report};
+use roar_lineage::document::{TraceReport, trace_report};
 use roar_lineage::fragment::Fragment;
 use roar_lineage::mask;
 use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
@@ -41,14 +41,25 @@ pub struct Plan {
 impl Plan {
     /// Runs the command, reports, and ends as the command ended.
     pub fn run(self) -> Result<ExitCode, UserError> {
-        let Self { args, cwd, root, store, environment, git } = self;
+        let Self {
+            args,
+            cwd,
+            root,
+            store,
+            environment,
+            git,
+        } = self;
         if let Backend::Ptrace | Backend::Preload = args.backend {
             let what = format!("cannot trace with --backend {:?}", args.backend).to_lowercase();
-            let error = UserError::new(what, "this version has notify only").hint("leave the option out");
+            let error =
+                UserError::new(what, "this version has notify only").hint("leave the option out");
             return Err(UserError::before_the_start(error));
         }
         if args.accel == Accel::On {
-            warn(args.quiet, "this version has no accelerator: the kernel path sees everything");
+            warn(
+                args.quiet,
+                "this version has no accelerator: the kernel path sees everything",
+            );
         }
         let root = root.canonicalize().unwrap_or_else(|_| cwd.join(root));
         let job = job(&args.command, &cwd, &root, git);
@@ -61,7 +72,10 @@ impl Plan {
                 observer: host::unique_id(),
                 job,
                 task,
-                hashing: Hashing { enabled: !args.no_hash, limit: args.hash_limit },
+                hashing: Hashing {
+                    enabled: !args.no_hash,
+                    limit: args.hash_limit,
+                },
             },
             io_uring: match args.io_uring {
                 cli::IoUring::Allow => IoUring::Allow,
@@ -76,8 +90,14 @@ impl Plan {
         };
         let ran = launcher::run(launch).map_err(|error| not_run(&args.command, &error))?;
         let mut fragments = fragments(&ran.record);
-        if let Some(error) = store.as_deref().and_then(|store| keep(store, &fragments).err()) {
-            warn(args.quiet, &format!("this run is not kept: {} ({})", error.what, error.why));
+        if let Some(error) = store
+            .as_deref()
+            .and_then(|store| keep(store, &fragments).err())
+        {
+            warn(
+                args.quiet,
+                &format!("this run is not kept: {} ({})", error.what, error.why),
+            );
             if let Some(first) = fragments.first_mut() {
                 first.coverage.add_gap(GapKind::Store, &error.why, 1);
             }
@@ -104,7 +124,9 @@ fn job(command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
 }
 
 fn task(job: &Job, command: &[OsString]) -> Task {
-    let name = command.first().map_or(&b""[..], |word| scope::base_name(word.as_bytes()));
+    let name = command
+        .first()
+        .map_or(&b""[..], |word| scope::base_name(word.as_bytes()));
     Task {
         id: model::task_id(&job.id, "command"),
         parent: None,
@@ -132,21 +154,29 @@ fn fragments(record: &roar_worker::task_log::Recorder) -> Vec<Fragment> {
 /// Merges fragments into the store of a directory, which is made if it is not there.
 pub fn keep(directory: &Path, fragments: &[Fragment]) -> Result<(), UserError> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
     made.map_err(|error| UserError::new(format!("cannot make {}", directory.display()), error))?;
     Store::open(directory)?.merge(fragments)?;
     Ok(())
 }
 
 fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant) {
-    let Some(document) = trace_report(fragments, args.all) else { return };
+    let Some(document) = trace_report(fragments, args.all) else {
+        return;
+    };
     if !args.quiet {
         let text = summary::of(fragments, args, root, began.elapsed());
         eprint!("{text}");
     }
     let Some(file) = &args.json else { return };
     if let Err(error) = write(file, &document) {
-        warn(args.quiet, &format!("the report is not written: {} ({})", error.what, error.why));
+        warn(
+            args.quiet,
+            &format!("the report is not written: {} ({})", error.what, error.why),
+        );
     }
 }
 
@@ -171,7 +201,10 @@ pub fn warn(quiet: bool, what: &str) {
 
 /// Why a command was not run, with the exit status that shells give.
 pub fn not_run(command: &[OsString], error: &LaunchError) -> UserError {
-    let name = command.first().map(|word| word.display().to_string()).unwrap_or_default();
+    let name = command
+        .first()
+        .map(|word| word.display().to_string())
+        .unwrap_or_default();
     let code = match error {
         LaunchError::NotExecuted(libc_enoent) if *libc_enoent == 2 => 127,
         LaunchError::NotExecuted(_) => 126,
@@ -181,11 +214,17 @@ pub fn not_run(command: &[OsString], error: &LaunchError) -> UserError {
         (127, _) => "no such command".to_owned(),
         (_, LaunchError::NotExecuted(errno)) => {
             let text = std::io::Error::from_raw_os_error(*errno).to_string();
-            text.split(" (os error").next().unwrap_or_default().to_lowercase()
+            text.split(" (os error")
+                .next()
+                .unwrap_or_default()
+                .to_lowercase()
         }
         _ => error.to_string(),
     };
-    UserError { code, ..UserError::new(format!("cannot run {name}"), why) }
+    UserError {
+        code,
+        ..UserError::new(format!("cannot run {name}"), why)
+    }
 }
 
 /// Ends as the command ended: with its exit status, or by its signal.

@@ -113,7 +113,10 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
     match process::fork()? {
         Fork::Parent(pid) => {
             let pidfd = process::open_pidfd(pid.cast_unsigned())?;
-            Ok(Guardian { pid: Pid::from_raw(pid), pidfd })
+            Ok(Guardian {
+                pid: Pid::from_raw(pid),
+                pidfd,
+            })
         }
         Fork::Child => {
             let mask = nix::sys::signal::SigSet::all();

@@ -300,7 +300,10 @@ fn run_inside(
     let wait_status = run_and_wait(program, original)?;
     let complete = begun.and_then(|()| outer.end(wait_status));
     let gap = complete.err().map(|_| {
-        (GapKind::SupervisorDied, "the supervisor above ended before the command".to_owned())
+        (
+            GapKind::SupervisorDied,
+            "the supervisor above ended before the command".to_owned(),
+        )
     });
     Ok(Ended { wait_status, gap })
 }

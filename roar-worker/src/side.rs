@@ -191,7 +191,11 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
         None => host::unique_id(),
     };
     // The name of its files begins with the job's, so that the job's can be found.
-    let observer = format!("{}-{}", if job_id.is_empty() { "ray" } else { &job_id }, host::unique_id());
+    let observer = format!(
+        "{}-{}",
+        if job_id.is_empty() { "ray" } else { &job_id },
+        host::unique_id()
+    );
     let name = words
         .first()
         .map_or(&b""[..], |word| scope::base_name(word));

@@ -121,7 +121,10 @@ impl Supervisor {
         supervisor.watch(supervisor.listener.as_fd(), Source::Listener)?;
         supervisor.watch(guardian.pidfd(), Source::Guardian)?;
         supervisor.watch(supervisor.pool.wake(), Source::Hashing)?;
-        Ok(Self { guardian: Some(guardian), ..supervisor })
+        Ok(Self {
+            guardian: Some(guardian),
+            ..supervisor
+        })
     }
 
     /// Adds a scope; the first one is that of the tree itself.
@@ -132,7 +135,9 @@ impl Supervisor {
 
     /// Watches a descriptor.
     pub fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
-        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
+        Ok(self
+            .epoll
+            .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
     }
 
     /// Watches a descriptor no longer.
@@ -155,7 +160,11 @@ impl Supervisor {
             let mut events = [EpollEvent::empty(); 64];
             let has_pages = self.scopes.iter().any(|scope| !scope.page_of.is_empty());
             let has_pages = has_pages || self.is_side;
-            let timeout = if has_pages { EpollTimeout::from(TICK_MS) } else { EpollTimeout::NONE };
+            let timeout = if has_pages {
+                EpollTimeout::from(TICK_MS)
+            } else {
+                EpollTimeout::NONE
+            };
             let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0);
             self.shared.beat();
             let events = events.get(..ready).unwrap_or_default();
@@ -218,9 +227,8 @@ impl Supervisor {
     fn finish_scopes(&mut self) -> Vec<Turn> {
         let unseen = self.shared.unseen();
         let scopes = self.scopes.iter_mut().enumerate();
-        let done = scopes.filter_map(|(index, scope)| {
-            scope.try_to_finish(unseen).then_some(Turn::Done(index))
-        });
+        let done = scopes
+            .filter_map(|(index, scope)| scope.try_to_finish(unseen).then_some(Turn::Done(index)));
         let done: Vec<_> = done.collect();
         for turn in &done {
             if let Turn::Done(index) = turn {
@@ -232,7 +240,9 @@ impl Supervisor {
 
     /// Begins the end of a scope: its command has ended.
     pub fn finish(&mut self, index: usize) {
-        let Some(scope) = self.scopes.get_mut(index) else { return };
+        let Some(scope) = self.scopes.get_mut(index) else {
+            return;
+        };
         let running = self
             .table
             .iter()
@@ -247,8 +257,13 @@ impl Supervisor {
     }
 
     fn process_ended(&mut self, pid: u32) -> Turn {
-        let Some(mut process) = self.table.remove(pid) else { return Turn::Ended(pid, None) };
-        let seen = process.pidfd.as_ref().and_then(|fd| sys::process::exit_status(fd.as_fd()));
+        let Some(mut process) = self.table.remove(pid) else {
+            return Turn::Ended(pid, None);
+        };
+        let seen = process
+            .pidfd
+            .as_ref()
+            .and_then(|fd| sys::process::exit_status(fd.as_fd()));
         if let Some(fd) = process.pidfd.take() {
             self.unwatch(fd.as_fd());
         }
@@ -260,7 +275,12 @@ impl Supervisor {
         for (index, _) in process.membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 let key = process.key;
-                let ended = Event::ProcessEnded { key, exit_code, signal, at: at.0 };
+                let ended = Event::ProcessEnded {
+                    key,
+                    exit_code,
+                    signal,
+                    at: at.0,
+                };
                 scope.recorder.record(&ended);
             }
         }

@@ -142,7 +142,9 @@ pub fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String>
     let mut fragments = record.state.fragments(record.revision);
     for fragment in &mut fragments {
         let detail = "the supervisor did not complete the record";
-        fragment.coverage.add_gap(GapKind::SupervisorDied, detail, 1);
+        fragment
+            .coverage
+            .add_gap(GapKind::SupervisorDied, detail, 1);
     }
     Ok((fragments, is_torn))
 }

@@ -29,7 +29,10 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         (None, None) => match project::create(&root) {
             Ok((directory, _)) => Some(directory),
             Err(error) => {
-                tracing::warn(args.quiet, &format!("nothing is kept: {} ({})", error.what, error.why));
+                tracing::warn(
+                    args.quiet,
+                    &format!("nothing is kept: {} ({})", error.what, error.why),
+                );
                 None
             }
         },
@@ -41,7 +44,15 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         .map(|launcher| local::environment(&launcher, |name| std::env::var_os(name)))
         .unwrap_or_default();
     let git = git(&cwd);
-    Plan { args, cwd, root, store, environment, git }.run()
+    Plan {
+        args,
+        cwd,
+        root,
+        store,
+        environment,
+        git,
+    }
+    .run()
 }
 
 /// `roar-worker`, which is installed beside this program.
@@ -52,7 +63,8 @@ pub fn worker_launcher() -> Option<PathBuf> {
 
 /// The state of the working tree, where git knows one.
 fn git(cwd: &Path) -> Option<Git> {
-    cwd.ancestors().find(|directory| directory.join(".git").exists())?;
+    cwd.ancestors()
+        .find(|directory| directory.join(".git").exists())?;
     let ask = |arguments: &[&str]| {
         let asked = Command::new("git")
             .args(arguments)
@@ -60,7 +72,10 @@ fn git(cwd: &Path) -> Option<Git> {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .stdin(std::process::Stdio::null())
             .output();
-        asked.ok().filter(|output| output.status.success()).map(|output| output.stdout)
+        asked
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| output.stdout)
     };
     let line = |arguments: &[&str]| {
         let text = String::from_utf8(ask(arguments)?).ok()?.trim().to_owned();

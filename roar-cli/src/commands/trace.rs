@@ -12,5 +12,13 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
     let cwd = project::working_directory().map_err(UserError::before_the_start)?;
     let root = args.root.clone().unwrap_or_else(|| project::root(&cwd));
     let store = args.store.clone().or_else(|| project::nearest(&cwd));
-    Plan { args, cwd, root, store, environment: Vec::new(), git: None }.run()
+    Plan {
+        args,
+        cwd,
+        root,
+        store,
+        environment: Vec::new(),
+        git: None,
+    }
+    .run()
 }
