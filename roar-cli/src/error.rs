@@ -4,8 +4,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use std::os::unix::ffi::OsStrExt;
+
 use clap::error::{ContextKind, ErrorKind};
 use roar_lineage::store::StoreError;
+
+use crate::cli::Command;
 
 /// An error for people.
 #[derive(Debug)]
@@ -70,6 +74,30 @@ impl From<StoreError> for UserError {
         };
         Self::new("cannot use the store", error).hint(hint)
     }
+}
+
+/// A traced command that begins with a dash, and no `--` before it, is a mistyped option.
+pub fn unknown_option(command: &Command) -> Result<(), UserError> {
+    let (Command::Trace(args) | Command::Run(args)) = command else {
+        return Ok(());
+    };
+    let Some(first) = args
+        .command
+        .first()
+        .filter(|word| word.as_bytes().starts_with(b"-"))
+    else {
+        return Ok(());
+    };
+    let mut words = std::env::args_os().skip_while(|word| word != "--" && word != first);
+    if words.next().is_some_and(|word| word == "--") {
+        return Ok(());
+    }
+    Err(UserError {
+        what: "cannot understand the command line".to_owned(),
+        why: format!("unknown option {}", first.display()),
+        hint: Some("`--` before a command that begins with a dash".to_owned()),
+        code: 2,
+    })
 }
 
 /// Help and version go to stdout; anything else is an error of usage.

@@ -21,7 +21,7 @@ use crate::error::UserError;
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
-        Ok(cli) => dispatch(cli.command),
+        Ok(cli) => error::unknown_option(&cli.command).and_then(|()| dispatch(cli.command)),
         Err(error) => error::of_clap(&error),
     };
     outcome.unwrap_or_else(|error| error.report())

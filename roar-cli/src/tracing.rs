@@ -82,7 +82,7 @@ impl Plan {
                 cli::IoUring::Refuse => IoUring::Refuse,
             },
             wait_for_tree: args.wait == cli::Wait::Tree,
-            late: store.clone().map(|store| -> Box<dyn FnOnce(&_)> {
+            late: store.clone().map(|store| -> launcher::Late {
                 Box::new(move |record| {
                     let _ = keep(&store, &fragments(record));
                 })

@@ -41,7 +41,7 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
 fn one(argument: &[u8]) -> BString {
     let mut masked = BString::default();
     for word in argument.split_inclusive(|b| b" &;?\n\"'".contains(b)) {
-        masked.push_str(&without_user(&without_value(word)));
+        masked.push_str(without_user(&without_value(word)));
     }
     masked
 }

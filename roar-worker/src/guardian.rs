@@ -73,7 +73,7 @@ impl Shared {
         for offset in (0..size_of::<Notification>()).step_by(8) {
             self.0.store(slot + offset, 0);
         }
-        notify::receive(listener, self.0.address(slot).cast())?;
+        notify::receive(listener, &self.0, slot)?;
         let word = |index: usize| self.0.load(slot + 8 * index);
         let low = |word: u64| word as u32;
         let high = |word: u64| (word >> 32) as u32;

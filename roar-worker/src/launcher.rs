@@ -54,6 +54,9 @@ pub(crate) enum Word {
     },
 }
 
+/// Takes a record that was completed in the background.
+pub type Late = Box<dyn FnOnce(&Recorder)>;
+
 /// How to trace a command.
 pub struct Launch {
     /// The command line.
@@ -68,7 +71,7 @@ pub struct Launch {
     pub wait_for_tree: bool,
     /// Called in the background with the complete record when processes went on after
     /// the command had ended.
-    pub late: Option<Box<dyn FnOnce(&Recorder)>>,
+    pub late: Option<Late>,
 }
 
 /// A command that was run.

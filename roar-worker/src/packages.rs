@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 use roar_lineage::model::Package;
@@ -50,7 +50,7 @@ fn installed(directory: &Path) -> Vec<(Package, BTreeSet<BString>)> {
 }
 
 /// The first components of the paths that RECORD lists.
-fn provides(metadata: &PathBuf) -> BTreeSet<BString> {
+fn provides(metadata: &Path) -> BTreeSet<BString> {
     let record = std::fs::read(metadata.join("RECORD")).unwrap_or_default();
     let tops = record
         .lines()

@@ -87,11 +87,6 @@ impl Mapping {
         bytes.truncate(length);
         bytes
     }
-
-    /// Address of `offset`, for the kernel to write to.
-    pub fn address(&self, offset: usize) -> *mut u8 {
-        self.start.as_ptr().wrapping_add(offset)
-    }
 }
 
 impl Drop for Mapping {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::mapping::Mapping;
 use super::{checked, checked_long};
 
 /// One notification, as the kernel writes it (`struct seccomp_notif`, 80 bytes).
@@ -102,12 +103,17 @@ pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> bool {
     unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) == 0 }
 }
 
-/// Receives the next notification into `slot`, which must be all zero; waits for one.
-/// The slot may be shared memory: the kernel fills it before the call returns.
-pub fn receive(listener: BorrowedFd<'_>, slot: *mut Notification) -> io::Result<()> {
-    // SAFETY: the ioctl writes one `Notification` to the address; a bad address gives
-    // EFAULT and no access of our own is made here.
-    checked(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, slot) })?;
+/// Receives the next notification into shared memory at `offset`, where
+/// `size_of::<Notification>()` bytes must be all zero; waits for one. The kernel fills
+/// the memory before the call returns.
+pub fn receive(listener: BorrowedFd<'_>, memory: &Mapping, offset: usize) -> io::Result<()> {
+    let last = offset + size_of::<Notification>() - 8;
+    let (Some(first), Some(_)) = (memory.word(offset), memory.word(last)) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // SAFETY: the ioctl writes one `Notification` to the address; all its words are
+    // within the mapping, which is only accessed as atomic words.
+    checked(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, first.as_ptr()) })?;
     Ok(())
 }
 
