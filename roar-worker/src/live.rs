@@ -80,6 +80,19 @@ impl LiveTracee<'_> {
 
     fn look_up(&self, base: Base, path: &[u8], follow: bool, depth: usize) -> Lookup {
         let flags = if follow { 0 } else { libc::O_NOFOLLOW };
+        // Nearly every path is canonical as it is: then its name need not be asked for.
+        if !self.is_elsewhere && is_plain(path) {
+            match file::open_path_without_links(path, flags) {
+                Ok(fd) => {
+                    let found = file::stat(fd.as_fd())
+                        .ok()
+                        .map(|stat| found(path.into(), &stat));
+                    return found.map_or(Lookup::Fails, Lookup::Found);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => return Lookup::Fails,
+                Err(_) => {}
+            }
+        }
         let error = match self.open(base, path, flags) {
             Ok(fd) => {
                 let Some(mut found) = describe(fd.as_fd()) else {
@@ -206,21 +219,39 @@ impl LiveTracee<'_> {
 fn describe(fd: BorrowedFd<'_>) -> Option<Found> {
     let stat = file::stat(fd).ok()?;
     let path = readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).ok()?;
+    Some(found(path.into_vec().into(), &stat))
+}
+
+fn found(path: BString, stat: &Stat) -> Found {
     let file_type = match stat.mode & libc::S_IFMT {
         libc::S_IFREG => FileType::Regular,
         libc::S_IFDIR => FileType::Directory,
         libc::S_IFLNK => FileType::Symlink,
         _ => FileType::Other,
     };
-    Some(Found {
-        path: path.into_vec().into(),
+    Found {
+        path,
         file_type,
         version: stat.version(),
         mode: stat.mode,
         links: stat.links,
         mount: stat.mount,
         via: None,
-    })
+    }
+}
+
+/// Whether an absolute path is in the form that the kernel would give it, symbolic links
+/// aside: no empty, `.` or `..` component, none of `/proc` and `/dev`, which mean
+/// something else to each process.
+fn is_plain(path: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(b"/") else {
+        return false;
+    };
+    let foreign: [&[u8]; 2] = [b"proc/", b"dev/"];
+    !foreign.iter().any(|prefix| rest.starts_with(prefix))
+        && rest
+            .split(|byte| *byte == b'/')
+            .all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
 impl Tracee for LiveTracee<'_> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 use roar_lineage::model::Package;
@@ -11,7 +11,7 @@ use roar_lineage::model::Package;
 /// The distributions of these files.
 pub fn of_files(files: &[BString]) -> BTreeSet<Package> {
     let mut tops: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
-    for file in files {
+    for file in files.iter().filter(|file| is_module(file)) {
         for marker in [&b"/site-packages/"[..], b"/dist-packages/"] {
             if let Some(at) = file.rfind(marker) {
                 let (directory, rest) = file.split_at(at + marker.len());
@@ -21,10 +21,28 @@ pub fn of_files(files: &[BString]) -> BTreeSet<Package> {
         }
     }
     let mut packages = BTreeSet::new();
-    for (directory, tops) in tops {
+    for (directory, mut tops) in tops {
         let installed = installed(Path::new(std::ffi::OsStr::from_bytes(directory)));
-        for (package, provides) in installed {
-            if provides.iter().any(|name| tops.contains(name.as_slice())) {
+        // Most distributions are called as what they provide; only for the rest must the
+        // lists of files be read.
+        for (package, _) in &installed {
+            if tops.remove(
+                package
+                    .name
+                    .replace('-', "_")
+                    .to_ascii_lowercase()
+                    .as_bytes(),
+            ) {
+                packages.insert(package.clone());
+            }
+        }
+        for (package, metadata) in installed {
+            if tops.is_empty() {
+                break;
+            }
+            let provided = provides(&metadata);
+            if tops.iter().any(|top| provided.contains(*top)) {
+                tops.retain(|top| !provided.contains(*top));
                 packages.insert(package);
             }
         }
@@ -32,8 +50,16 @@ pub fn of_files(files: &[BString]) -> BTreeSet<Package> {
     packages
 }
 
-/// What is installed in a directory, with the top-level names that each provides.
-fn installed(directory: &Path) -> Vec<(Package, BTreeSet<BString>)> {
+/// Whether a file is part of what a program imports, not of how packages are found.
+fn is_module(path: &[u8]) -> bool {
+    let by_name = [&b".py"[..], b".pyc", b".pyd", b".so"]
+        .iter()
+        .any(|end| path.ends_with(end));
+    by_name || path.find(b".so.").is_some()
+}
+
+/// What is installed in a directory, with the directory of each one's metadata.
+fn installed(directory: &Path) -> Vec<(Package, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
     };
@@ -44,9 +70,11 @@ fn installed(directory: &Path) -> Vec<(Package, BTreeSet<BString>)> {
             name: name.replace('_', "-"),
             version: version.to_owned(),
         };
-        Some((package, provides(&entry.path())))
+        Some((package, entry.path()))
     };
-    entries.flatten().filter_map(describe).collect()
+    let mut installed: Vec<_> = entries.flatten().filter_map(describe).collect();
+    installed.sort();
+    installed
 }
 
 /// The first components of the paths that RECORD lists.

@@ -66,17 +66,24 @@ pub fn open_path(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
 /// RESOLVE_IN_ROOT, 5.6).
 pub fn open_path_in_root(root: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     const RESOLVE_IN_ROOT: u64 = 0x10;
+    open_resolving(root.as_raw_fd(), path, flags, RESOLVE_IN_ROOT)
+}
+
+/// The same where no symbolic link is on the way; ELOOP where one is (openat2(2),
+/// RESOLVE_NO_SYMLINKS, 5.6).
+pub fn open_path_without_links(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
+    const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+    open_resolving(libc::AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS)
+}
+
+fn open_resolving(root: i32, path: &[u8], flags: i32, resolve: u64) -> io::Result<OwnedFd> {
     let path = CString::new(path)?;
-    let how: [u64; 3] = [
-        (libc::O_PATH | libc::O_CLOEXEC | flags) as u64,
-        0,
-        RESOLVE_IN_ROOT,
-    ];
+    let how: [u64; 3] = [(libc::O_PATH | libc::O_CLOEXEC | flags) as u64, 0, resolve];
     // SAFETY: `struct open_how` is three words; the result is a new descriptor of ours.
     unsafe {
         let fd = checked_long(libc::syscall(
             libc::SYS_openat2,
-            root.as_raw_fd(),
+            root,
             path.as_ptr(),
             how.as_ptr(),
             size_of_val(&how),
