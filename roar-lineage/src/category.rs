@@ -7,42 +7,47 @@ use bstr::{BString, ByteSlice};
 
 use crate::model::Category;
 
-/// Where Ray unpacks a job's working directory: the user's files, though below a session.
-const WORKING_DIRS: &[u8] = b"/runtime_resources/working_dir_files/";
+/// Directories anywhere in a path that mark caches and run-time state.
+fn is_runtime(component: &[u8], next: &[u8]) -> bool {
+    match component {
+        b"__pycache__" | b".roar" => true,
+        b".cache" => matches!(
+            next,
+            b"roar"
+                | b"pip"
+                | b"uv"
+                | b"matplotlib"
+                | b"fontconfig"
+                | b"numba"
+                | b"mesa_shader_cache"
+                | b"ccache"
+        ),
+        b".triton" => next == b"cache",
+        b".nv" => next == b"ComputeCache",
+        b"ray" => next.starts_with(b"session_"),
+        _ => component.starts_with(b"torchinductor_"),
+    }
+}
 
-/// Parts of a path that mark caches and run-time state.
-const RUNTIME: &[&[u8]] = &[
-    b"/__pycache__/",
-    b"/.roar/",
-    b"/ray/session_",
-    b"/torchinductor_",
-    b"/.triton/cache/",
-    b"/.nv/ComputeCache/",
-    b"/.cache/roar/",
-    b"/.cache/pip/",
-    b"/.cache/uv/",
-    b"/.cache/matplotlib/",
-    b"/.cache/fontconfig/",
-    b"/.cache/numba/",
-    b"/.cache/mesa_shader_cache/",
-    b"/.cache/ccache/",
-];
+/// Directories anywhere in a path that mark installed distributions.
+fn is_package(component: &[u8]) -> bool {
+    matches!(
+        component,
+        b"site-packages" | b"dist-packages" | b"node_modules"
+    )
+}
 
-/// Parts of a path that mark installed distributions.
-const PACKAGE: &[&[u8]] = &[b"/site-packages/", b"/dist-packages/", b"/node_modules/"];
-
-/// Parts of a path that mark tool chains installed outside of the system's directories.
-const TOOLCHAIN: &[&[u8]] = &[
-    b"/.pyenv/",
-    b"/.rustup/",
-    b"/.cargo/",
-    b"/.nvm/",
-    b"/.rbenv/",
-    b"/.local/share/uv/",
-    b"/miniconda3/",
-    b"/anaconda3/",
-    b"/miniforge3/",
-];
+/// Directories anywhere in a path that mark tool chains, and the standard library of an
+/// interpreter, wherever they are installed.
+fn is_toolchain(component: &[u8], next: &[u8]) -> bool {
+    match component {
+        b".pyenv" | b".rustup" | b".cargo" | b".nvm" | b".rbenv" | b"miniconda3" | b"anaconda3"
+        | b"miniforge3" => true,
+        b"share" => next == b"uv",
+        b"lib" | b"lib64" => next.starts_with(b"python3."),
+        _ => false,
+    }
+}
 
 const SYSTEM: &[&[u8]] = &[
     b"/usr/",
@@ -104,26 +109,27 @@ impl Classifier {
 
     /// The category of `path`; `executed` when it was executed or imported.
     pub fn category(&self, path: &[u8], executed: bool) -> Category {
-        let in_working_dir = path.find(WORKING_DIRS).is_some();
+        let marks = Marks::of(path);
         let is_own = executed && (path.ends_with(b"/roar-worker") || path.ends_with(b"/roar"));
-        if is_own || !in_working_dir && (contains_any(path, RUNTIME) || path.ends_with(b".nbi")) {
+        let is_cache = marks.runtime || path.ends_with(b".nbi");
+        if is_own || is_cache && !marks.working_dir {
             return Category::Runtime;
         }
-        if contains_any(path, PACKAGE) || self.venvs.iter().any(|venv| path.starts_with(venv)) {
+        if marks.package || self.venvs.iter().any(|venv| path.starts_with(venv)) {
             return Category::Package;
         }
-        if contains_any(path, TOOLCHAIN) || is_python_library(path) {
+        if marks.toolchain {
             return Category::System;
         }
         let beneath_root = self.root.len() > 1 && path.starts_with(&self.root);
-        if beneath_root || in_working_dir {
+        if beneath_root || marks.working_dir {
             return if executed || is_code(path) {
                 Category::Code
             } else {
                 Category::Data
             };
         }
-        let is_tool = executed && path.find(b"/bin/").is_some();
+        let is_tool = executed && marks.bin;
         if starts_with_any(path, SYSTEM) || is_tool || is_shared_library(path) {
             return Category::System;
         }
@@ -142,8 +148,34 @@ fn with_slash(directory: &[u8]) -> BString {
     directory
 }
 
-fn contains_any(path: &[u8], parts: &[&[u8]]) -> bool {
-    parts.iter().any(|part| path.find(part).is_some())
+/// What the directories of a path say about it.
+#[derive(Default)]
+struct Marks {
+    runtime: bool,
+    package: bool,
+    toolchain: bool,
+    bin: bool,
+    /// Where Ray unpacks a job's working directory: the user's files, though below a
+    /// session.
+    working_dir: bool,
+}
+
+impl Marks {
+    fn of(path: &[u8]) -> Self {
+        let mut marks = Self::default();
+        let mut components = path.split(|byte| *byte == b'/').peekable();
+        // The last component is the file itself.
+        while let Some(component) = components.next()
+            && let Some(next) = components.peek()
+        {
+            marks.runtime |= is_runtime(component, next);
+            marks.package |= is_package(component);
+            marks.toolchain |= is_toolchain(component, next);
+            marks.bin |= component == b"bin";
+            marks.working_dir |= component == b"runtime_resources" && *next == b"working_dir_files";
+        }
+        marks
+    }
 }
 
 fn starts_with_any(path: &[u8], prefixes: &[&[u8]]) -> bool {
@@ -161,11 +193,6 @@ fn is_code(path: &[u8]) -> bool {
 
 fn is_shared_library(path: &[u8]) -> bool {
     path.ends_with(b".so") || path.find(b".so.").is_some()
-}
-
-/// `…/lib/python3.N/…`: the standard library of an interpreter, wherever it is.
-fn is_python_library(path: &[u8]) -> bool {
-    path.find(b"/lib/python3.").is_some() || path.find(b"/lib64/python3.").is_some()
 }
 
 #[cfg(test)]

@@ -341,12 +341,15 @@ fn imports(tracee: &impl Tracee, accesses: &[Access]) -> Vec<Access> {
 
 /// The module that a cache file was compiled from, where it may be a project's own.
 fn source_of_cache(path: &[u8]) -> Option<BString> {
-    let installed: [&[u8]; 3] = [b"/site-packages/", b"/dist-packages/", b"/lib/python3"];
-    if !path.ends_with(b".pyc") || installed.iter().any(|part| path.find(part).is_some()) {
+    let path = path.strip_suffix(b".pyc")?;
+    let (directory, name) = path.rsplit_once_str(b"/")?;
+    let directory = directory.strip_suffix(b"/__pycache__")?;
+    let is_installed = |part: &[u8]| {
+        matches!(part, b"site-packages" | b"dist-packages") || part.starts_with(b"python3.")
+    };
+    if directory.split(|byte| *byte == b'/').any(is_installed) {
         return None;
     }
-    let at = path.rfind(b"/__pycache__/")?;
-    let (directory, name) = (path.get(..at)?, path.get(at + b"/__pycache__/".len()..)?);
     let module = name.split_str(b".").next()?;
     Some([directory, b"/", module, b".py"].concat().into())
 }
