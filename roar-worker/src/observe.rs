@@ -306,6 +306,7 @@ impl Supervisor {
     fn give_page(&mut self, pid: u32) -> Option<OwnedFd> {
         let (page, file) = Page::new().ok()?;
         self.table.get_mut(pid)?.page = Some(page);
+        self.has_pages = true;
         Some(file)
     }
 

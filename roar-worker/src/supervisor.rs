@@ -76,6 +76,8 @@ pub enum Turn {
     Done(usize),
     /// No process of the tree is left.
     TreeEmpty,
+    /// Time has passed.
+    Tick,
 }
 
 /// The supervisor of one listener.
@@ -93,6 +95,8 @@ pub struct Supervisor {
     /// Commands that Ray's job supervisor started: their process and task.
     pub(crate) drivers: Vec<(u32, usize, TaskNo)>,
     pub(crate) is_side: bool,
+    /// Whether a process of the tree has asked for an attribution page.
+    pub(crate) has_pages: bool,
 }
 
 impl Supervisor {
@@ -117,6 +121,7 @@ impl Supervisor {
             own: own.unwrap_or_default(),
             drivers: Vec::new(),
             is_side,
+            has_pages: false,
         };
         supervisor.watch(supervisor.listener.as_fd(), Source::Listener)?;
         supervisor.watch(guardian.pidfd(), Source::Guardian)?;
@@ -158,9 +163,7 @@ impl Supervisor {
                 return turns;
             }
             let mut events = [EpollEvent::empty(); 64];
-            let has_pages = self.scopes.iter().any(|scope| !scope.page_of.is_empty());
-            let has_pages = has_pages || self.is_side;
-            let timeout = if has_pages {
+            let timeout = if self.has_pages {
                 EpollTimeout::from(TICK_MS)
             } else {
                 EpollTimeout::NONE
@@ -192,7 +195,10 @@ impl Supervisor {
                     Source::Process(_) => {}
                 }
             }
-            if ready == 0 || !turns.is_empty() {
+            if ready == 0 {
+                turns.push(Turn::Tick);
+            }
+            if !turns.is_empty() {
                 self.look_at_pages();
             }
             if !turns.is_empty() {

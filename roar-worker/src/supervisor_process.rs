@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
@@ -21,6 +23,9 @@ use crate::sys::file;
 use crate::sys::process::{self, Fork};
 use crate::sys::socket;
 use crate::task_log::{Recorder, TaskLog};
+
+/// How long the end of a command that used Ray waits for Ray's own processes.
+const GRACE: Duration = Duration::from_secs(5);
 
 const LAUNCHER: u32 = 0;
 const SIGNALS: u32 = 1;
@@ -85,6 +90,7 @@ pub(crate) fn main(
         child: Some(ours),
         launch,
         wait_status: None,
+        ended: None,
         alone: false,
     }
     .run()
@@ -203,6 +209,7 @@ struct Watch {
     child: Option<OwnedFd>,
     launch: Launch,
     wait_status: Option<i32>,
+    ended: Option<Instant>,
     /// Whether the launcher is gone as it should: its command has ended.
     alone: bool,
 }
@@ -240,11 +247,13 @@ impl Watch {
                         self.reap();
                     }
                     Turn::Done(0) => self.done(tree_is_empty),
-                    Turn::Ended(..) | Turn::Done(_) => {}
+                    Turn::Ended(..) | Turn::Done(_) | Turn::Tick => {}
                 }
             }
             let is_over = self.wait_status.is_some()
-                && (tree_is_empty || !self.launch.wait_for_tree || self.alone);
+                && (tree_is_empty
+                    || self.alone
+                    || !(self.launch.wait_for_tree || self.is_ending()));
             if is_over && self.supervisor.phase(0) == Some(Phase::Running) {
                 self.supervisor.finish(0);
             }
@@ -252,6 +261,12 @@ impl Watch {
                 self.finish_late();
             }
         }
+    }
+
+    /// Whether the processes of a Ray that the command started may still be on their way
+    /// out, as they are for a moment after every driver's end.
+    fn is_ending(&self) -> bool {
+        self.supervisor.has_pages && self.ended.is_some_and(|at| at.elapsed() < GRACE)
     }
 
     /// The exec failed, or (the socket closes) has happened.
@@ -305,6 +320,7 @@ impl Watch {
         if self.wait_status.replace(wait_status).is_some() {
             return;
         }
+        self.ended = Some(Instant::now());
         tell(&self.launcher, &Word::Ended(wait_status));
         let (status, exit_code, signal) = scope::status_of(wait_status);
         if let Some(scope) = self.supervisor.scopes.first_mut() {
