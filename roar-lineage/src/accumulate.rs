@@ -408,6 +408,24 @@ impl Accumulator {
         wanted
     }
 
+    /// The versions that a task has overwritten, without a digest.
+    pub fn replaced(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
+        let files = self
+            .tasks
+            .get(&no)
+            .into_iter()
+            .flat_map(|state| &state.files);
+        let replaced = files.filter_map(|(path, entry)| {
+            let write = entry.write.as_ref()?;
+            let before = write
+                .before
+                .filter(|before| write.left != Some(Some(*before)))?;
+            let is_unknown = !self.digests.contains_key(&before);
+            is_unknown.then(|| (path.clone(), before, self.classifier.category(path, false)))
+        });
+        replaced.collect()
+    }
+
     /// Paths of installed distributions that a task read.
     pub fn package_files(&self, no: TaskNo) -> Vec<BString> {
         let files = self

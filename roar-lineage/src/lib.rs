@@ -10,6 +10,7 @@
 pub mod accumulate;
 pub mod category;
 pub mod digest;
+pub mod digest_cache;
 pub mod document;
 pub mod event;
 pub mod fragment;

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bstr::BString;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use roar_lineage::digest::Digest;
+use roar_lineage::digest_cache::DigestCache;
 use roar_lineage::event::Outcome;
 use roar_lineage::model::{FileState, FileVersion};
 
@@ -36,6 +38,8 @@ pub struct HashJob {
     pub path: BString,
     /// The version.
     pub version: FileVersion,
+    /// Whether the version is gone, so that only a digest taken earlier can tell.
+    pub is_gone: bool,
 }
 
 /// How hashing ended.
@@ -112,6 +116,7 @@ impl DigestPool {
             if is_idle {
                 process::become_idle();
             }
+            let cache = cache();
             for job in waiting {
                 let give_up = || {
                     hurry
@@ -121,7 +126,7 @@ impl DigestPool {
                 if give_up() {
                     continue;
                 }
-                let outcome = digest(&job, &give_up);
+                let outcome = digest(&job, cache.as_ref(), &give_up);
                 if let (false, Some(outcome)) = (give_up(), outcome) {
                     let _ = done.send((job.version, outcome));
                     let _ = wake.write(1);
@@ -144,7 +149,7 @@ impl DigestPool {
 
 /// Hashes in the calling thread.
 pub fn hash(job: &HashJob) -> Outcome {
-    digest(job, &|| false).unwrap_or(Outcome::None(FileState::Skipped))
+    digest(job, cache().as_ref(), &|| false).unwrap_or(Outcome::None(FileState::Skipped))
 }
 
 fn age(version: FileVersion) -> Duration {
@@ -157,8 +162,29 @@ fn is_settled(version: FileVersion) -> bool {
     age(version) > TICK
 }
 
+/// The user's digests of earlier runs: `$XDG_CACHE_HOME/roar`, else `~/.cache/roar`.
+fn cache() -> Option<DigestCache> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
+    let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+    DigestCache::open(&caches.join("roar"), &crate::host::boot()).ok()
+}
+
 /// `None` when it was given up.
-fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
+fn digest(
+    job: &HashJob,
+    cache: Option<&DigestCache>,
+    give_up: &dyn Fn() -> bool,
+) -> Option<Outcome> {
+    let known = cache
+        .and_then(|cache| cache.get(job.version))
+        .map(Outcome::Exact);
+    if job.is_gone {
+        return Some(known.unwrap_or(Outcome::None(FileState::Superseded)));
+    }
     let failed = |error: io::Error| {
         Some(Outcome::None(match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileState::Missing,
@@ -178,6 +204,9 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
     };
     if !is_same(&file) {
         return Some(Outcome::None(FileState::Superseded));
+    }
+    if known.is_some() {
+        return known;
     }
     while !is_settled(job.version) {
         let rest = TICK.saturating_sub(age(job.version)) + Duration::from_millis(1);
@@ -203,7 +232,11 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
     if !is_same(&file) {
         return Some(Outcome::None(FileState::Superseded));
     }
-    Some(Outcome::Exact(Digest(*hasher.finalize().as_bytes())))
+    let digest = Digest(*hasher.finalize().as_bytes());
+    if let Some(cache) = cache {
+        cache.put(job.version, digest);
+    }
+    Some(Outcome::Exact(digest))
 }
 
 /// Whether reading goes over a network or through somebody's process: such files are not
@@ -257,6 +290,7 @@ mod tests {
         let job = HashJob {
             path: path.as_os_str().as_bytes().into(),
             version: old,
+            is_gone: false,
         };
         assert_eq!(hash(&job), Outcome::Exact(Digest::of(b"one")));
         std::fs::write(&path, "two").unwrap();

@@ -212,6 +212,7 @@ impl Supervisor {
                     self.pool.when_idle(HashJob {
                         path: path.clone(),
                         version: *version,
+                        is_gone: false,
                     });
                 }
             }

@@ -158,6 +158,7 @@ impl Scope {
         for no in tasks {
             look_at_outputs(&mut self.recorder, no, true);
             self.ask_for_digests(no, pool);
+            self.ask_for_replaced(no, pool);
         }
         self.phase = Phase::Hashing;
     }
@@ -167,7 +168,30 @@ impl Scope {
             if !self.hashing.wants(category, version) {
                 continue;
             }
-            if self.awaited.insert(version) && !pool.now(HashJob { path, version }) {
+            if self.awaited.insert(version)
+                && !pool.now(HashJob {
+                    path,
+                    version,
+                    is_gone: false,
+                })
+            {
+                self.awaited.remove(&version);
+            }
+        }
+    }
+
+    /// Asks what is known of the versions that a task has overwritten.
+    fn ask_for_replaced(&mut self, no: TaskNo, pool: &mut DigestPool) {
+        for (path, version, category) in self.recorder.state.replaced(no) {
+            let job = HashJob {
+                path,
+                version,
+                is_gone: true,
+            };
+            if self.hashing.wants(category, version)
+                && self.awaited.insert(version)
+                && !pool.now(job)
+            {
                 self.awaited.remove(&version);
             }
         }
@@ -177,7 +201,11 @@ impl Scope {
     pub fn hash_when_idle(&self, no: TaskNo, pool: &mut DigestPool) {
         for (path, version, category) in self.recorder.state.unhashed(no) {
             if self.hashing.wants(category, version) {
-                pool.when_idle(HashJob { path, version });
+                pool.when_idle(HashJob {
+                    path,
+                    version,
+                    is_gone: false,
+                });
             }
         }
     }
@@ -269,7 +297,11 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
         look_at_outputs(recorder, no, false);
         for (path, version, category) in recorder.state.unhashed(no) {
             let outcome = match hashing.wants(category, version) {
-                true => crate::digest_pool::hash(&HashJob { path, version }),
+                true => crate::digest_pool::hash(&HashJob {
+                    path,
+                    version,
+                    is_gone: false,
+                }),
                 false => Outcome::None(FileState::Skipped),
             };
             recorder.record(&Event::Digested { version, outcome });

@@ -1,0 +1,142 @@
+//! Digests of versions that were hashed before, for one user and one boot.
+//!
+//! A version (device, inode, size, mtime, ctime) names one content within a boot, so
+//! that a file is hashed once, and what a task overwrote may still be known afterwards.
+//! Whoever asks must have seen that the version is the one on disk, or that it was.
+
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::digest::Digest;
+use crate::model::FileVersion;
+
+/// Format of the table; caches of another format are made anew.
+const FORMAT: i64 = 1;
+
+/// A cache on disk.
+pub struct DigestCache {
+    connection: Connection,
+}
+
+impl DigestCache {
+    /// Opens `directory/digests.db`, readable by its owner only; makes it where it is
+    /// missing. Entries of other boots than `boot` go.
+    pub fn open(directory: &Path, boot: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let path = directory.join("digests.db");
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)?;
+        let connection = Connection::open(&path)?;
+        connection.busy_timeout(Duration::from_millis(500))?;
+        // What is lost with a crash is hashed again.
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")?;
+        let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let known: Option<String> = match format {
+            FORMAT => connection
+                .query_row("SELECT boot FROM current", [], |row| row.get(0))
+                .optional()?,
+            _ => None,
+        };
+        if known.as_deref() != Some(boot) {
+            connection.execute_batch(
+                "BEGIN IMMEDIATE;
+                 DROP TABLE IF EXISTS digests;
+                 DROP TABLE IF EXISTS current;
+                 CREATE TABLE current (boot TEXT NOT NULL);
+                 CREATE TABLE digests (
+                   dev INTEGER NOT NULL, ino INTEGER NOT NULL, size INTEGER NOT NULL,
+                   mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, digest BLOB NOT NULL,
+                   PRIMARY KEY (dev, ino, size, mtime, ctime)) WITHOUT ROWID;
+                 PRAGMA user_version = 1;",
+            )?;
+            connection.execute("INSERT INTO current VALUES (?1)", [boot])?;
+            connection.execute_batch("COMMIT")?;
+        }
+        Ok(Self { connection })
+    }
+
+    /// The digest of a version, if it was hashed before.
+    pub fn get(&self, version: FileVersion) -> Option<Digest> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT digest FROM digests
+                 WHERE dev = ?1 AND ino = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5",
+            )
+            .ok()?;
+        let digest: [u8; 32] = statement.query_row(key(version), |row| row.get(0)).ok()?;
+        Some(Digest(digest))
+    }
+
+    /// Remembers a digest. A cache that cannot be written is no error.
+    pub fn put(&self, version: FileVersion, digest: Digest) {
+        let (dev, ino, size, mtime, ctime) = key(version);
+        if let Ok(mut statement) = self
+            .connection
+            .prepare_cached("INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+        {
+            let _ = statement.execute(params![dev, ino, size, mtime, ctime, digest.0]);
+        }
+    }
+}
+
+fn key(version: FileVersion) -> (i64, i64, i64, i64, i64) {
+    let FileVersion {
+        dev,
+        ino,
+        size,
+        mtime,
+        ctime,
+    } = version;
+    (
+        dev.cast_signed(),
+        ino.cast_signed(),
+        size.cast_signed(),
+        mtime,
+        ctime,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_kept_for_its_version_and_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let version = FileVersion {
+            dev: 1,
+            ino: u64::MAX,
+            size: 3,
+            mtime: 4,
+            ctime: -5,
+        };
+        let other = FileVersion {
+            ctime: 6,
+            ..version
+        };
+        let digest = Digest::of(b"x");
+        let cache = DigestCache::open(directory.path(), "boot").unwrap();
+        cache.put(version, digest);
+        assert_eq!((cache.get(version), cache.get(other)), (Some(digest), None));
+        drop(cache);
+        let cache = DigestCache::open(directory.path(), "boot").unwrap();
+        assert_eq!(cache.get(version), Some(digest));
+        drop(cache);
+        assert_eq!(
+            DigestCache::open(directory.path(), "next")
+                .unwrap()
+                .get(version),
+            None
+        );
+    }
+}
