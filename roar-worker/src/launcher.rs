@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::filter::IoUring;
 use crate::launch::{self, Program, Start};
+use crate::proc;
 use crate::scope::{self, Spec};
 use crate::supervisor_process;
 use crate::sys::process::{self, Fork};
@@ -180,24 +181,40 @@ fn wait_with_supervisor(
     supervisor_pid: Pid,
 ) -> Result<Ended, LaunchError> {
     let mut command = None;
+    let mut pidfd = None;
     let mut wait_status = None;
     let mut gap = None;
+    let mut unwell = 0;
     loop {
         let mut fds = [
             PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        let _ = poll(&mut fds, PollTimeout::NONE);
         let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let _ = poll(&mut fds, PollTimeout::from(LOOK_MS));
         let [from_supervisor, from_signals] = &fds;
         if is_ready(from_signals) {
             signals.forward(command);
         }
         if !is_ready(from_supervisor) {
+            // The command has ended and its supervisor does not get on with it.
+            let has_ended = pidfd.as_ref().is_some_and(is_readable);
+            let is_silent = wait_status.is_none() || is_stopped(supervisor_pid);
+            unwell = if has_ended && is_silent {
+                unwell + 1
+            } else {
+                0
+            };
+            if unwell > MAX_LOOKS {
+                let _ = kill(supervisor_pid, Signal::SIGKILL);
+            }
             continue;
         }
         match receive(supervisor) {
-            Some(Word::Started(pid)) => command = Some(Pid::from_raw(pid)),
+            Some(Word::Started(pid)) => {
+                command = Some(Pid::from_raw(pid));
+                pidfd = process::open_pidfd(pid.cast_unsigned()).ok();
+            }
             Some(Word::Untraced(errno)) => gap = Some(untraced(errno)),
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
@@ -228,6 +245,20 @@ fn wait_with_supervisor(
         wait_status,
         gap: Some(died),
     })
+}
+
+/// How often the launcher looks whether its supervisor is well (milliseconds), and how
+/// often it finds that it is not before it goes on alone.
+const LOOK_MS: u16 = 1000;
+const MAX_LOOKS: u32 = 5;
+
+fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    proc::is_stopped(pid.as_raw().cast_unsigned())
 }
 
 /// Waits for a command that is this process's own child.

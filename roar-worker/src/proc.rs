@@ -74,6 +74,15 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     fields.fields().nth(19)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether a process is stopped by a signal or a debugger.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once_str(b") ")
+        .and_then(|(_, fields)| fields.first().copied());
+    matches!(state, Some(b'T' | b't'))
+}
+
 /// The target of a link below `/proc/PID/`.
 pub fn link(pid: u32, name: &str) -> Option<BString> {
     let target = readlink(format!("/proc/{pid}/{name}").as_str()).ok()?;
