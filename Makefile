@@ -1,0 +1,81 @@
+# `make help` lists what can be made. Everything is made once, and again when it changed.
+
+PYTHON ?= python3
+CARGO ?= cargo
+VENV := .venv
+VENV_READY := $(VENV)/.ready
+WHEEL_READY := $(VENV)/.wheel
+REQUIREMENTS := python-shim/requirements-dev.txt
+SOURCES := $(shell find roar-* python-shim -name target -prune -o -type f ! -name '*.pyc' -print) \
+	Cargo.toml Cargo.lock
+
+# What the tests run: the debug build, and a Python that has Ray.
+export ROAR_BIN_DIR ?= $(CURDIR)/target/debug
+export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
+PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
+
+.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray \
+	lint fmt clippy doc ci bench clean
+
+help: ## What can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## System packages that are missing (Debian, Ubuntu; as root)
+	.ci/setup
+
+build: ## target/release/roar and target/release/roar-worker
+	$(CARGO) build --release --locked -p roar-cli
+
+debug:
+	$(CARGO) build --locked -p roar-cli
+
+venv: $(VENV_READY) ## .venv with Ray and what the tests need
+
+$(VENV_READY): $(REQUIREMENTS)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	@rm -f $(WHEEL_READY)
+	@touch $@
+
+wheel: $(WHEEL_READY) ## dist/roar_tracer-*.whl, installed into .venv
+
+$(WHEEL_READY): $(SOURCES) $(VENV_READY)
+	rm -f dist/roar_tracer-*.whl
+	cd python-shim && ../$(VENV)/bin/maturin build --quiet --release --locked --out ../dist
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--force-reinstall dist/roar_tracer-*.whl
+	@touch $@
+
+demo: wheel ## A Ray pipeline under `roar run`, and its graph
+	PYTHON=$(VENV)/bin/python examples/demo.sh .cache/demo
+
+test: test-rust test-shim test-ray ## All tests
+
+test-rust: debug venv
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+test-shim: venv
+	$(PYTEST) tests/shim
+
+test-ray: debug venv
+	$(PYTEST) --durations=5 tests/ray_e2e
+
+lint: fmt clippy ## Formatting and clippy, warnings denied
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## The documentation of the crates, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+ci: ## All of it, and one line that says how it went
+	.ci/steps
+
+bench: wheel ## The pipeline traced and untraced, side by side
+	PYTHON=$(VENV)/bin/python examples/bench.sh .cache/bench
+
+clean: ## Removes all that was made here
+	rm -rf target dist .cache $(VENV)

@@ -1,0 +1,184 @@
+"""Ray clusters of the tests: on loopback, with ports and directories of their own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+EXAMPLES = os.path.join(ROOT, "examples")
+PYTHON = sys.executable
+sys.path[:0] = [HERE, EXAMPLES]
+
+BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
+ROAR, WORKER = (os.path.join(BIN, name) for name in ("roar", "roar-worker"))
+RAY = os.path.join(os.path.dirname(PYTHON), "ray")
+PORTS = (
+    "port",
+    "dashboard-port",
+    "ray-client-server-port",
+    "node-manager-port",
+    "object-manager-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "metrics-export-port",
+    "runtime-env-agent-port",
+)
+
+
+def environment(**extra):
+    """The environment of everything that the tests run."""
+    names = ("PATH", "HOME", "LANG", "TMPDIR", "ROAR_TEST_PYTHON")
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    env["PATH"] = os.path.dirname(PYTHON) + os.pathsep + env.get("PATH", "")
+    env["RAY_USAGE_STATS_ENABLED"] = "0"
+    env["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    env["PYTHONUNBUFFERED"] = "1"
+    env.update(extra)
+    return env
+
+
+def run(*command, cwd, timeout=150, as_user=(), **extra):
+    """Runs a command to its end; its output is on the result, as text."""
+    return subprocess.run(
+        [*as_user, *command], cwd=cwd, env=environment(**extra), timeout=timeout,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+
+
+def roar(*arguments, cwd, code=0, **extra):
+    """A command of roar that must end with that status."""
+    done = run(ROAR, *arguments, cwd=cwd, **extra)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def graph(cwd, **extra):
+    return json.loads(roar("dag", "--json", cwd=cwd, **extra).stdout)
+
+
+def wait_for(condition, seconds=30, what="it"):
+    """The condition's first true value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain for %s" % what)
+        time.sleep(0.1)
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
+    finally:
+        for opened in sockets:
+            opened.close()
+
+
+class Cluster:
+    """`ray start --head --block`, which takes its cluster along when it is ended."""
+
+    def __init__(self, directory, as_user=(), **extra):
+        ports = dict(zip(PORTS, free_ports(len(PORTS))))
+        self.temp = directory
+        self.gcs = "127.0.0.1:%d" % ports["port"]
+        self.address = "http://127.0.0.1:%d" % ports["dashboard-port"]
+        options = ["--%s=%d" % pair for pair in ports.items()]
+        command = [
+            *as_user, RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1",
+            "--num-cpus=4", "--temp-dir=" + self.temp, "--dashboard-host=127.0.0.1",
+            "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0",
+            "--disable-usage-stats", "--include-dashboard=true", *options,
+        ]
+        self.log = open(os.path.join(os.path.dirname(directory), "ray-start.log"), "w")
+        self.process = subprocess.Popen(
+            command, env=environment(**extra), cwd="/", stdin=subprocess.DEVNULL,
+            stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+        try:
+            wait_for(self.is_up, 90, "the cluster")
+        except BaseException:
+            self.stop()
+            raise
+
+    def is_up(self):
+        assert self.process.poll() is None, open(self.log.name).read()
+        try:
+            with urllib.request.urlopen(self.address + "/api/jobs/", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    @property
+    def fragments(self):
+        return os.path.join(self.temp, "session_latest", "logs", "roar")
+
+    def wait_sealed(self):
+        """Waits until no supervisor has anything left to write."""
+        def is_sealed():
+            names = os.listdir(self.fragments) if os.path.isdir(self.fragments) else []
+            return (not any(name.endswith(".roarlog") for name in names)
+                    and any(name.endswith(".roarfrag") for name in names))
+
+        wait_for(is_sealed, 40, "the fragments in " + self.fragments)
+
+    def submit(self, runtime_env, *command, cwd, code=0, options=(), **extra):
+        """`ray job submit`; returns what it printed."""
+        done = run(
+            RAY, "job", "submit", "--address", self.address, "--log-color=false",
+            "--runtime-env-json", json.dumps(runtime_env), *options, "--", *command,
+            cwd=cwd, **extra,
+        )
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One cluster for all tests that need nothing special of it."""
+    # Short: the paths of sockets lie below it.
+    directory = tempfile.mkdtemp(prefix="roar-e2e-", dir="/tmp")
+    started = Cluster(os.path.join(directory, "ray"))
+    try:
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A directory with a project of its own and the example pipeline in it."""
+    return make_project(str(tmp_path))
+
+
+def make_project(directory):
+    os.mkdir(os.path.join(directory, ".git"))
+    for name in ("pipeline.py",):
+        shutil.copy(os.path.join(EXAMPLES, name), directory)
+    return directory
