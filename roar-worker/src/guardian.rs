@@ -136,54 +136,54 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
 
 /// Watches until the listener hangs up.
 fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) {
-    let ticks = (PATIENCE.as_millis() as u64).div_ceil(u64::from(TICK_MS));
-    let mut last = shared.0.load(HEARTBEAT);
+    let patience = (PATIENCE.as_millis() as u64).div_ceil(u64::from(TICK_MS));
+    let mut heartbeat = shared.0.load(HEARTBEAT);
     let mut silent = 0;
     let mut is_dead = false;
     loop {
-        if is_dead || silent >= ticks {
+        let acts = is_dead || silent >= patience;
+        if acts {
             answer_in_flight(listener, shared);
             answer_waiting(listener, shared);
         }
+        let calls = if acts {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::empty()
+        };
         let mut fds = [
-            PollFd::new(listener, PollFlags::empty()),
+            PollFd::new(listener, calls),
             PollFd::new(supervisor, PollFlags::POLLIN),
         ];
-        let (watched, timeout) = if is_dead {
-            // Only the listener is left to wait for.
-            fds[0] = PollFd::new(listener, PollFlags::POLLIN);
-            (1, PollTimeout::NONE)
+        // A dead supervisor's descriptor stays readable.
+        let [all @ ..] = &mut fds;
+        let watched = if is_dead { all.split_at_mut(1).0 } else { all };
+        let timeout = if is_dead {
+            PollTimeout::NONE
         } else {
-            (2, PollTimeout::from(TICK_MS))
+            PollTimeout::from(TICK_MS)
         };
-        let Some(watch) = fds.get_mut(..watched) else {
-            return;
-        };
-        match poll(watch, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        let ready = match poll(watched, timeout) {
+            Ok(ready) => ready,
+            Err(nix::errno::Errno::EINTR) => continue,
             Err(_) => return,
-        }
-        let has = |index: usize, flag| {
-            fds.get(index)
-                .and_then(PollFd::revents)
-                .is_some_and(|got| got.intersects(flag))
         };
+        let has = |fd: &PollFd<'_>, flags| fd.revents().is_some_and(|got| got.intersects(flags));
+        let [from_listener, from_supervisor] = &fds;
         if has(
-            0,
+            from_listener,
             PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
         ) {
             return;
         }
-        if !is_dead {
-            is_dead = has(1, PollFlags::POLLIN);
-            let now = shared.0.load(HEARTBEAT);
+        is_dead |= has(from_supervisor, PollFlags::POLLIN);
+        let now = shared.0.load(HEARTBEAT);
+        if now != heartbeat {
+            heartbeat = now;
+            silent = 0;
+        } else if !acts && ready == 0 {
             let is_pending = shared.0.load(SLOT) != 0 || is_readable(listener);
-            silent = if now == last && is_pending {
-                silent + 1
-            } else {
-                0
-            };
-            last = now;
+            silent = if is_pending { silent + 1 } else { 0 };
         }
     }
 }
