@@ -156,8 +156,11 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
             PollFd::new(supervisor, PollFlags::POLLIN),
         ];
         // A dead supervisor's descriptor stays readable.
-        let [all @ ..] = &mut fds;
-        let watched = if is_dead { all.split_at_mut(1).0 } else { all };
+        let watched = if is_dead {
+            fds.split_at_mut(1).0
+        } else {
+            &mut fds
+        };
         let timeout = if is_dead {
             PollTimeout::NONE
         } else {
