@@ -74,7 +74,8 @@ doc: ## The documentation of the crates, warnings denied
 ci: ## All of it, and one line that says how it went
 	.ci/steps
 
-bench: wheel ## The pipeline traced and untraced, side by side
+bench: wheel build ## Traced and untraced, side by side
+	bench/startup.py
 	PYTHON=$(VENV)/bin/python examples/bench.sh .cache/bench
 
 clean: ## Removes all that was made here
