@@ -61,6 +61,8 @@ impl Plan {
                 "this version has no accelerator: the kernel path sees everything",
             );
         }
+        // The supervisor works from another directory.
+        let store = store.map(|store| cwd.join(store));
         let root = root.canonicalize().unwrap_or_else(|_| cwd.join(root));
         let job = job(&args.command, &cwd, &root, git);
         let task = task(&job, &args.command);

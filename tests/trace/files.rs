@@ -1,0 +1,200 @@
+//! Single calls, from Python.
+
+use roar_tests::{Project, python};
+
+#[test]
+fn open_for_reading_is_an_input_though_no_byte_is_read() {
+    let project = Project::new();
+    project.write("a", "x").write("b", "y").write("c", "z");
+    let report = project.python("open('a').read(); open('b'); open('out', 'w').write('o')");
+    report.assert(&["a open", "b open"], &["out open"], &[]);
+}
+
+#[test]
+fn stat_and_listing_are_no_inputs() {
+    let project = Project::new();
+    project.write("a", "x");
+    let program = "import os; os.stat('a'); os.access('a', 4); os.listdir('.')";
+    project.python(program).assert(&[], &[], &[]);
+}
+
+#[test]
+fn truncating_an_existing_file_does_not_read_it() {
+    let project = Project::new();
+    project.write("a", "old").write("b", "old");
+    let report = project.python("open('a', 'w').write('new'); open('b', 'w+').write('new')");
+    report.assert(&[], &["a open", "b open"], &[]);
+}
+
+#[test]
+fn an_empty_file_that_was_created_is_an_output() {
+    let project = Project::new();
+    let report = project.python("open('_SUCCESS', 'w')");
+    report.assert(&[], &["_SUCCESS open"], &[]);
+    assert_eq!(report.file("writes", "_SUCCESS")["size"], 0);
+}
+
+#[test]
+fn update_in_place_is_both() {
+    let project = Project::new();
+    project.write("a", "old content");
+    let report = project.python("f = open('a', 'r+'); f.write('new'); f.close()");
+    assert_eq!(report.files("reads").len(), 1);
+    assert_eq!(report.writes(), ["a modify"]);
+    assert_eq!(project.read("a"), "new content");
+}
+
+#[test]
+fn open_for_writing_without_a_change_is_no_output() {
+    let project = Project::new();
+    project.write("a", "old").write("b", "old");
+    let report = project.python("open('a', 'r+').read(); open('b', 'a')");
+    report.assert(&["a open", "b append"], &[], &[]);
+}
+
+#[test]
+fn reading_what_one_wrote_is_no_input() {
+    let project = Project::new();
+    let report = project.python("open('a', 'w').write('x'); open('a').read()");
+    report.assert(&[], &["a open"], &[]);
+}
+
+#[test]
+fn a_temporary_file_that_is_renamed_leaves_only_its_last_name() {
+    let project = Project::new();
+    let program = "import os; open('a.tmp', 'w').write('x'); os.rename('a.tmp', 'a')";
+    let report = project.python(program);
+    report.assert(&[], &["a open+rename"], &[]);
+    assert_eq!(report.ephemeral(), 0);
+}
+
+#[test]
+fn a_file_made_and_deleted_is_counted_and_not_named() {
+    let project = Project::new();
+    let program = "import os; open('t', 'w').write('x'); os.unlink('t')";
+    let report = project.python(program);
+    report.assert(&[], &[], &[]);
+    assert_eq!(report.ephemeral(), 1);
+}
+
+#[test]
+fn a_foreign_file_that_is_deleted_is_neither_input_nor_output() {
+    let project = Project::new();
+    project.write("a", "x");
+    let report = project.python("import os; os.unlink('a')");
+    report.assert(&[], &[], &["a"]);
+    assert_eq!(report.ephemeral(), 0);
+}
+
+#[test]
+fn truncating_to_a_length_reads_and_to_nothing_does_not() {
+    let project = Project::new();
+    project.write("a", "12345").write("b", "12345");
+    let report = project.python("import os; os.truncate('a', 2); os.truncate('b', 0)");
+    assert_eq!(report.writes(), ["a truncate", "b truncate"]);
+    assert_eq!(report.files("reads").len(), 1, "{:?}", report.reads());
+    assert_eq!(report.file("reads", "a")["how"][0], "truncate");
+}
+
+#[test]
+fn a_hard_link_is_one_artifact_under_two_names() {
+    let project = Project::new();
+    let program = "import os; open('a', 'w').write('x'); os.link('a', 'b')";
+    let report = project.python(program);
+    let writes = report.files("writes");
+    assert_eq!(writes.len(), 2);
+    assert_eq!(writes[0]["digest"], writes[1]["digest"]);
+    assert!(report.reads().is_empty());
+}
+
+#[test]
+fn a_directory_that_is_renamed_takes_its_files_along() {
+    let project = Project::new();
+    let program = "import os; os.mkdir('t'); open('t/a', 'w').write('x'); os.rename('t', 'd')";
+    let report = project.python(program);
+    assert_eq!(report.files("writes").len(), 1, "{:?}", report.writes());
+    assert_eq!(report.file("writes", "d/a")["state"], "exact");
+    assert!(report.deletes().is_empty());
+}
+
+#[test]
+fn failing_opens_are_nothing() {
+    let project = Project::new();
+    project.write("there", "x").write("dir/x", "");
+    let program = "
+import os
+for attempt in (
+    lambda: open('missing'),
+    lambda: open('dir', 'w'),
+    lambda: os.open('there', os.O_WRONLY | os.O_CREAT | os.O_EXCL),
+    lambda: open('missing/out', 'w'),
+    lambda: os.unlink('missing'),
+    lambda: os.rename('missing', 'out'),
+):
+    try:
+        attempt()
+    except OSError:
+        continue
+    raise SystemExit('it worked')
+";
+    project.python(program).assert(&[], &[], &[]);
+}
+
+#[test]
+fn opens_that_may_not_be_are_nothing() {
+    if !roar_tests::is_root("opens_that_may_not_be_are_nothing") {
+        return;
+    }
+    let project = Project::new();
+    project.write("secret", "x").write("fixed", "y");
+    let mode = |name: &str, mode| {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(project.path(name), mode).unwrap();
+    };
+    mode("secret", 0o600);
+    mode("fixed", 0o644);
+    let line =
+        "! cat secret 2>/dev/null && ! : 2>/dev/null >fixed && ! : 2>/dev/null >new && cat fixed";
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let shell = ["bash", "-c", line];
+    let report = project.trace(&[&user[..], &shell[..]].concat());
+    report.assert(&["fixed open"], &[], &[]);
+}
+
+#[test]
+fn a_descriptor_under_proc_is_the_file() {
+    let project = Project::new();
+    project.write("a", "x");
+    let program = "import os; fd = os.open('a', os.O_PATH); open(f'/proc/self/fd/{fd}').read()";
+    assert_eq!(project.python(program).reads(), ["a open"]);
+}
+
+#[test]
+fn a_failing_program_keeps_its_record() {
+    let project = Project::new();
+    let program = "open('a', 'w').write('x'); raise SystemExit(7)";
+    let traced = project.trace_with(&[], &[&python(), "-c", program]);
+    assert_eq!(traced.output.status.code(), Some(7));
+    traced.report.assert(&[], &["a open"], &[]);
+    assert_eq!(traced.report.document["run"]["exit_code"], 7);
+    assert_eq!(traced.report.document["tasks"][0]["status"], "failed");
+}
+
+#[test]
+fn a_killed_program_leaves_what_is_on_disk() {
+    let project = Project::new();
+    let program = "
+import os
+f = open('a', 'w'); f.write('half'); f.flush()
+os.kill(os.getpid(), 9)";
+    let traced = project.trace_with(&[], &[&python(), "-c", program]);
+    traced.report.assert(&[], &["a open"], &[]);
+    assert_eq!(traced.report.document["run"]["signal"], 9);
+    assert_eq!(traced.report.document["tasks"][0]["status"], "killed");
+}

@@ -1,0 +1,8 @@
+//! `roar trace` of real programs: what it records is what SEMANTICS says.
+
+mod files;
+mod formats;
+mod names;
+mod processes;
+mod shell;
+mod versions;

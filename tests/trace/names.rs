@@ -1,0 +1,93 @@
+//! Paths: links, working directories, bytes that are not text.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use roar_tests::Project;
+
+#[test]
+fn a_symbolic_link_is_kept_beside_its_target() {
+    let project = Project::new();
+    project.write("target", "x");
+    symlink("target", project.path("link")).unwrap();
+    let report = project.shell("cat link; echo more >> link");
+    assert_eq!(report.writes(), ["target append [via link]"]);
+    let read = report.file("reads", "target");
+    assert!(read["via"].as_str().unwrap().ends_with("/link"));
+}
+
+#[test]
+fn a_link_to_a_directory_leads_to_the_files_own_path() {
+    let project = Project::new();
+    project.write("d/a", "x");
+    symlink("d", project.path("l")).unwrap();
+    let report = project.shell("cat l/a > /dev/null");
+    assert_eq!(report.files("reads").len(), 1);
+    report.file("reads", "d/a");
+}
+
+#[test]
+fn relative_paths_follow_the_working_directory() {
+    let project = Project::new();
+    project.write("d/e/in", "x");
+    let report = project.shell("cd d; (cd e; cat in > ../../out); cat ../d/./e/in");
+    report.assert(&["d/e/in open"], &["out open"], &[]);
+}
+
+#[test]
+fn a_descriptor_of_a_directory_is_a_base() {
+    let project = Project::new();
+    project.write("d/in", "x");
+    let program = "
+import os
+d = os.open('d', os.O_RDONLY)
+os.open('in', os.O_RDONLY, dir_fd=d)
+os.close(os.open('out', os.O_WRONLY | os.O_CREAT, dir_fd=d))
+os.rename('out', 'last', src_dir_fd=d, dst_dir_fd=d)";
+    let report = project.python(program);
+    assert_eq!(report.reads(), ["d/in open"]);
+    assert_eq!(report.writes(), ["d/last open+rename"]);
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_kept_to_the_byte() {
+    let project = Project::new();
+    let name = OsStr::from_bytes(b"caf\xe9");
+    project.write(name, "x");
+    let command = [OsStr::new("cp"), name, OsStr::new("out")];
+    let report = project.trace(&command);
+    assert_eq!(report.writes(), ["out open"]);
+    let read = &report.files("reads")[0];
+    assert!(read["path"].as_str().unwrap().ends_with("caf\u{fffd}"));
+    // "café" in Latin 1, at the end of a path: its own bytes decode to just that.
+    let bytes = decode(read["path_b64"].as_str().unwrap());
+    assert_eq!(OsStr::from_bytes(&bytes), project.path(name).as_os_str());
+    let argv = &report.document["run"]["command_b64"];
+    assert_eq!(decode(argv[1].as_str().unwrap()), b"caf\xe9");
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::STANDARD;
+    engine.decode(text).unwrap()
+}
+
+#[test]
+fn names_with_newlines_and_quotes_are_kept() {
+    let project = Project::new();
+    let name = "a\n\"b\" 'c'\t";
+    project.write(name, "x");
+    let report = project.trace(&["cp", name, "out"]);
+    report.file("reads", name);
+}
+
+#[test]
+fn only_what_is_below_the_root_is_shown() {
+    let project = Project::new();
+    project.write("in/a", "x").write("b", "x");
+    let traced = project.trace_with(&["--root", "in"], &["cat", "in/a", "b"]);
+    assert_eq!(traced.report.reads(), ["in/a open"]);
+    let traced = project.trace_with(&["--root", "in", "--all"], &["cat", "in/a", "b"]);
+    assert_eq!(traced.report.file("reads", "b")["category"], "temp");
+}

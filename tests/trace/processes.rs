@@ -1,0 +1,94 @@
+//! Process trees.
+
+use std::time::Duration;
+
+use roar_tests::{Project, wait_until};
+
+#[test]
+fn a_statically_linked_program_is_seen() {
+    let project = Project::new();
+    project.write("in", "x");
+    let copy = project.compile("copy", &["-static"]);
+    project
+        .trace(&[&copy, "in", "out"])
+        .assert(&["in open"], &["out open"], &[]);
+}
+
+#[test]
+fn a_child_without_an_environment_is_seen() {
+    let project = Project::new();
+    project.write("in", "x");
+    let report = project.shell("env -i /bin/cp in out");
+    report.assert(&["in open"], &["out open"], &[]);
+}
+
+#[test]
+fn threads_and_pools_are_seen() {
+    let project = Project::new();
+    let program = "
+import subprocess, multiprocessing, threading
+def work(i): open(f'p{i}', 'w').write('x')
+t = threading.Thread(target=work, args=(1,)); t.start(); t.join()
+p = multiprocessing.get_context('fork').Process(target=work, args=(2,)); p.start(); p.join()
+subprocess.run(['cp', 'p1', 'p3'], check=True)";
+    let report = project.python(program);
+    report.assert(&[], &["p1 open", "p2 open", "p3 open"], &[]);
+}
+
+const ORPHAN: &str = "(setsid bash -c 'sleep 1; echo late > late.txt' >/dev/null 2>&1 &) ; :";
+
+#[test]
+fn waiting_for_the_tree_sees_a_child_outlive_its_parent() {
+    let project = Project::new();
+    let traced = project.trace_with(&["--wait", "tree"], &["bash", "-c", ORPHAN]);
+    traced.report.assert(&[], &["late.txt open"], &[]);
+    assert_eq!(traced.report.document["coverage"]["complete"], true);
+}
+
+#[test]
+fn what_outlives_the_command_is_a_gap_and_reaches_the_store_later() {
+    let project = Project::new();
+    let store = ["--store", ".roar"];
+    let traced = project.trace_with(&store, &["bash", "-c", ORPHAN]);
+    assert!(!project.has("late.txt"), "it did not wait");
+    assert!(traced.output.status.success());
+    assert_eq!(traced.report.gaps(), ["still_running"]);
+    assert_eq!(traced.report.document["coverage"]["complete"], false);
+    let reached = wait_until(Duration::from_secs(20), || {
+        let dag = project.document(&["dag", "--json"]);
+        let writes = dag["nodes"][0]["writes"].as_array().unwrap().clone();
+        let is_late =
+            |file: &serde_json::Value| file["path"].as_str().unwrap().ends_with("/late.txt");
+        writes.iter().any(is_late)
+    });
+    assert!(reached, "{:#}", project.document(&["dag", "--json"]));
+}
+
+#[test]
+fn processes_are_listed_with_how_they_ended() {
+    let project = Project::new();
+    let traced = project.trace_with(&[], &["bash", "-c", "(exit 3); bash -c 'kill -9 $$'; true"]);
+    let processes = traced.report.document["processes"].as_array().unwrap();
+    assert!(processes.len() >= 3, "{processes:#?}");
+    assert!(processes.iter().any(|process| process["exit_code"] == 3));
+    let root = &processes[0];
+    assert!(root["exe"].as_str().unwrap().ends_with("/bash"));
+    assert_eq!(root["exit_code"], 0);
+}
+
+#[test]
+fn a_roar_inside_a_roar_reports_its_own_part() {
+    let project = Project::new();
+    project.write("in", "x");
+    let roar = roar_tests::roar();
+    let line = format!(
+        "cat in; {} trace --json inner.json -- cp in out",
+        roar.display()
+    );
+    let traced = project.trace_with(&[], &["bash", "-c", &line]);
+    assert!(traced.output.status.success());
+    let inner = project.parse(&std::fs::read(project.path("inner.json")).unwrap());
+    inner.assert(&["in open"], &["out open"], &[]);
+    let writes = traced.report.writes();
+    assert!(writes.contains(&"out open".to_owned()), "{writes:?}");
+}
