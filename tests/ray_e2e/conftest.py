@@ -22,6 +22,7 @@ sys.path[:0] = [HERE, EXAMPLES]
 BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
 ROAR, WORKER = (os.path.join(BIN, name) for name in ("roar", "roar-worker"))
 RAY = os.path.join(os.path.dirname(PYTHON), "ray")
+NODE_IP = "127.0.0.1"
 PORTS = (
     "port",
     "dashboard-port",
@@ -96,11 +97,11 @@ class Cluster:
     def __init__(self, directory, as_user=(), **extra):
         ports = dict(zip(PORTS, free_ports(len(PORTS))))
         self.temp = directory
-        self.gcs = "127.0.0.1:%d" % ports["port"]
+        self.gcs = "%s:%d" % (NODE_IP, ports["port"])
         self.address = "http://127.0.0.1:%d" % ports["dashboard-port"]
         options = ["--%s=%d" % pair for pair in ports.items()]
         command = [
-            *as_user, RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1",
+            *as_user, RAY, "start", "--head", "--block", "--node-ip-address=" + NODE_IP,
             "--num-cpus=4", "--temp-dir=" + self.temp, "--dashboard-host=127.0.0.1",
             "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0",
             "--disable-usage-stats", "--include-dashboard=true", *options,
@@ -119,10 +120,12 @@ class Cluster:
     def is_up(self):
         assert self.process.poll() is None, open(self.log.name).read()
         try:
-            with urllib.request.urlopen(self.address + "/api/jobs/", timeout=2) as answer:
-                return answer.status == 200
+            for path in ("/api/jobs/", "/api/v0/nodes"):
+                with urllib.request.urlopen(self.address + path, timeout=2) as answer:
+                    text = answer.read()
         except OSError:
             return False
+        return b'"ALIVE"' in text
 
     @property
     def fragments(self):
@@ -178,7 +181,7 @@ def project(tmp_path):
 
 
 def make_project(directory):
-    os.mkdir(os.path.join(directory, ".git"))
-    for name in ("pipeline.py",):
-        shutil.copy(os.path.join(EXAMPLES, name), directory)
+    # Whatever project there may be above it.
+    os.mkdir(os.path.join(directory, ".roar"))
+    shutil.copy(os.path.join(EXAMPLES, "pipeline.py"), directory)
     return directory
