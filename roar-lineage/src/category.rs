@@ -223,12 +223,12 @@ mod tests {
             (b"/home/u/project2/data.csv", false, Data),
             (b"/usr/lib/x86_64-linux-gnu/libc.so.6", false, System),
             (
-                b"/root/.pyenv/versions/3.11.7/lib/python3.11/json/__init__.py",
+                b"/home/u/.pyenv/versions/3.11.7/lib/python3.11/json/__init__.py",
                 false,
                 System,
             ),
             (b"/etc/passwd", false, System),
-            (b"/tmp/x", false, Temp),
+            (b"/tmp/f", false, Temp),
             (b"/tmp/ray/session_1/logs/worker.out", false, Runtime),
             (
                 b"/tmp/ray/session_1/runtime_resources/working_dir_files/p/in.csv",

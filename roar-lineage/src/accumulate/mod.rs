@@ -4,24 +4,24 @@
 //! logs only what changes it; whoever reads the log feeds the same events and gets the
 //! same fragments.
 
+mod entry;
+mod uses;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bstr::BString;
+
+use self::entry::{Entry, Written};
 
 use crate::category::Classifier;
 use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::{
-    Category, Coverage, FileState, FileUse, FileVersion, Gap, How, Job, Package, Process, Stamp,
-    Task, TaskKind,
+    Category, Coverage, FileVersion, Gap, How, Job, Package, Process, Stamp, Task, TaskKind,
 };
 
-/// Versions of one path that one task's reads keep apart; a later one replaces the last.
-const MAX_VERSIONS: usize = 16;
 /// Ephemeral files remembered by path for each task; the count goes on.
 const MAX_EPHEMERALS: usize = 1000;
-/// A repeated write of one path is logged again after this many nanoseconds.
-const LOG_AGAIN: Stamp = 100_000_000;
 
 /// What was observed so far, as tasks and their files.
 #[derive(Default)]
@@ -43,36 +43,6 @@ struct TaskState {
     ephemerals: Vec<Ephemeral>,
     packages: BTreeSet<Package>,
     gaps: Vec<Gap>,
-}
-
-/// One path as one task used it.
-#[derive(Default)]
-struct Entry {
-    reads: Vec<Seen>,
-    write: Option<Written>,
-    deleted: Option<(FileVersion, Stamp)>,
-}
-
-struct Seen {
-    version: FileVersion,
-    how: BTreeSet<How>,
-    via: Option<BString>,
-    inferred: bool,
-    first: Stamp,
-    last: Stamp,
-}
-
-struct Written {
-    /// What was there before the task's first touch; none when the task created it.
-    before: Option<FileVersion>,
-    how: BTreeSet<How>,
-    /// Whether the old content is certainly gone.
-    replaces: bool,
-    via: Option<BString>,
-    first: Stamp,
-    last: Stamp,
-    /// What was there when it was last looked at.
-    left: Option<Option<FileVersion>>,
 }
 
 impl Accumulator {
@@ -489,90 +459,6 @@ impl Accumulator {
             .map(|(_, process)| process.clone())
             .collect()
     }
-
-    fn add_uses(&self, fragment: &mut Fragment, path: &BString, entry: &Entry) {
-        let category = self.classifier.category(path, entry.is_executed());
-        // What a worker does on its own account is thousands of its own files.
-        if fragment.task.kind == TaskKind::Worker && !category.is_hashed() {
-            return;
-        }
-        let blank = |version: Option<FileVersion>, first, last| {
-            let outcome = version.and_then(|version| self.digests.get(&version).copied());
-            let (digest, state) = match outcome {
-                Some(Outcome::Exact(digest)) => (Some(digest), FileState::Exact),
-                Some(Outcome::None(state)) => (None, state),
-                None => (None, FileState::Skipped),
-            };
-            FileUse {
-                path: path.clone(),
-                digest,
-                size: version.map(|version| version.size),
-                state,
-                category,
-                how: BTreeSet::new(),
-                via: None,
-                unchanged: false,
-                inferred: false,
-                version,
-                first,
-                last,
-            }
-        };
-        for seen in &entry.reads {
-            fragment.reads.push(FileUse {
-                how: seen.how.clone(),
-                via: seen.via.clone(),
-                inferred: seen.inferred,
-                ..blank(Some(seen.version), seen.first, seen.last)
-            });
-        }
-        if let Some((version, at)) = entry.deleted {
-            let mut file = blank(Some(version), at, at);
-            if file.state == FileState::Skipped {
-                file.state = FileState::Missing;
-            }
-            fragment.deletes.push(file);
-        }
-        let Some(write) = &entry.write else { return };
-        if write.left == Some(None) {
-            fragment.ephemerals.push(Ephemeral {
-                path: path.clone(),
-                version: None,
-                first: write.first,
-                last: write.last,
-            });
-            return;
-        }
-        let left = write.left.flatten();
-        let unchanged = match (write.before, left) {
-            (Some(before), Some(left)) if self.is_untouched(write, before, left) => return,
-            (Some(before), Some(left)) => {
-                let old = self.digests.get(&before);
-                matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(&left)
-            }
-            _ => false,
-        };
-        fragment.writes.push(FileUse {
-            how: write.how.clone(),
-            via: write.via.clone(),
-            unchanged,
-            ..blank(left, write.first, write.last)
-        });
-    }
-
-    /// Opened for writing, and size, mtime and content are as before.
-    fn is_untouched(&self, write: &Written, before: FileVersion, left: FileVersion) -> bool {
-        if write.replaces
-            || (before.dev, before.ino, before.size, before.mtime)
-                != (left.dev, left.ino, left.size, left.mtime)
-        {
-            return false;
-        }
-        match (self.digests.get(&before), self.digests.get(&left)) {
-            (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
-            _ => true,
-        }
-    }
 }
 
 /// Makes a task the last writer of a path. True when it was that already.
@@ -602,113 +488,5 @@ impl TaskState {
         if self.files.get(path).is_some_and(Entry::is_empty) {
             self.files.remove(path);
         }
-    }
-}
-
-impl Entry {
-    fn read(
-        &mut self,
-        version: FileVersion,
-        how: How,
-        via: Option<&BString>,
-        inferred: bool,
-        stamp: Stamp,
-    ) -> bool {
-        if let Some(seen) = self.reads.iter_mut().find(|seen| seen.version == version) {
-            seen.last = stamp;
-            let news = seen.how.insert(how) || (seen.via.is_none() && via.is_some());
-            seen.via = seen.via.take().or_else(|| via.cloned());
-            seen.inferred &= inferred;
-            return news;
-        }
-        if self.reads.len() >= MAX_VERSIONS {
-            self.reads.pop();
-        }
-        self.reads.push(Seen {
-            version,
-            how: BTreeSet::from([how]),
-            via: via.cloned(),
-            inferred,
-            first: stamp,
-            last: stamp,
-        });
-        true
-    }
-
-    fn wrote(
-        &mut self,
-        before: Option<FileVersion>,
-        how: How,
-        replaces: bool,
-        via: Option<&BString>,
-        stamp: Stamp,
-    ) -> bool {
-        let deleted = self.deleted.take();
-        if let Some(write) = &mut self.write {
-            let again = stamp.saturating_sub(write.last) > LOG_AGAIN;
-            let news = write.how.insert(how) || (replaces && !write.replaces);
-            write.replaces |= replaces;
-            write.left = None;
-            if again || news {
-                write.last = stamp;
-            }
-            return again || news;
-        }
-        self.write = Some(Written {
-            before: before.or(deleted.map(|(version, _)| version)),
-            how: BTreeSet::from([how]),
-            replaces: replaces || deleted.is_some(),
-            via: via.cloned(),
-            first: stamp,
-            last: stamp,
-            left: None,
-        });
-        true
-    }
-
-    /// The file went to another path. Gives how its content came about.
-    fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> BTreeSet<How> {
-        match self.write.take() {
-            Some(write) => {
-                self.deleted = write.before.map(|before| (before, stamp));
-                let mut how = write.how;
-                how.insert(How::Rename);
-                how
-            }
-            None => {
-                self.read(moved, How::Rename, None, false, stamp);
-                self.deleted = Some((moved, stamp));
-                BTreeSet::from([How::Rename])
-            }
-        }
-    }
-
-    /// Other content came to this path.
-    fn replaced(&mut self, there: Option<FileVersion>, how: BTreeSet<How>, stamp: Stamp) {
-        let deleted = self.deleted.take().map(|(version, _)| version);
-        let (before, first) = match self.write.take() {
-            Some(write) => (write.before, write.first),
-            None => (deleted.or(there), stamp),
-        };
-        self.write = Some(Written {
-            before,
-            how,
-            replaces: true,
-            via: None,
-            first,
-            last: stamp,
-            left: None,
-        });
-    }
-
-    fn is_executed(&self) -> bool {
-        let ways = [How::Exec, How::Import];
-        self.reads
-            .iter()
-            .any(|seen| ways.iter().any(|how| seen.how.contains(how)))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.write.is_none() && self.deleted.is_none()
     }
 }

@@ -1,0 +1,155 @@
+//! One path as one task used it: what was read there, written, and deleted.
+
+use std::collections::BTreeSet;
+
+use bstr::BString;
+
+use crate::model::{FileVersion, How, Stamp};
+
+/// Versions of one path that one task's reads keep apart; a later one replaces the last.
+const MAX_VERSIONS: usize = 16;
+/// A repeated write of one path is logged again after this many nanoseconds.
+const LOG_AGAIN: Stamp = 100_000_000;
+
+/// One path as one task used it.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub(super) reads: Vec<Seen>,
+    pub(super) write: Option<Written>,
+    pub(super) deleted: Option<(FileVersion, Stamp)>,
+}
+
+pub(super) struct Seen {
+    pub(super) version: FileVersion,
+    pub(super) how: BTreeSet<How>,
+    pub(super) via: Option<BString>,
+    pub(super) inferred: bool,
+    pub(super) first: Stamp,
+    pub(super) last: Stamp,
+}
+
+pub(super) struct Written {
+    /// What was there before the task's first touch; none when the task created it.
+    pub(super) before: Option<FileVersion>,
+    pub(super) how: BTreeSet<How>,
+    /// Whether the old content is certainly gone.
+    pub(super) replaces: bool,
+    pub(super) via: Option<BString>,
+    pub(super) first: Stamp,
+    pub(super) last: Stamp,
+    /// What was there when it was last looked at.
+    pub(super) left: Option<Option<FileVersion>>,
+}
+
+impl Entry {
+    pub(super) fn read(
+        &mut self,
+        version: FileVersion,
+        how: How,
+        via: Option<&BString>,
+        inferred: bool,
+        stamp: Stamp,
+    ) -> bool {
+        if let Some(seen) = self.reads.iter_mut().find(|seen| seen.version == version) {
+            seen.last = stamp;
+            let news = seen.how.insert(how) || (seen.via.is_none() && via.is_some());
+            seen.via = seen.via.take().or_else(|| via.cloned());
+            seen.inferred &= inferred;
+            return news;
+        }
+        if self.reads.len() >= MAX_VERSIONS {
+            self.reads.pop();
+        }
+        self.reads.push(Seen {
+            version,
+            how: BTreeSet::from([how]),
+            via: via.cloned(),
+            inferred,
+            first: stamp,
+            last: stamp,
+        });
+        true
+    }
+
+    pub(super) fn wrote(
+        &mut self,
+        before: Option<FileVersion>,
+        how: How,
+        replaces: bool,
+        via: Option<&BString>,
+        stamp: Stamp,
+    ) -> bool {
+        let deleted = self.deleted.take();
+        if let Some(write) = &mut self.write {
+            let again = stamp.saturating_sub(write.last) > LOG_AGAIN;
+            let news = write.how.insert(how) || (replaces && !write.replaces);
+            write.replaces |= replaces;
+            write.left = None;
+            if again || news {
+                write.last = stamp;
+            }
+            return again || news;
+        }
+        self.write = Some(Written {
+            before: before.or(deleted.map(|(version, _)| version)),
+            how: BTreeSet::from([how]),
+            replaces: replaces || deleted.is_some(),
+            via: via.cloned(),
+            first: stamp,
+            last: stamp,
+            left: None,
+        });
+        true
+    }
+
+    /// The file went to another path. Gives how its content came about.
+    pub(super) fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> BTreeSet<How> {
+        match self.write.take() {
+            Some(write) => {
+                self.deleted = write.before.map(|before| (before, stamp));
+                let mut how = write.how;
+                how.insert(How::Rename);
+                how
+            }
+            None => {
+                self.read(moved, How::Rename, None, false, stamp);
+                self.deleted = Some((moved, stamp));
+                BTreeSet::from([How::Rename])
+            }
+        }
+    }
+
+    /// Other content came to this path.
+    pub(super) fn replaced(
+        &mut self,
+        there: Option<FileVersion>,
+        how: BTreeSet<How>,
+        stamp: Stamp,
+    ) {
+        let deleted = self.deleted.take().map(|(version, _)| version);
+        let (before, first) = match self.write.take() {
+            Some(write) => (write.before, write.first),
+            None => (deleted.or(there), stamp),
+        };
+        self.write = Some(Written {
+            before,
+            how,
+            replaces: true,
+            via: None,
+            first,
+            last: stamp,
+            left: None,
+        });
+    }
+
+    pub(super) fn is_executed(&self) -> bool {
+        let ways = [How::Exec, How::Import];
+        self.reads
+            .iter()
+            .any(|seen| ways.iter().any(|how| seen.how.contains(how)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.write.is_none() && self.deleted.is_none()
+    }
+}

@@ -1,0 +1,97 @@
+//! From a task's entries to the uses that a fragment lists.
+
+use std::collections::BTreeSet;
+
+use bstr::BString;
+
+use super::Accumulator;
+use super::entry::{Entry, Written};
+use crate::event::Outcome;
+use crate::fragment::{Ephemeral, Fragment};
+use crate::model::{FileState, FileUse, FileVersion, TaskKind};
+
+impl Accumulator {
+    pub(super) fn add_uses(&self, fragment: &mut Fragment, path: &BString, entry: &Entry) {
+        let category = self.classifier.category(path, entry.is_executed());
+        // What a worker does on its own account is thousands of its own files.
+        if fragment.task.kind == TaskKind::Worker && !category.is_hashed() {
+            return;
+        }
+        let blank = |version: Option<FileVersion>, first, last| {
+            let outcome = version.and_then(|version| self.digests.get(&version).copied());
+            let (digest, state) = match outcome {
+                Some(Outcome::Exact(digest)) => (Some(digest), FileState::Exact),
+                Some(Outcome::None(state)) => (None, state),
+                None => (None, FileState::Skipped),
+            };
+            FileUse {
+                path: path.clone(),
+                digest,
+                size: version.map(|version| version.size),
+                state,
+                category,
+                how: BTreeSet::new(),
+                via: None,
+                unchanged: false,
+                inferred: false,
+                version,
+                first,
+                last,
+            }
+        };
+        for seen in &entry.reads {
+            fragment.reads.push(FileUse {
+                how: seen.how.clone(),
+                via: seen.via.clone(),
+                inferred: seen.inferred,
+                ..blank(Some(seen.version), seen.first, seen.last)
+            });
+        }
+        if let Some((version, at)) = entry.deleted {
+            let mut file = blank(Some(version), at, at);
+            if file.state == FileState::Skipped {
+                file.state = FileState::Missing;
+            }
+            fragment.deletes.push(file);
+        }
+        let Some(write) = &entry.write else { return };
+        if write.left == Some(None) {
+            fragment.ephemerals.push(Ephemeral {
+                path: path.clone(),
+                version: None,
+                first: write.first,
+                last: write.last,
+            });
+            return;
+        }
+        let left = write.left.flatten();
+        let unchanged = match (write.before, left) {
+            (Some(before), Some(left)) if self.is_untouched(write, before, left) => return,
+            (Some(before), Some(left)) => {
+                let old = self.digests.get(&before);
+                matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(&left)
+            }
+            _ => false,
+        };
+        fragment.writes.push(FileUse {
+            how: write.how.clone(),
+            via: write.via.clone(),
+            unchanged,
+            ..blank(left, write.first, write.last)
+        });
+    }
+
+    /// Opened for writing, and size, mtime and content are as before.
+    fn is_untouched(&self, write: &Written, before: FileVersion, left: FileVersion) -> bool {
+        if write.replaces
+            || (before.dev, before.ino, before.size, before.mtime)
+                != (left.dev, left.ino, left.size, left.mtime)
+        {
+            return false;
+        }
+        match (self.digests.get(&before), self.digests.get(&left)) {
+            (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
+            _ => true,
+        }
+    }
+}
