@@ -141,7 +141,8 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
     let mut silent = 0;
     let mut is_dead = false;
     loop {
-        if is_dead || silent >= ticks {
+        let stands_in = is_dead || silent >= ticks;
+        if stands_in {
             answer_in_flight(listener, shared);
             answer_waiting(listener, shared);
         }
@@ -149,9 +150,12 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
             PollFd::new(listener, PollFlags::empty()),
             PollFd::new(supervisor, PollFlags::POLLIN),
         ];
+        if stands_in {
+            // Every call is answered as it comes, not with the next tick.
+            fds[0] = PollFd::new(listener, PollFlags::POLLIN);
+        }
         let (watched, timeout) = if is_dead {
             // Only the listener is left to wait for.
-            fds[0] = PollFd::new(listener, PollFlags::POLLIN);
             (1, PollTimeout::NONE)
         } else {
             (2, PollTimeout::from(TICK_MS))
@@ -177,11 +181,13 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
         if !is_dead {
             is_dead = has(1, PollFlags::POLLIN);
             let now = shared.0.load(HEARTBEAT);
-            let is_pending = shared.0.load(SLOT) != 0 || is_readable(listener);
-            silent = if now == last && is_pending {
-                silent + 1
-            } else {
-                0
+            let is_pending = || shared.0.load(SLOT) != 0 || is_readable(listener);
+            silent = match silent {
+                _ if now != last => 0,
+                // Only a sign of life ends it: between two calls nothing is pending.
+                long if long >= ticks => long,
+                _ if is_pending() => silent + 1,
+                _ => 0,
             };
             last = now;
         }

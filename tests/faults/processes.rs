@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -91,6 +91,25 @@ fn without_a_supervisor_the_program_goes_on_and_the_report_says_so() {
         assert_eq!(report.document["run"]["exit_code"], 0);
         assert_eq!(report.reads(), ["in open"]);
     }
+}
+
+#[test]
+fn a_supervisor_that_hangs_holds_the_program_up_for_seconds_only() {
+    let traced = Traced::start(20_000);
+    let tree = traced.tree();
+    send(tree.supervisor, Signal::SIGSTOP);
+    let began = Instant::now();
+    let ended = wait_until(LIMIT, || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", tree.command));
+        state.map_or(true, |stat| stat.contains(") Z "))
+    });
+    let took = began.elapsed();
+    send(tree.supervisor, Signal::SIGCONT);
+    assert!(ended, "it did not end");
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    let report = traced.end();
+    assert!(!is_complete(&report));
+    assert_eq!(report.gaps(), ["lost_records"]);
 }
 
 #[test]
