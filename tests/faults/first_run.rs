@@ -1,0 +1,111 @@
+//! The first run works wherever it is.
+
+use std::process::Command;
+
+use roar_tests::{Project, Report};
+
+const STEP: [&str; 3] = ["bash", "-c", "cat in > out"];
+
+fn run(project: &Project) -> Report {
+    project.write("in", "x");
+    let traced = project.trace_as("run", &[], &STEP, |_| ());
+    let errors = String::from_utf8_lossy(&traced.output.stderr).into_owned();
+    assert!(traced.output.status.success(), "{errors}");
+    assert!(!errors.contains("warning"), "{errors}");
+    let dag = project.document(&["dag", "--json"]);
+    assert_eq!(dag["nodes"].as_array().unwrap().len(), 1);
+    assert_eq!(dag["coverage"]["complete"], true);
+    traced.report
+}
+
+fn git(project: &Project, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.args(["-c", "user.name=t", "-c", "user.email=t@t"]);
+    let output = git.args(arguments).current_dir(project.path("")).output();
+    let output = output.expect("git");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn without_init_and_without_git_below_a_temporary_directory() {
+    let project = Project::new();
+    run(&project).assert(&["in open"], &["out open"], &[]);
+    assert!(project.has(".roar/roar.db"));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |name: &str| project.path(name).metadata().unwrap().permissions().mode() & 0o77;
+    assert_eq!((mode(".roar"), mode(".roar/roar.db")), (0, 0));
+}
+
+#[test]
+fn a_dirty_tree_stays_as_it_was() {
+    let project = Project::new();
+    project.write("in", "old").write("other", "old");
+    git(&project, &["init", "-q"]);
+    git(&project, &["add", "."]);
+    git(&project, &["commit", "-qm", "first"]);
+    project.write("other", "changed").write("untracked", "");
+    run(&project).assert(&["in open"], &["out open"], &[]);
+    let status = git(&project, &["status", "--short"]);
+    assert_eq!(status, " M in\n M other\n?? out\n?? untracked\n");
+}
+
+#[test]
+fn a_repository_without_a_commit() {
+    let project = Project::new();
+    git(&project, &["init", "-q"]);
+    run(&project);
+}
+
+#[test]
+fn the_root_is_that_of_git_also_from_below() {
+    let project = Project::new();
+    git(&project, &["init", "-q"]);
+    project.write("sub/in", "x");
+    let traced = project.trace_as("run", &[], &["cat", "in"], |roar| {
+        roar.current_dir(project.path("sub"));
+    });
+    assert_eq!(traced.report.reads(), ["sub/in open"]);
+    assert!(project.has(".roar/roar.db"));
+}
+
+#[test]
+fn a_second_step_is_joined_to_the_first() {
+    let project = Project::new();
+    project.write("in", "x");
+    for line in ["cat in > mid", "cat mid > out"] {
+        project.trace_as("run", &[], &["bash", "-c", line], |_| ());
+    }
+    let dag = project.document(&["dag", "--json"]);
+    let edges = dag["edges"].as_array().unwrap();
+    assert_eq!(edges.len(), 1, "{edges:#?}");
+    assert_eq!(edges[0]["from"], dag["nodes"][0]["id"]);
+    assert_eq!(edges[0]["to"], dag["nodes"][1]["id"]);
+    assert!(edges[0]["path"].as_str().unwrap().ends_with("/mid"));
+    for document in ["status", "log"] {
+        project.document(&[document, "--json"]);
+    }
+    project.document(&["show", "mid", "--json"]);
+}
+
+#[test]
+fn init_is_not_needed_and_does_no_harm() {
+    let project = Project::new();
+    for _ in 0..2 {
+        assert!(project.roar(["init"]).output().unwrap().status.success());
+    }
+    run(&project);
+    assert_eq!(project.read(".roar/.gitignore"), "*\n");
+}
+
+#[test]
+fn a_run_that_observed_nothing_says_so_and_why() {
+    let project = Project::new();
+    let output = project.roar(["trace", "--", "true"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.starts_with("roar: no input or output seen: "),
+        "{text}"
+    );
+    assert!(text.contains("--all"), "{text}");
+}

@@ -1,0 +1,159 @@
+//! A store that cannot be used is a warning, and no more.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use roar_tests::{Project, is_root, roar, wait_until};
+
+/// The command's own results are unharmed, and one line says what is not kept.
+fn assert_warned(output: &Output, why: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{errors}");
+    assert_eq!(output.stdout, b"out\n");
+    let warnings: Vec<&str> = errors.lines().filter(|l| l.contains("warning")).collect();
+    let [warning] = warnings[..] else {
+        panic!("one warning: {errors}");
+    };
+    assert!(warning.starts_with("roar: warning: "), "{warning}");
+    assert!(warning.contains(why), "{warning}");
+}
+
+const COMMAND: [&str; 3] = ["bash", "-c", "cat in > copy; echo out; exit 5"];
+
+fn run(project: &Project) -> Output {
+    project.write("in", "x");
+    let traced = project.trace_as("run", &[], &COMMAND, |_| ());
+    traced.report.assert(&["in open"], &["copy open"], &[]);
+    assert!(traced.report.gaps().contains(&"store".to_owned()));
+    traced.output
+}
+
+/// A question to the store fails in one line.
+fn assert_refused(project: &Project) {
+    let output = project.roar(["dag"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("roar: "), "{errors}");
+    let mut more = errors.lines().skip(1);
+    assert!(more.all(|line| line.starts_with("hint: ")), "{errors}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_directory_in_place_of_the_store() {
+    let project = Project::new();
+    project.write(".roar/roar.db/file", "mine");
+    assert_warned(&run(&project), "roar.db");
+    assert_eq!(project.read(".roar/roar.db/file"), "mine");
+    assert_refused(&project);
+}
+
+#[test]
+fn a_damaged_store() {
+    let project = Project::new();
+    let garbage = "this is no database ".repeat(500);
+    project.write(".roar/roar.db", &garbage);
+    assert_warned(&run(&project), "damaged");
+    assert_eq!(project.read(".roar/roar.db"), garbage);
+    assert_refused(&project);
+}
+
+#[test]
+fn a_store_of_a_newer_version() {
+    let project = Project::new();
+    project.trace_as("run", &[], &["true"], |_| ());
+    let path = project.path(".roar/roar.db");
+    let store = rusqlite::Connection::open(&path).unwrap();
+    store.pragma_update(None, "user_version", 999_999).unwrap();
+    drop(store);
+    let before = fs::read(&path).unwrap();
+    assert_warned(&run(&project), "format 999999");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_refused(&project);
+}
+
+#[test]
+fn an_unreadable_store() {
+    let name = "an_unreadable_store";
+    if !is_root(name) {
+        return;
+    }
+    let project = Project::new();
+    project.write("in", "x").write(".roar/roar.db", "");
+    let own = |owner: u32, path: &str| {
+        std::os::unix::fs::chown(project.path(path), Some(owner), Some(owner)).unwrap();
+    };
+    own(65534, "");
+    own(65534, ".roar");
+    fs::set_permissions(
+        project.path(".roar/roar.db"),
+        std::os::unix::fs::PermissionsExt::from_mode(0),
+    )
+    .unwrap();
+    // A copy, since the build directory may be closed to other users.
+    let copy = project.path("roar");
+    fs::copy(roar(), &copy).unwrap();
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    setpriv.arg(copy).args(["run", "--"]).args(COMMAND);
+    let output = setpriv.current_dir(project.path("")).output().unwrap();
+    assert_warned(&output, "roar.db");
+    assert_eq!(project.read("copy"), "x");
+}
+
+#[test]
+fn a_full_disk_loses_this_run_and_nothing_else() {
+    if !is_root("a_full_disk_loses_this_run_and_nothing_else") {
+        return;
+    }
+    let project = Project::new();
+    project.write("in", "x");
+    fs::create_dir(project.path(".roar")).unwrap();
+    let script = format!(
+        "set -e
+mount -t tmpfs -o size=256k none .roar
+{roar} run -q -- cat in >/dev/null
+head -c 1M /dev/zero > .roar/fill 2>/dev/null || :
+set +e
+{roar} run -- bash -c 'cat in > copy; for i in {{1..400}}; do echo $i > many-files-$i; done; echo out; exit 5'
+code=$?
+rm .roar/fill
+{roar} log --json > log.json
+exit $code",
+        roar = roar().display()
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "bash", "-c", &script]);
+    let output = unshare.current_dir(project.path("")).output().unwrap();
+    assert_warned(&output, "space");
+    assert_eq!(project.read("copy"), "x");
+    let log: serde_json::Value = serde_json::from_str(&project.read("log.json")).unwrap();
+    roar_tests::validate(&log);
+    assert_eq!(log["jobs"].as_array().unwrap().len(), 1, "{log:#}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_a_warning() {
+    let project = Project::new();
+    let mut roar = project.roar(["trace", "--json", "missing/report.json", "--"]);
+    let output = roar
+        .args(["sh", "-c", "echo out; exit 5"])
+        .output()
+        .unwrap();
+    assert_warned(&output, "report");
+}
+
+#[test]
+fn nothing_stays_behind() {
+    let project = Project::new();
+    let marker = format!("roar-test-marker-{}", std::process::id());
+    project.trace(&["bash", "-c", "true", &marker]);
+    let is_there = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let line = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline"));
+        all.filter_map(|entry| line(entry).ok())
+            .any(|line| String::from_utf8_lossy(&line).contains(&marker))
+    };
+    let limit = std::time::Duration::from_secs(5);
+    assert!(wait_until(limit, || !is_there()));
+}

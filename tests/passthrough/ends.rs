@@ -1,0 +1,104 @@
+//! How a command ends is how roar ends.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+
+use roar_tests::{Project, wait_until};
+
+fn trace(project: &Project, command: &[&str]) -> Output {
+    let mut roar = project.roar(["trace", "-q", "--"]);
+    roar.args(command).output().unwrap()
+}
+
+#[test]
+fn the_exit_status_is_the_commands_own() {
+    let project = Project::new();
+    for code in [0, 1, 2, 42, 125, 126, 127, 128, 255] {
+        let output = trace(&project, &["sh", "-c", &format!("exit {code}")]);
+        assert_eq!(output.status.code(), Some(code));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_signal_that_kills_the_command_ends_roar_as_well() {
+    let project = Project::new();
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGKILL,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGPIPE,
+        libc::SIGSEGV,
+        libc::SIGABRT,
+        libc::SIGUSR1,
+        libc::SIGQUIT,
+    ] {
+        let output = trace(&project, &["sh", "-c", &format!("kill -{signal} $$")]);
+        assert_eq!(output.status.signal(), Some(signal), "{output:?}");
+        assert!(!output.status.core_dumped());
+    }
+}
+
+#[test]
+fn no_such_command_is_127_in_one_line() {
+    let project = Project::new();
+    let output = trace(&project, &["no-such-command"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert_one_line(&output);
+}
+
+#[test]
+fn a_file_that_cannot_be_executed_is_126() {
+    let project = Project::new();
+    project.write("plain", "text");
+    for command in ["./plain", "/etc"] {
+        let output = trace(&project, &[command]);
+        assert_eq!(output.status.code(), Some(126), "{output:?}");
+        assert_one_line(&output);
+    }
+}
+
+fn assert_one_line(output: &Output) {
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(errors.starts_with("roar: "), "{errors}");
+    let more = errors.lines().skip(1);
+    assert!(
+        more.clone().all(|line| line.starts_with("hint: ")),
+        "{errors}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_wrong_option_is_2() {
+    let project = Project::new();
+    for arguments in [&["trace"][..], &["no-such-subcommand"], &["dag", "--bad"]] {
+        let output = project.roar(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert_one_line(&output);
+    }
+}
+
+#[test]
+fn signals_sent_to_roar_reach_the_command() {
+    let project = Project::new();
+    let script = "trap 'echo got; exit 9' USR1; echo ready > ready; while :; do sleep 0.05; done";
+    let mut roar = project.roar(["trace", "-q", "--", "bash", "-c", script]);
+    let child = roar.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let limit = std::time::Duration::from_secs(10);
+    assert!(wait_until(limit, || project.has("ready")));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"got\n");
+    assert_eq!(output.status.code(), Some(9));
+}
+
+#[test]
+fn the_version_is_printed() {
+    let output = Project::new().roar(["--version"]).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.trim(), format!("roar {}", env!("CARGO_PKG_VERSION")));
+}
