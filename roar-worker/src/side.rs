@@ -139,7 +139,13 @@ fn watch(mut supervisor: Supervisor, sealer: Option<(Sealer, File)>, worker: u32
                     end(&mut supervisor, wait_status);
                 }
                 Turn::TreeEmpty => {
-                    // Whatever was not seen to end has ended.
+                    for turn in supervisor.end_all() {
+                        if let Turn::Ended(pid, wait_status) = turn
+                            && pid == worker
+                        {
+                            end(&mut supervisor, wait_status);
+                        }
+                    }
                     end(&mut supervisor, None);
                     supervisor.finish(0);
                 }

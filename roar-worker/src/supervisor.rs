@@ -262,7 +262,7 @@ impl Supervisor {
         scope.begin_to_finish(&mut self.pool);
     }
 
-    fn process_ended(&mut self, pid: u32) -> Turn {
+    pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);
         };

@@ -1,6 +1,9 @@
 //! Tasks within processes: from the attribution page's entries to the record's tasks.
 
+use std::os::fd::AsFd;
+
 use bstr::{BString, ByteSlice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{self, RayIds, Status, Task, TaskKind};
 use roar_tracee::abi::{kind, state};
@@ -8,7 +11,10 @@ use roar_tracee::abi::{kind, state};
 use crate::attribution::{Change, Page, PageTask};
 use crate::process_table::Membership;
 use crate::scope;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Turn};
+
+/// How long the end of a process may take that has left its filter (milliseconds).
+const LAST_END_MS: u16 = 200;
 
 /// What a worker says of itself on its page.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -138,6 +144,24 @@ impl Supervisor {
                 scope.page_of.remove(&no);
             }
         }
+    }
+
+    /// Nothing is left under the filter: ends what was not yet seen to end. The listener
+    /// may hang up a moment before the last process can be waited for.
+    pub(crate) fn end_all(&mut self) -> Vec<Turn> {
+        let patience = PollTimeout::from(LAST_END_MS);
+        let left: Vec<u32> = self.table.iter().map(|process| process.key.pid).collect();
+        let ends = left.into_iter().map(|pid| {
+            let process = self.table.get(pid);
+            if let Some(pidfd) = process.and_then(|process| process.pidfd.as_ref()) {
+                let _ = poll(
+                    &mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)],
+                    patience,
+                );
+            }
+            self.process_ended(pid)
+        });
+        ends.collect()
     }
 
     /// In a worker of a cluster that roar did not start, the job's name becomes known
