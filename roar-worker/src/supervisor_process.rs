@@ -244,6 +244,7 @@ impl Watch {
                     }
                     Turn::TreeEmpty => {
                         tree_is_empty = true;
+                        self.supervisor.end_all();
                         self.reap();
                     }
                     Turn::Done(0) => self.done(tree_is_empty),
