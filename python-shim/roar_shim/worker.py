@@ -353,12 +353,14 @@ def _carry_to_threads():
     def WorkItem_run(self, *args, **kwargs):
         if _page is None:
             return run(self, *args, **kwargs)
-        before = _page.work_for(self.__dict__.get("_roar_task", 0))
+        _page.work_for(self.__dict__.get("_roar_task", 0))
         try:
             return run(self, *args, **kwargs)
         finally:
+            # Between submissions a pool's thread works for nobody, also not for the task
+            # in which the pool happened to start it.
             if _page is not None:
-                _page.work_for(before)
+                _page.work_for(0)
 
     threading.Thread.start = Thread_start
     threading.Thread._bootstrap_inner = Thread_bootstrap_inner

@@ -87,7 +87,7 @@ fn an_unreadable_store() {
     own(65534, ".roar");
     fs::set_permissions(
         project.path(".roar/roar.db"),
-        std::os::unix::fs::PermissionsExt::from_mode(0),
+        std::os::unix::fs::PermissionsExt::from_mode(0o000),
     )
     .unwrap();
     // A copy, since the build directory may be closed to other users.
