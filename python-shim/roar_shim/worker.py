@@ -257,8 +257,10 @@ class _Hooks:
             "worker_id": lambda: worker.worker_id.hex(),
             "session": lambda: worker.node.session_name,
             "namespace": lambda: worker.namespace,
-            "submission_id": lambda: self.core.get_job_config().metadata["job_submission_id"],
         }
+        if self.context_is_whole:
+            # Not before the first task: Ray keeps the first answer, which may be empty.
+            values["submission_id"] = self.submission_id
         context = {"role": "worker"}
         for key, value in values.items():
             try:
@@ -268,6 +270,18 @@ class _Hooks:
             if isinstance(found, str) and found:
                 context[key] = found
         self.page.write_context(json.dumps(context).encode())
+
+    def submission_id(self):
+        """Which submission the worker's job belongs to; fails where it is none.
+
+        A worker that registered before its job's configuration had arrived has an empty
+        one for good: then the cluster's own table of jobs tells, asked once.
+        """
+        config = self.core.get_job_config()
+        if not config.ListFields() and "ROAR_JOB" not in os.environ:
+            jobs = self.worker.gcs_client.get_all_job_info(timeout=2)
+            config = jobs[self.core.get_current_job_id()].config
+        return config.metadata["job_submission_id"]
 
     # Async actors
 
