@@ -350,7 +350,9 @@ def _carry_to_threads():
         return _page.current() if _page is not None else 0
 
     def Thread_start(self):
-        self._roar_task = current()
+        # A pool's own thread belongs to no task: what is submitted to it does.
+        is_pools = getattr(self, "_target", None) is pool._worker
+        self._roar_task = 0 if is_pools else current()
         return start(self)
 
     def Thread_bootstrap_inner(self):
@@ -371,8 +373,6 @@ def _carry_to_threads():
         try:
             return run(self, *args, **kwargs)
         finally:
-            # Between submissions a pool's thread works for nobody, also not for the task
-            # in which the pool happened to start it.
             if _page is not None:
                 _page.work_for(0)
 
