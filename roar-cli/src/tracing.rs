@@ -13,7 +13,7 @@ use roar_lineage::mask;
 use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
 use roar_lineage::store::Store;
 use roar_worker::filter::IoUring;
-use roar_worker::launcher::{self, Launch, LaunchError, Ran};
+use roar_worker::launcher::{self, Launch, LaunchError};
 use roar_worker::scope::{self, Hashing, Spec};
 use roar_worker::sys::process;
 use roar_worker::{clock, host};
@@ -105,7 +105,7 @@ impl Plan {
             }
         }
         report(&args, &fragments, &root, began);
-        Ok(end_like(&ran))
+        Ok(end_by(ran.wait_status))
     }
 }
 
@@ -227,11 +227,6 @@ pub fn not_run(command: &[OsString], error: &LaunchError) -> UserError {
         code,
         ..UserError::new(format!("cannot run {name}"), why)
     }
-}
-
-/// Ends as the command ended: with its exit status, or by its signal.
-fn end_like(ran: &Ran) -> ExitCode {
-    end_by(ran.wait_status)
 }
 
 /// Ends with the exit status, or by the signal, of a wait status.

@@ -15,7 +15,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -376,31 +376,35 @@ fn run_and_wait(program: &Program, original: &SigSet) -> Result<i32, LaunchError
     Ok(wait_alone(command, &signals))
 }
 
+/// Every signal but those that tell of a fault of this process's own.
+pub(crate) fn all_but_faults() -> SigSet {
+    let mut set = SigSet::all();
+    for fault in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGABRT,
+    ] {
+        set.remove(fault);
+    }
+    set
+}
+
 /// Passes signals that were sent to this process on to the command.
 struct Forwarder {
     fd: SignalFd,
-    fresh: SigSet,
 }
 
 impl Forwarder {
     fn new() -> io::Result<Self> {
-        let mut set = SigSet::all();
-        for fault in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGFPE,
-            Signal::SIGILL,
-            Signal::SIGABRT,
-        ] {
-            set.remove(fault);
-        }
+        let set = all_but_faults();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, fresh: set })
+        Ok(Self { fd })
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        debug_assert!(self.fd.as_raw_fd() >= 0 && self.fresh.contains(Signal::SIGTERM));
         self.fd.as_fd()
     }
 

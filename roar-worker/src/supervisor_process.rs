@@ -12,10 +12,10 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use roar_lineage::event::Access;
 use roar_lineage::event::Event;
-use roar_lineage::model::{How, Status};
+use roar_lineage::model::How;
 
 use crate::launch::{self, Program, Start};
-use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::launcher::{Launch, Word, all_but_faults, raw_status, wait_raw};
 use crate::proc;
 use crate::scope::{self, Phase, Scope};
 use crate::supervisor::{Source, Supervisor, Turn};
@@ -98,17 +98,7 @@ pub(crate) fn main(
 
 /// The signals and limits of a process that works for another.
 pub(crate) fn settle_down() {
-    let mut all = SigSet::all();
-    for fault in [
-        Signal::SIGSEGV,
-        Signal::SIGBUS,
-        Signal::SIGFPE,
-        Signal::SIGILL,
-        Signal::SIGABRT,
-    ] {
-        all.remove(fault);
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None);
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all_but_faults()), None);
     let _ = process::become_subreaper();
     process::forbid_core_dump();
     // If memory runs out, this process goes before the user's.
@@ -325,9 +315,7 @@ impl Watch {
         tell(&self.launcher, &Word::Ended(wait_status));
         let (status, exit_code, signal) = scope::status_of(wait_status);
         if let Some(scope) = self.supervisor.scopes.first_mut() {
-            let no_detail = None;
-            debug_assert_ne!(status, Status::Running);
-            scope.end_task(0, status, no_detail, (exit_code, signal), scope::now());
+            scope.end_task(0, status, None, (exit_code, signal), scope::now());
         }
     }
 

@@ -4,7 +4,7 @@ use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
 use super::{Decoded, is_recorded, look_up, magic, regular};
-use crate::tracee::{self, Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
+use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
 
 /// An open by path.
 pub(super) fn by_path(
@@ -151,7 +151,6 @@ pub(super) fn truncate(
     let Some(version) = regular(&found).filter(|_| tracee.may(&found, wish)) else {
         return Ok(Vec::new());
     };
-    debug_assert_eq!(found.file_type, FileType::Regular);
     Ok(vec![Access::Write {
         path: found.path,
         before: Some(version),
