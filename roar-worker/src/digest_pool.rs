@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bstr::BString;
@@ -108,6 +108,11 @@ impl DigestPool {
             .is_some_and(|thread| thread.send(job).is_ok())
     }
 
+    /// Closes the cache, so that who opens it next need not read its journal.
+    pub fn close(&self) {
+        *CACHE.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn start(&self, is_idle: bool) -> Option<Sender<HashJob>> {
         let (jobs, waiting) = channel::<HashJob>();
         let (done, wake) = (self.done.0.clone(), self.wake.clone());
@@ -116,7 +121,6 @@ impl DigestPool {
             if is_idle {
                 process::become_idle();
             }
-            let cache = cache();
             for job in waiting {
                 let give_up = || {
                     hurry
@@ -126,7 +130,7 @@ impl DigestPool {
                 if give_up() {
                     continue;
                 }
-                let outcome = digest(&job, cache.as_ref(), &give_up);
+                let outcome = digest(&job, &give_up);
                 if let (false, Some(outcome)) = (give_up(), outcome) {
                     let _ = done.send((job.version, outcome));
                     let _ = wake.write(1);
@@ -149,7 +153,7 @@ impl DigestPool {
 
 /// Hashes in the calling thread.
 pub fn hash(job: &HashJob) -> Outcome {
-    digest(job, cache().as_ref(), &|| false).unwrap_or(Outcome::None(FileState::Skipped))
+    digest(job, &|| false).unwrap_or(Outcome::None(FileState::Skipped))
 }
 
 fn age(version: FileVersion) -> Duration {
@@ -162,8 +166,17 @@ fn is_settled(version: FileVersion) -> bool {
     age(version) > TICK
 }
 
-/// The user's digests of earlier runs: `$XDG_CACHE_HOME/roar`, else `~/.cache/roar`.
-fn cache() -> Option<DigestCache> {
+/// The user's digests of earlier runs, opened when first asked and shared by the threads.
+/// The inner `None`: it cannot be opened.
+static CACHE: Mutex<Option<Option<DigestCache>>> = Mutex::new(None);
+
+fn with_cache<T>(ask: impl FnOnce(&DigestCache) -> Option<T>) -> Option<T> {
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    ask(cache.get_or_insert_with(open_cache).as_ref()?)
+}
+
+/// `$XDG_CACHE_HOME/roar`, else `~/.cache/roar`.
+fn open_cache() -> Option<DigestCache> {
     let variable = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -174,14 +187,8 @@ fn cache() -> Option<DigestCache> {
 }
 
 /// `None` when it was given up.
-fn digest(
-    job: &HashJob,
-    cache: Option<&DigestCache>,
-    give_up: &dyn Fn() -> bool,
-) -> Option<Outcome> {
-    let known = cache
-        .and_then(|cache| cache.get(job.version))
-        .map(Outcome::Exact);
+fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
+    let known = with_cache(|cache| cache.get(job.version)).map(Outcome::Exact);
     if job.is_gone {
         return Some(known.unwrap_or(Outcome::None(FileState::Superseded)));
     }
@@ -233,9 +240,10 @@ fn digest(
         return Some(Outcome::None(FileState::Superseded));
     }
     let digest = Digest(*hasher.finalize().as_bytes());
-    if let Some(cache) = cache {
+    with_cache(|cache| {
         cache.put(job.version, digest);
-    }
+        Some(())
+    });
     Some(Outcome::Exact(digest))
 }
 

@@ -287,11 +287,13 @@ impl Supervisor {
         let Some(exe) = proc::link(pid, "exe") else {
             return;
         };
-        let line = proc::command_line(pid);
-        let same = |a: Option<&BString>, b: Option<&BString>| a.is_some() && a == b;
-        let happened = exe == path || line.len() >= argv.len() && same(line.last(), argv.last());
-        if !happened {
-            return;
+        if exe != path {
+            // A script runs under its interpreter, with the arguments that it was given.
+            let line = proc::command_line(pid);
+            let last = line.last();
+            if line.len() < argv.len() || last.is_none() || last != argv.last() {
+                return;
+            }
         }
         // The page belonged to the program that is gone.
         process.page = None;

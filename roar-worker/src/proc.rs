@@ -1,8 +1,11 @@
 //! What `/proc` tells of a process: proc_pid_status(5), proc_pid_stat(5).
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
-use std::os::unix::ffi::OsStringExt;
 
 /// The lines of `/proc/PID/status` that are used here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +35,19 @@ pub struct Credentials {
     pub capabilities: u64,
 }
 
+/// Reads a file of `/proc`: its size is not known before, and one page is nearly always
+/// enough.
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(4096);
+    let file = File::open(path)?;
+    // `take` keeps the standard library from asking for the size, which is always 0.
+    file.take(u64::MAX).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Reads a thread's status.
 pub fn status(tid: u32) -> Option<Status> {
-    parse_status(&std::fs::read(format!("/proc/{tid}/status")).ok()?)
+    parse_status(&read(&format!("/proc/{tid}/status")).ok()?)
 }
 
 fn parse_status(text: &[u8]) -> Option<Status> {
@@ -68,7 +81,7 @@ fn parse_status(text: &[u8]) -> Option<Status> {
 
 /// Start time of a process in clock ticks since boot.
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the fields after it are numbers.
     let (_, fields) = stat.rsplit_once_str(b") ")?;
     fields.fields().nth(19)?.to_str().ok()?.parse().ok()
@@ -76,7 +89,7 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
 
 /// Whether a process is stopped by a signal or a debugger.
 pub fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = read(&format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat
         .rsplit_once_str(b") ")
         .and_then(|(_, fields)| fields.first().copied());
@@ -91,14 +104,14 @@ pub fn link(pid: u32, name: &str) -> Option<BString> {
 
 /// The command line of a process.
 pub fn command_line(pid: u32) -> Vec<BString> {
-    let content = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let content = read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let content = content.strip_suffix(b"\0").unwrap_or(&content);
     content.split_str(b"\0").map(BString::from).collect()
 }
 
 /// One variable of the environment that a process was started with.
 pub fn variable(pid: u32, name: &str) -> Option<BString> {
-    let content = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let content = read(&format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
     content
         .split_str(b"\0")
@@ -108,12 +121,9 @@ pub fn variable(pid: u32, name: &str) -> Option<BString> {
 
 /// The children that a thread has forked and that still have it as parent.
 pub fn children(pid: u32, tid: u32) -> Vec<u32> {
-    let content = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
-    content
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|n| n.parse().ok())
-        .collect()
+    let content = read(&format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
+    let ids = content.fields().filter_map(|id| id.to_str().ok());
+    ids.filter_map(|id| id.parse().ok()).collect()
 }
 
 /// The threads of a process.
@@ -135,9 +145,10 @@ pub fn descriptors(pid: u32) -> Vec<(i32, BString, i32)> {
     let describe = |entry: std::fs::DirEntry| {
         let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = link(pid, &format!("fd/{fd}")).filter(|target| target.starts_with(b"/"))?;
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-        Some((fd, target, i32::from_str_radix(flags.trim(), 8).ok()?))
+        let info = read(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix(b"flags:"))?;
+        let flags = flags.trim().to_str().ok()?;
+        Some((fd, target, i32::from_str_radix(flags, 8).ok()?))
     };
     entries.flatten().filter_map(describe).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bstr::BString;
 use roar_lineage::event::{ProcessKey, TaskNo};
@@ -235,11 +235,16 @@ impl Process {
     }
 }
 
+/// This process's root directory and mount namespace, which it never changes.
+static OWN_VIEW: LazyLock<[Option<BString>; 2]> = LazyLock::new(|| view(std::process::id()));
+
+fn view(pid: u32) -> [Option<BString>; 2] {
+    ["root", "ns/mnt"].map(|name| proc::link(pid, name))
+}
+
 /// Whether a process has another root directory or mount namespace than this one.
 fn is_elsewhere(pid: u32) -> bool {
-    let same = |name: &str| {
-        let (theirs, ours) = (proc::link(pid, name), proc::link(std::process::id(), name));
-        theirs.is_none() || theirs == ours
-    };
-    !(same("root") && same("ns/mnt"))
+    let theirs = view(pid);
+    let mut both = theirs.iter().zip(OWN_VIEW.iter());
+    both.any(|(theirs, own)| theirs.is_some() && theirs != own)
 }

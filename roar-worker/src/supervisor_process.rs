@@ -323,6 +323,7 @@ impl Watch {
         let ends = tree_is_empty || self.launch.late.is_none();
         tell(&self.launcher, &Word::Done { ends });
         if ends {
+            self.supervisor.pool.close();
             process::exit_now(0);
         }
         // What still runs is traced on.

@@ -34,7 +34,9 @@ fn a_signal_that_kills_the_command_ends_roar_as_well() {
         libc::SIGUSR1,
         libc::SIGQUIT,
     ] {
-        let output = trace(&project, &["sh", "-c", &format!("kill -{signal} $$")]);
+        // Under nohup(1) a shell starts with SIGHUP ignored, and keeps it so.
+        let script = format!("kill -{signal} $$");
+        let output = trace(&project, &["env", "--default-signal", "sh", "-c", &script]);
         assert_eq!(output.status.signal(), Some(signal), "{output:?}");
         assert!(!output.status.core_dumped());
     }
