@@ -101,6 +101,11 @@ impl Guardian {
         self.pidfd.as_fd()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+
     /// Takes the status of a guardian that has ended.
     pub fn reap(self) {
         let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));

@@ -89,11 +89,18 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
 
 /// Whether a process is stopped by a signal or a debugger.
 pub fn is_stopped(pid: u32) -> bool {
-    let stat = read(&format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once_str(b") ")
-        .and_then(|(_, fields)| fields.first().copied());
-    matches!(state, Some(b'T' | b't'))
+    matches!(state(pid), Some(b'T' | b't'))
+}
+
+/// Whether a process is there and has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    !matches!(state(pid), None | Some(b'Z' | b'X'))
+}
+
+fn state(pid: u32) -> Option<u8> {
+    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once_str(b") ")?;
+    fields.first().copied()
 }
 
 /// The target of a link below `/proc/PID/`.

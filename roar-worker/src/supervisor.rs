@@ -246,6 +246,7 @@ impl Supervisor {
 
     /// Begins the end of a scope: its command has ended.
     pub fn finish(&mut self, index: usize) {
+        let silent = if index == 0 { self.silent_orphans() } else { 0 };
         let Some(scope) = self.scopes.get_mut(index) else {
             return;
         };
@@ -255,11 +256,24 @@ impl Supervisor {
             .filter(|process| process.exit_code.is_none())
             .filter(|process| process.membership.iter().any(|(scope, _)| *scope == index))
             .count();
+        let running = running + silent;
         if running > 0 && !self.is_side {
             let detail = "processes went on after the command had ended";
             scope.gap(0, GapKind::StillRunning, detail, running as u64);
         }
         scope.begin_to_finish(&mut self.pool);
+    }
+
+    /// Processes that outlived their parents, which makes them children of this one, the
+    /// subreaper, and that have not called anything notified yet.
+    fn silent_orphans(&self) -> usize {
+        let own = std::process::id();
+        let guardian = self.guardian.as_ref().map(Guardian::id);
+        let children = proc::children(own, own).into_iter();
+        children
+            .filter(|pid| Some(*pid) != guardian && self.table.get(*pid).is_none())
+            .filter(|pid| proc::is_alive(*pid))
+            .count()
     }
 
     pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {
