@@ -5,13 +5,15 @@ The same numbers as ``roar-tracee/src/abi.rs``, where their meaning is written d
 """
 
 MAGIC = int.from_bytes(b"ROARPAGE", "little")
-VERSION = 1
+VERSION = 2
 
 VERSION_AT = 8
 ONLY_RUNNING = 16
 MANY = 2**64 - 1
 ISSUED = 24
 CONTEXT_LEN = 32
+OBJECTS_TAKEN = 40
+OBJECTS_LOST = 48
 CONTEXT = 64
 
 SLOTS = 4096
@@ -25,7 +27,22 @@ ENTRY_SIZE = 128
 
 STRINGS = ENTRIES + ENTRY_COUNT * ENTRY_SIZE
 STRINGS_SIZE = 256 * 1024
-PAGE_SIZE = STRINGS + STRINGS_SIZE
+
+OBJECTS = STRINGS + STRINGS_SIZE
+OBJECT_COUNT = 4096
+OBJECT_SIZE = 96
+PAGE_SIZE = OBJECTS + OBJECT_COUNT * OBJECT_SIZE
+
+# Offsets within a record of an object.
+OBJECT_SEQUENCE = 0
+OBJECT_NUMBER = 8
+OBJECT_LENGTH = 16
+OBJECT_ID = 24
+OBJECT_WAS_PASSED = 52
+OBJECT_RECEIVER = 56
+
+# The size of an object that is not known.
+UNKNOWN = 2**64 - 1
 
 # Offsets within an entry.
 STATE = 0

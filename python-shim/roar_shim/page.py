@@ -19,6 +19,8 @@ from . import abi
 # An entry from NUMBER on, and its end: see roar-tracee/src/abi.rs.
 _BEGIN = struct.Struct("<QQQQQQIIII24s16s4s")
 _END = struct.Struct("<QQ")
+# A record of an object from OBJECT_NUMBER on.
+_OBJECT = struct.Struct("<QQ28sI24s")
 _U32 = struct.Struct("<I")
 _NO_ACTOR = b"\xff" * 12
 
@@ -43,6 +45,7 @@ class Page:
             raise OSError("not a page of version %d" % abi.VERSION)
         self.pid = os.getpid()
         self._numbers = itertools.count(self.words[abi.ISSUED >> 3] + 1)
+        self._object_indices = itertools.count(self.words[abi.OBJECTS_TAKEN >> 3])
         self._running = []
         self._free_slots = list(range(abi.SLOT_COUNT - 1, -1, -1))
         self._strings = {}
@@ -110,6 +113,12 @@ class Page:
         word = self.local.slot.word
         return self.words[word] if word else 0
 
+    def at_work(self):
+        """The task that this thread works for, or else the only one that runs; None when
+        neither is known."""
+        number = self.current() or self.words[abi.ONLY_RUNNING >> 3]
+        return None if number in (0, abi.MANY) else number
+
     def work_for(self, number):
         """This thread works for that task from now on; returns the one before."""
         word = self.local.slot.word
@@ -156,6 +165,24 @@ class Page:
         self.words[at >> 3] = state
         self._uncount(number)
         return self.words[(at + abi.DIRTY) >> 3] != 0
+
+    # Objects
+
+    def add_object(self, number, object_id, size=abi.UNKNOWN, receiver=None):
+        """An object went into a task, or was passed to the one with the id `receiver`."""
+        index = next(self._object_indices)
+        words = self.words
+        if index - words[abi.OBJECTS_TAKEN >> 3] >= abi.OBJECT_COUNT:
+            sync()
+        at = abi.OBJECTS + index % abi.OBJECT_COUNT * abi.OBJECT_SIZE
+        if index - words[abi.OBJECTS_TAKEN >> 3] >= abi.OBJECT_COUNT:
+            # Nobody takes them any more. The ring ends here for good.
+            words[abi.OBJECTS_LOST >> 3] += 1
+            return
+        _OBJECT.pack_into(
+            self.map, at + abi.OBJECT_NUMBER, number, size, object_id, receiver is not None, receiver or b"",
+        )
+        words[at >> 3] = index + 1
 
     # An unattributed task (0) counts too, so that nobody else is called the only one.
 

@@ -22,7 +22,7 @@ import json
 import os
 import threading
 
-from . import abi
+from . import abi, objects
 from .page import Page, sync
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
@@ -77,6 +77,7 @@ def attach(fd):
         _carry_to_threads()
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
+        objects.wrap(objects.Objects(page, page.at_work), lambda: _page is not None, _failed)
     except Exception:
         _page = None
         _failed()

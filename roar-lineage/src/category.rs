@@ -25,7 +25,7 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
         b".triton" => next == b"cache",
         b".nv" => next == b"ComputeCache",
         b"ray" => next.starts_with(b"session_"),
-        _ => component.starts_with(b"torchinductor_"),
+        _ => component.starts_with(b"torchinductor_") || component.starts_with(b"roar-shim-"),
     }
 }
 

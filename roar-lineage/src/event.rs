@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::model::{
     FileState, FileVersion, GapKind, How, Job, Package, Stamp, Status, Task, WallTime,
 };
+use crate::object::{DrivenJob, ObjectUse};
 
 /// First bytes of a task log; the last one is the format's version.
 pub const MAGIC: [u8; 8] = *b"ROARLOG\x01";
@@ -144,6 +145,20 @@ pub enum Event {
         lost: u64,
         /// Events that belong to no known task.
         unattributed: u64,
+    },
+    /// A task received an object of Ray's, or passed one to a task.
+    Object {
+        /// The task.
+        task: TaskNo,
+        /// The object.
+        used: ObjectUse,
+    },
+    /// A task became the driver of a job of Ray's.
+    Drives {
+        /// The task.
+        task: TaskNo,
+        /// The job.
+        job: DrivenJob,
     },
 }
 

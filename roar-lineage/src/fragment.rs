@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame;
 use crate::model::{Coverage, FileUse, FileVersion, Job, Package, Process, Stamp, Task};
+use crate::object::{DrivenJob, ObjectUse};
 
 /// First bytes of a fragment file; the last one is the format's version.
 pub const MAGIC: [u8; 8] = *b"ROARFRG\x01";
@@ -46,6 +47,10 @@ pub struct Fragment {
     pub processes: Vec<Process>,
     /// What was seen and what was not.
     pub coverage: Coverage,
+    /// Objects of Ray's that it received, or passed to tasks.
+    pub objects: Vec<ObjectUse>,
+    /// Jobs of Ray's whose driver it is.
+    pub drives: Vec<DrivenJob>,
 }
 
 impl Fragment {

@@ -18,5 +18,6 @@ pub mod frame;
 pub mod join;
 pub mod mask;
 pub mod model;
+pub mod object;
 pub mod query;
 pub mod store;

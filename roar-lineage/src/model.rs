@@ -185,6 +185,8 @@ pub struct RayIds {
     pub worker_id: Option<String>,
     /// Qualified name of the function or method.
     pub func: Option<String>,
+    /// Name of the Ray session, in which the other ids are unique.
+    pub session: Option<String>,
 }
 
 /// One attempt of one execution.

@@ -15,7 +15,7 @@
 /// First eight bytes of the page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ROARPAGE");
 /// Version of this layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Offset of the version word.
 pub const VERSION_AT: usize = 8;
@@ -28,6 +28,11 @@ pub const MANY: u64 = u64::MAX;
 pub const ISSUED: usize = 24;
 /// Offset of the length in bytes of the context document; 0 until it is whole.
 pub const CONTEXT_LEN: usize = 32;
+/// Offset of the index of the first record of an object that the supervisor has not taken
+/// yet; stored by the supervisor.
+pub const OBJECTS_TAKEN: usize = 40;
+/// Offset of the number of objects that found the ring full.
+pub const OBJECTS_LOST: usize = 48;
 /// Offset of the context: one JSON object that says which worker this is.
 pub const CONTEXT: usize = 64;
 /// Largest context (bytes).
@@ -54,8 +59,31 @@ pub const STRINGS: usize = ENTRIES + ENTRY_COUNT * ENTRY_SIZE;
 /// Size of the region for strings (bytes).
 pub const STRINGS_SIZE: usize = 256 * 1024;
 
+/// Offset of the ring of objects, which the process fills and the supervisor empties:
+/// the record with index `n` is at `n % OBJECT_COUNT`.
+pub const OBJECTS: usize = STRINGS + STRINGS_SIZE;
+/// Number of records in the ring.
+pub const OBJECT_COUNT: usize = 4096;
+/// Size of a record (bytes).
+pub const OBJECT_SIZE: usize = 96;
+
 /// Size of the whole page (bytes).
-pub const PAGE_SIZE: usize = STRINGS + STRINGS_SIZE;
+pub const PAGE_SIZE: usize = OBJECTS + OBJECT_COUNT * OBJECT_SIZE;
+
+/// Within a record: its index plus one, stored last.
+pub const OBJECT_SEQUENCE: usize = 0;
+/// Within a record: number of the task that received or passed the object; 0 for the
+/// process itself.
+pub const OBJECT_NUMBER: usize = 8;
+/// Within a record: size of the serialized value (bytes); all ones when it is not known.
+pub const OBJECT_LENGTH: usize = 16;
+/// Within a record: the object's id (28 bytes).
+pub const OBJECT_ID: usize = 24;
+/// Within a record: 1 when [`OBJECT_RECEIVER`] names a task that the object was passed
+/// to, else 0 (u32).
+pub const OBJECT_WAS_PASSED: usize = 52;
+/// Within a record: id of that task (24 bytes).
+pub const OBJECT_RECEIVER: usize = 56;
 
 /// Offsets within an entry.
 pub mod entry {
@@ -127,4 +155,4 @@ pub const SCOPE_PATH: &[u8] = b"/dev/null/roar/1/scope";
 /// What all magic paths begin with.
 pub const MAGIC_PREFIX: &[u8] = b"/dev/null/roar/";
 
-const _: () = assert!(ENTRIES == 69632 && STRINGS == 593_920 && PAGE_SIZE == 856_064);
+const _: () = assert!(ENTRIES == 69632 && STRINGS == 593_920 && PAGE_SIZE == 1_249_280);

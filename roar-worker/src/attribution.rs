@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use roar_lineage::object::{ObjectId, RayTaskId, hex};
 use roar_tracee::abi::{self, entry, state};
 
 use crate::process_table::Membership;
@@ -60,10 +61,25 @@ pub enum Work {
     Unknown,
 }
 
+/// An object of Ray's as the process described it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageObject {
+    /// Number of the task that received or passed it; 0 for the process itself.
+    pub number: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// The task that it was passed to; none when it was received.
+    pub receiver: Option<RayTaskId>,
+    /// Size of its serialized value (bytes), where it is known.
+    pub size: Option<u64>,
+}
+
 /// The page of one process.
 pub struct Page {
     map: Mapping,
     next: u64,
+    next_object: u64,
+    lost_objects: u64,
     waiting: BTreeSet<u64>,
     tasks: HashMap<u64, Membership>,
 }
@@ -79,6 +95,8 @@ impl Page {
             Self {
                 map,
                 next: 1,
+                next_object: 0,
+                lost_objects: 0,
                 waiting: BTreeSet::new(),
                 tasks: HashMap::new(),
             },
@@ -121,6 +139,46 @@ impl Page {
             }
         }
         changes
+    }
+
+    /// Objects since the last look.
+    pub fn objects(&mut self) -> Vec<PageObject> {
+        let mut objects = Vec::new();
+        while objects.len() < abi::OBJECT_COUNT {
+            let at = object_at(self.next_object);
+            if self.map.load(at + abi::OBJECT_SEQUENCE) != self.next_object + 1 {
+                break;
+            }
+            objects.push(self.object(at));
+            self.next_object += 1;
+        }
+        if !objects.is_empty() {
+            self.map.store(abi::OBJECTS_TAKEN, self.next_object);
+        }
+        objects
+    }
+
+    /// How many more objects found no room since the last look.
+    pub fn lost_objects(&mut self) -> u64 {
+        let lost = self.map.load(abi::OBJECTS_LOST);
+        let more = lost.saturating_sub(self.lost_objects);
+        self.lost_objects = lost;
+        more
+    }
+
+    fn object(&self, at: usize) -> PageObject {
+        let mut id = [0; 28];
+        id.copy_from_slice(&self.map.bytes(at + abi::OBJECT_ID, 28));
+        let mut receiver = [0; 24];
+        receiver.copy_from_slice(&self.map.bytes(at + abi::OBJECT_RECEIVER, 24));
+        let was_passed = (self.map.load(at + abi::OBJECT_WAS_PASSED - 4) >> 32) != 0;
+        let size = self.map.load(at + abi::OBJECT_LENGTH);
+        PageObject {
+            number: self.map.load(at + abi::OBJECT_NUMBER),
+            object: ObjectId(id),
+            receiver: was_passed.then_some(receiver),
+            size: (size != u64::MAX).then_some(size),
+        }
     }
 
     fn task(&self, number: u64, at: usize, state: u64) -> PageTask {
@@ -231,6 +289,6 @@ fn entry_at(number: u64) -> usize {
     abi::ENTRIES + (number % abi::ENTRY_COUNT as u64) as usize * abi::ENTRY_SIZE
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn object_at(index: u64) -> usize {
+    abi::OBJECTS + (index % abi::OBJECT_COUNT as u64) as usize * abi::OBJECT_SIZE
 }

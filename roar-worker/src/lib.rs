@@ -29,6 +29,7 @@ pub mod process_table;
 pub mod ray;
 pub mod scope;
 pub mod seal;
+pub mod shim;
 pub mod side;
 pub mod supervisor;
 mod supervisor_process;

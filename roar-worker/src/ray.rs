@@ -1,5 +1,5 @@
 //! What `roar-worker` must know of Ray: which interpreter Ray would have started, where
-//! a session's logs are, and how the shim gets into the worker.
+//! a session's logs are, and how the shim is called in the worker.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use crate::proc;
+use crate::{proc, shim};
 
-/// The shim's modules, as a zip file that Python imports from.
-const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shim.zip"));
 /// Ray calls the function that this variable names in every worker, before any task.
 const HOOK_VARIABLE: &str = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR";
 const HOOK: &str = "roar_shim.worker.install";
@@ -61,17 +59,12 @@ impl Worker {
 
     /// Variables that bring the shim into the worker; none when it cannot be written.
     pub fn environment(&self, directory: &Path) -> Vec<(OsString, OsString)> {
-        let Some(shim) = shim(directory) else {
+        let Some(shim) = shim::install(directory) else {
             return Vec::new();
         };
-        let mut path = std::env::var_os("PYTHONPATH").filter(|path| !path.is_empty());
-        if let Some(path) = &mut path {
-            path.push(":");
-        }
-        let mut path = path.unwrap_or_default();
-        path.push(shim);
+        let path = shim::python_path(std::env::var_os(shim::PYTHONPATH), &shim);
         let mut variables = vec![
-            ("PYTHONPATH".into(), path),
+            (shim::PYTHONPATH.into(), path),
             (HOOK_VARIABLE.into(), HOOK.into()),
         ];
         if let Some(own) = std::env::var_os(HOOK_VARIABLE).filter(|own| own != HOOK) {
@@ -95,20 +88,4 @@ fn interpreter() -> OsString {
         .find_map(|word| word.strip_prefix(b"--python_worker_command="));
     let python = told.and_then(|command| command.fields().next());
     OsString::from_vec(python.unwrap_or(b"python3").to_vec())
-}
-
-/// Writes the shim beside the fragments, once, whole or not at all.
-fn shim(directory: &Path) -> Option<PathBuf> {
-    let digest = roar_lineage::digest::Digest::of(SHIM).hex();
-    let path = directory.join(format!("shim-{}.zip", digest.get(..16)?));
-    if path.exists() {
-        return Some(path);
-    }
-    std::fs::create_dir_all(directory).ok()?;
-    let draft = directory.join(format!(".shim-{}", std::process::id()));
-    let written = std::fs::write(&draft, SHIM).and_then(|()| std::fs::rename(&draft, &path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    written.ok().map(|()| path)
 }

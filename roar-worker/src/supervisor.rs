@@ -304,7 +304,8 @@ impl Supervisor {
                 scope.recorder.record(&ended);
             }
         }
-        self.end_page(process.page.take(), at);
+        let page = process.page.take();
+        self.end_page(pid, &process.membership, page, at);
         self.end_driver(pid, wait_status, at);
         Turn::Ended(pid, wait_status)
     }

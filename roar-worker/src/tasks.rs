@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use bstr::{BString, ByteSlice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roar_lineage::event::{Event, TaskNo};
-use roar_lineage::model::{self, RayIds, Status, Task, TaskKind};
+use roar_lineage::model::{self, GapKind, RayIds, Status, Task, TaskKind};
+use roar_lineage::object::{DrivenJob, ObjectUse};
 use roar_tracee::abi::{kind, state};
 
 use crate::attribution::{Change, Page, PageTask};
@@ -20,11 +21,24 @@ const LAST_END_MS: u16 = 200;
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default)]
 struct Context {
+    role: String,
     job_id: String,
     node_id: String,
     worker_id: String,
     session: String,
     submission_id: String,
+}
+
+/// Role of a process that runs a job's script and no tasks.
+const DRIVER: &str = "driver";
+
+impl Context {
+    fn of(page: &Page) -> Self {
+        let context = page.context();
+        context
+            .and_then(|context| serde_json::from_value(context).ok())
+            .unwrap_or_default()
+    }
 }
 
 impl Supervisor {
@@ -44,25 +58,29 @@ impl Supervisor {
             return;
         };
         let base = process.membership.clone();
-        for change in page.changes() {
-            match change {
-                Change::Began(task) => self.task_began(pid, &base, &mut page, &task),
-                Change::Ended(task) => {
-                    self.task_ended(&page, &task);
-                    page.release(task.number);
-                }
-            }
-        }
+        self.take_in(pid, &base, &mut page);
         if let Some(process) = self.table.get_mut(pid) {
             process.page = Some(page);
         }
     }
 
+    fn take_in(&mut self, pid: u32, base: &Membership, page: &mut Page) {
+        let mut ended = Vec::new();
+        for change in page.changes() {
+            match change {
+                Change::Began(task) => self.task_began(pid, base, page, &task),
+                Change::Ended(task) => ended.push(task),
+            }
+        }
+        self.take_objects(base, page);
+        for task in ended {
+            self.task_ended(page, &task);
+            page.release(task.number);
+        }
+    }
+
     fn task_began(&mut self, pid: u32, base: &Membership, page: &mut Page, task: &PageTask) {
-        let context: Context = page
-            .context()
-            .and_then(|c| serde_json::from_value(c).ok())
-            .unwrap_or_default();
+        let context = Context::of(page);
         self.name_job(&context, task);
         if matches!(task.kind, kind::INTERNAL) {
             page.assign(task.number, base.clone());
@@ -120,14 +138,64 @@ impl Supervisor {
         }
     }
 
-    /// The process is gone: what still ran in it was killed with it.
-    pub(crate) fn end_page(&mut self, page: Option<Page>, at: (i64, u64)) {
-        let Some(mut page) = page else { return };
-        for change in page.changes() {
-            if let Change::Ended(task) = change {
-                self.task_ended(&page, &task);
+    /// Records which objects went into tasks, and through the process itself.
+    fn take_objects(&mut self, base: &Membership, page: &mut Page) {
+        let objects = page.objects();
+        let lost = page.lost_objects();
+        if objects.is_empty() && lost == 0 {
+            return;
+        }
+        let context = Context::of(page);
+        if context.role == DRIVER {
+            self.drives(base, &context);
+        }
+        for found in objects {
+            let membership = match found.number {
+                0 => Some(base),
+                // Ray's own work is the process's.
+                number => page.membership(number).filter(|tasks| *tasks != base),
+            };
+            let used = ObjectUse {
+                session: context.session.clone(),
+                object: found.object,
+                receiver: found.receiver,
+                size: found.size,
+            };
+            for (index, task) in membership.into_iter().flat_map(|tasks| tasks.iter()) {
+                if let Some(scope) = self.scopes.get_mut(*index) {
+                    let (task, used) = (*task, used.clone());
+                    scope.recorder.record(&Event::Object { task, used });
+                }
             }
         }
+        for (index, task) in base.iter().filter(|_| lost > 0) {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                let detail = "objects came faster than they were taken";
+                scope.gap(*task, GapKind::LostRecords, detail, lost);
+            }
+        }
+    }
+
+    fn drives(&mut self, base: &Membership, context: &Context) {
+        for (index, task) in base.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                let (session, job_id) = (context.session.clone(), context.job_id.clone());
+                let job = DrivenJob { session, job_id };
+                scope.recorder.record(&Event::Drives { task: *task, job });
+            }
+        }
+    }
+
+    /// The process is gone: what still ran in it was killed with it.
+    pub(crate) fn end_page(
+        &mut self,
+        pid: u32,
+        base: &Membership,
+        page: Option<Page>,
+        at: (i64, u64),
+    ) {
+        let Some(mut page) = page else { return };
+        self.take_in(pid, base, &mut page);
         let running: Vec<_> = page
             .running()
             .filter_map(|number| page.membership(number).cloned())
@@ -338,6 +406,7 @@ fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
             node_id: some(&context.node_id),
             worker_id: some(&context.worker_id),
             func: some(&task.func),
+            session: some(&context.session),
         }),
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, ExitCode};
 use roar_lineage::digest::Digest;
 use roar_lineage::model::Git;
 
+use roar_worker::shim;
+
 use crate::cli::TraceArgs;
 use crate::error::UserError;
 use crate::project;
@@ -41,7 +43,10 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         return submitted::run(&args, &submission, &root, store.as_deref());
     }
     let environment = worker_launcher()
-        .map(|launcher| local::environment(&launcher, |name| std::env::var_os(name)))
+        .map(|launcher| {
+            let shim = store.as_deref().and_then(shim::install);
+            local::environment(&launcher, shim.as_deref(), |name| std::env::var_os(name))
+        })
         .unwrap_or_default();
     let git = git(&cwd);
     Plan {

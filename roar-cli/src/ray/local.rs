@@ -12,6 +12,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use roar_worker::shim::{PYTHONPATH, python_path};
 use serde_json::{Map, Value};
 
 use super::shell_quote;
@@ -27,8 +28,12 @@ pub const OVERRIDE: &str = "RAY_OVERRIDE_JOB_RUNTIME_ENV";
 /// Empty when nothing can be set: the launcher's path is not UTF-8, or the environment
 /// holds a configuration with a `py_executable` of its own, or one that is not
 /// understood. An existing configuration also keeps Ray's rule for conflicts with it.
+///
+/// `shim` is the directory of the Python part: with it the script itself tells which
+/// objects it passes to tasks and gets from them.
 pub fn environment(
     worker_launcher: &Path,
+    shim: Option<&Path>,
     current: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let existing = current(JOB_CONFIG);
@@ -37,6 +42,10 @@ pub fn environment(
         return Vec::new();
     };
     let mut variables = vec![(JOB_CONFIG.into(), config.into())];
+    if let Some(shim) = shim {
+        let path = python_path(current(PYTHONPATH), shim);
+        variables.push((PYTHONPATH.into(), path));
+    }
     if is_ours {
         variables.push((OVERRIDE.into(), "1".into()));
     }
@@ -69,7 +78,7 @@ mod tests {
 
     fn config(existing: Option<&str>) -> Option<Value> {
         let launcher = Path::new("/opt/my tools/roar-worker");
-        let found = environment(launcher, |name| {
+        let found = environment(launcher, None, |name| {
             (name == JOB_CONFIG).then_some(())?;
             existing.map(OsString::from)
         });

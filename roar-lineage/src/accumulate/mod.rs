@@ -17,11 +17,17 @@ use crate::category::Classifier;
 use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::{
-    Category, Coverage, FileVersion, Gap, How, Job, Package, Process, Stamp, Task, TaskKind,
+    Category, Coverage, FileVersion, Gap, GapKind, How, Job, Package, Process, Stamp, Task,
+    TaskKind,
 };
+use crate::object::{DrivenJob, ObjectUse};
 
 /// Ephemeral files remembered by path for each task; the count goes on.
 const MAX_EPHEMERALS: usize = 1000;
+
+/// Objects remembered for each task.
+const MAX_OBJECTS: usize = 100_000;
+const TOO_MANY_OBJECTS: &str = "more objects went into or through a task than are kept";
 
 /// What was observed so far, as tasks and their files.
 #[derive(Default)]
@@ -43,6 +49,8 @@ struct TaskState {
     ephemerals: Vec<Ephemeral>,
     packages: BTreeSet<Package>,
     gaps: Vec<Gap>,
+    objects: BTreeSet<ObjectUse>,
+    drives: BTreeSet<DrivenJob>,
 }
 
 impl Accumulator {
@@ -151,12 +159,7 @@ impl Accumulator {
                 let Some(state) = self.tasks.get_mut(task) else {
                     return false;
                 };
-                let mut coverage = Coverage {
-                    gaps: std::mem::take(&mut state.gaps),
-                    ..Coverage::default()
-                };
-                coverage.add_gap(*kind, detail, *count);
-                state.gaps = coverage.gaps;
+                state.gap(*kind, detail, *count);
                 true
             }
             Event::Counts {
@@ -171,6 +174,14 @@ impl Accumulator {
                 self.counts.unattributed = *unattributed;
                 true
             }
+            Event::Object { task, used } => self
+                .tasks
+                .get_mut(task)
+                .is_some_and(|state| state.object(used)),
+            Event::Drives { task, job } => self
+                .tasks
+                .get_mut(task)
+                .is_some_and(|state| state.drives.insert(job.clone())),
         }
     }
 
@@ -438,6 +449,8 @@ impl Accumulator {
             } else {
                 Coverage::default()
             },
+            objects: state.objects.iter().cloned().collect(),
+            drives: state.drives.iter().cloned().collect(),
         };
         fragment.coverage.gaps.clone_from(&state.gaps);
         for (path, entry) in &state.files {
@@ -481,7 +494,30 @@ impl TaskState {
             ephemerals: Vec::new(),
             packages: BTreeSet::new(),
             gaps: Vec::new(),
+            objects: BTreeSet::new(),
+            drives: BTreeSet::new(),
         }
+    }
+
+    /// Remembers an object; false when it was known.
+    fn object(&mut self, used: &ObjectUse) -> bool {
+        if self.objects.contains(used) {
+            return false;
+        }
+        if self.objects.len() < MAX_OBJECTS {
+            return self.objects.insert(used.clone());
+        }
+        self.gap(GapKind::LostRecords, TOO_MANY_OBJECTS, 1);
+        true
+    }
+
+    fn gap(&mut self, kind: GapKind, detail: &str, count: u64) {
+        let mut coverage = Coverage {
+            gaps: std::mem::take(&mut self.gaps),
+            ..Coverage::default()
+        };
+        coverage.add_gap(kind, detail, count);
+        self.gaps = coverage.gaps;
     }
 
     fn forget_if_empty(&mut self, path: &BString) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::Graph;
+use super::{Graph, Via};
 use crate::document::{File, Text, iso_time};
 use crate::model::{Gap, RayIds, Status, TaskKind};
 use crate::store::Role;
@@ -80,13 +80,16 @@ pub struct EdgeObject {
     pub from: String,
     /// The consumer's id.
     pub to: String,
-    /// `file`, `s3` or `actor`.
+    /// `file`, `s3`, `object` or `actor`.
     pub via: &'static str,
-    /// `path`: where it was, or the actor's id.
+    /// `path`: where it was, or the object's or actor's id.
     #[serde(flatten)]
     pub path: Text,
     /// Of the content.
     pub digest: Option<String>,
+    /// Of an object's serialized value (bytes), where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// Concluded, not observed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inferred: bool,
@@ -120,7 +123,7 @@ impl Graph {
 
     /// Uses that edges join.
     pub(super) fn linked(&self) -> BTreeSet<usize> {
-        let ends = self.edges.iter().flat_map(|edge| [edge.write, edge.read]);
+        let ends = self.edges.iter().filter_map(super::Edge::uses);
         ends.flatten().collect()
     }
 
@@ -149,18 +152,20 @@ impl Graph {
     }
 
     pub(super) fn edge(&self, edge: &super::Edge) -> EdgeObject {
-        let via = match edge.write {
-            None => "actor",
-            Some(_) if edge.path.starts_with(b"/") => "file",
-            Some(_) => "s3",
+        let (via, size) = match edge.via {
+            Via::File { .. } if edge.path.starts_with(b"/") => ("file", None),
+            Via::File { .. } => ("s3", None),
+            Via::Object { size } => ("object", size),
+            Via::Actor => ("actor", None),
         };
         EdgeObject {
             from: self.task(edge.from).id.clone(),
             to: self.task(edge.to).id.clone(),
             via,
             path: Text::new("path", &edge.path),
-            digest: edge.digest.map(|digest| digest.to_string()),
-            inferred: edge.write.is_none(),
+            digest: edge.digest().map(|digest| digest.to_string()),
+            size,
+            inferred: edge.via == Via::Actor,
         }
     }
 }

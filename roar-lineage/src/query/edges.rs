@@ -16,14 +16,49 @@ pub struct Edge {
     pub from: usize,
     /// Index of the consumer.
     pub to: usize,
-    /// The path, URL or actor id.
+    /// The path, URL, object id or actor id.
     pub path: BString,
+    /// Over what it goes.
+    pub via: Via,
+}
+
+/// Over what an edge goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// A file or an object of an object store.
+    File {
+        /// Of the content.
+        digest: Option<Digest>,
+        /// Index of the writer's use.
+        write: usize,
+        /// Index of the reader's use.
+        read: usize,
+    },
+    /// An object of Ray's.
+    Object {
+        /// Size of its serialized value (bytes).
+        size: Option<u64>,
+    },
+    /// An actor's state.
+    Actor,
+}
+
+impl Edge {
+    /// The uses that it joins, writer's first.
+    pub fn uses(&self) -> Option<[usize; 2]> {
+        match self.via {
+            Via::File { write, read, .. } => Some([write, read]),
+            Via::Object { .. } | Via::Actor => None,
+        }
+    }
+
     /// Of the content that went over it.
-    pub digest: Option<Digest>,
-    /// Index of the writer's use; none for an edge of an actor.
-    pub write: Option<usize>,
-    /// Index of the reader's use; none for an edge of an actor.
-    pub read: Option<usize>,
+    pub fn digest(&self) -> Option<Digest> {
+        match self.via {
+            Via::File { digest, .. } => digest,
+            Via::Object { .. } | Via::Actor => None,
+        }
+    }
 }
 
 /// The version without its device number, which differs between nodes of one shared
@@ -77,9 +112,11 @@ fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
                 from: write.task,
                 to: read.task,
                 path: read.file.path.clone(),
-                digest: read.file.digest.or(write.file.digest),
-                write: Some(index_of_write),
-                read: Some(index),
+                via: Via::File {
+                    digest: read.file.digest.or(write.file.digest),
+                    write: index_of_write,
+                    read: index,
+                },
             });
     }
     edges.extend(found.into_values());

@@ -4,17 +4,18 @@
 mod dag;
 mod edges;
 mod history;
+mod ray;
 mod show;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{self, WORKER_FILES, joined_coverage};
-use crate::model::{Coverage, GapKind, Job, RayIds, Task, TaskKind};
+use crate::model::{Coverage, GapKind, Job, Task, TaskKind};
 use crate::store::{Recorded, Role, Store, StoreError, Use};
 
 pub use dag::{Dag, EdgeObject, Node};
-pub use edges::Edge;
+pub use edges::{Edge, Via};
 pub use history::{Log, LogEntry, StatusDocument};
 pub use show::{Found, NotFound, Producer, Show, Sighting};
 
@@ -46,9 +47,10 @@ impl Graph {
             recorded.coverage.push((job, coverage));
         }
         recorded.uses.retain(|used| !is_worker[used.task]);
-        name_drivers(&mut recorded);
+        ray::name_drivers(&mut recorded);
         let mut edges = edges::of_files(&recorded);
-        edges.extend(of_actors(&recorded));
+        edges.extend(ray::of_actors(&recorded));
+        edges.extend(ray::of_objects(&recorded));
         let mut uses = vec![Vec::new(); recorded.tasks.len()];
         for (index, used) in recorded.uses.iter().enumerate() {
             uses[used.task].push(index);
@@ -125,91 +127,6 @@ fn worker_files(recorded: &Recorded, is_worker: &[bool]) -> Vec<(usize, Coverage
     counts.into_iter().map(gap).collect()
 }
 
-/// A command whose job has Ray tasks is their driver, and their parent when it is the
-/// only one.
-fn name_drivers(recorded: &mut Recorded) {
-    let is_ray = |kind| {
-        matches!(
-            kind,
-            TaskKind::RayTask | TaskKind::RayActorInit | TaskKind::RayActorMethod
-        )
-    };
-    let mut ray_jobs: BTreeMap<usize, String> = BTreeMap::new();
-    for usage in recorded
-        .tasks
-        .iter()
-        .filter(|usage| is_ray(usage.task.kind))
-    {
-        let id = usage
-            .task
-            .ray
-            .as_ref()
-            .map(|ray| ray.job_id.clone())
-            .unwrap_or_default();
-        let known = ray_jobs.entry(usage.job).or_insert_with(|| id.clone());
-        if id < *known {
-            *known = id;
-        }
-    }
-    let mut drivers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for usage in &mut recorded.tasks {
-        let task = &mut usage.task;
-        if let Some(ray_job) = ray_jobs.get(&usage.job)
-            && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
-        {
-            task.kind = TaskKind::RayDriver;
-            task.ray.get_or_insert_with(|| RayIds {
-                job_id: ray_job.clone(),
-                task_id: None,
-                attempt: 0,
-                actor_id: None,
-                node_id: None,
-                worker_id: None,
-                func: None,
-            });
-            drivers.entry(usage.job).or_default().push(task.id.clone());
-        }
-    }
-    for usage in &mut recorded.tasks {
-        if is_ray(usage.task.kind)
-            && usage.task.parent.is_none()
-            && let Some([driver]) = drivers.get(&usage.job).map(Vec::as_slice)
-        {
-            usage.task.parent = Some(driver.clone());
-        }
-    }
-}
-
-/// A method uses what its actor's constructor read.
-fn of_actors(recorded: &Recorded) -> Vec<Edge> {
-    let actor = |task: &Task| task.ray.as_ref().and_then(|ray| ray.actor_id.clone());
-    let mut constructors: BTreeMap<(usize, String), usize> = BTreeMap::new();
-    for (index, usage) in recorded.tasks.iter().enumerate() {
-        if usage.task.kind == TaskKind::RayActorInit
-            && let Some(id) = actor(&usage.task)
-        {
-            let last = constructors.entry((usage.job, id)).or_insert(index);
-            if recorded.tasks[*last].task.started_at < usage.task.started_at {
-                *last = index;
-            }
-        }
-    }
-    let edge = |(to, usage): (usize, &crate::store::Usage)| {
-        let id = actor(&usage.task).filter(|_| usage.task.kind == TaskKind::RayActorMethod)?;
-        let &from = constructors.get(&(usage.job, id.clone()))?;
-        let path = id.into();
-        Some(Edge {
-            from,
-            to,
-            path,
-            digest: None,
-            write: None,
-            read: None,
-        })
-    };
-    recorded.tasks.iter().enumerate().filter_map(edge).collect()
-}
-
 fn ordered(recorded: &Recorded, edges: &[Edge], is_worker: &[bool]) -> Vec<usize> {
     let key = |index: usize| {
         let task = &recorded.tasks[index].task;
@@ -222,9 +139,9 @@ fn ordered(recorded: &Recorded, edges: &[Edge], is_worker: &[bool]) -> Vec<usize
         rank[index] = position;
     }
     // Files that only --all shows number nothing, so that a step keeps its number.
-    let counts = |edge: &&Edge| {
-        let read = edge.read.and_then(|read| recorded.uses.get(read));
-        read.is_none_or(|read| read.file.category.is_hashed())
+    let counts = |edge: &&Edge| match edge.via {
+        Via::File { read, .. } => recorded.uses[read].file.category.is_hashed(),
+        Via::Object { .. } | Via::Actor => true,
     };
     let pairs: Vec<_> = edges
         .iter()

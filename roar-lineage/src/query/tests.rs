@@ -1,6 +1,7 @@
 use super::*;
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::*;
+use crate::object::{DrivenJob, ObjectId, ObjectUse, hex};
 
 fn task(id: &str, kind: TaskKind, started: u64, ended: u64) -> Task {
     Task {
@@ -57,6 +58,8 @@ fn fragment(task: Task) -> Fragment {
         packages: vec![],
         processes: vec![],
         coverage: Coverage::default(),
+        objects: Vec::new(),
+        drives: Vec::new(),
     }
 }
 
@@ -202,6 +205,7 @@ fn a_driver_and_its_tasks_are_a_cycle_by_start_and_fit_the_schema() {
         node_id: None,
         worker_id: None,
         func: Some(func.into()),
+        session: None,
     };
     let mut driver = fragment(task("d", TaskKind::Command, 0, 100));
     driver.writes.push(file("/p/in", None, 1, 1));
@@ -236,4 +240,88 @@ fn a_driver_and_its_tasks_are_a_cycle_by_start_and_fit_the_schema() {
         graph.show(b"@3", b"/p").unwrap_err(),
         NotFound::NoSuchStep(2)
     );
+}
+
+#[test]
+fn objects_join_their_maker_to_every_attempt_that_received_them() {
+    let ray_task = |name: &str, byte: u8, attempt: u32, started: u64| {
+        let mut task = task(name, TaskKind::RayTask, started, started + 5);
+        task.ray = Some(RayIds {
+            job_id: "01000000".into(),
+            task_id: Some(hex(&id(byte))),
+            attempt,
+            actor_id: None,
+            node_id: None,
+            worker_id: None,
+            func: None,
+            session: Some("s".into()),
+        });
+        fragment(task)
+    };
+    let used = |object: [u8; 28], receiver: Option<u8>, size| ObjectUse {
+        session: "s".into(),
+        object: ObjectId(object),
+        receiver: receiver.map(id),
+        size,
+    };
+    let mut driver = fragment(task("driver", TaskKind::Command, 0, 100));
+    driver.drives.push(DrivenJob {
+        session: "s".into(),
+        job_id: "01000000".into(),
+    });
+    let mut failed = ray_task("failed", 1, 0, 10);
+    failed.task.status = Status::Failed;
+    let made = ray_task("made", 1, 1, 20);
+    let mut user = ray_task("user", 2, 0, 30);
+    let again = ray_task("again", 2, 1, 40);
+    let other = {
+        let mut other = ray_task("other", 1, 0, 25);
+        other.task.ray.as_mut().unwrap().session = Some("t".into());
+        other
+    };
+    driver.objects.push(used(object(id(1), 1), Some(2), None));
+    driver.objects.push(used(object(id(2), 1), None, Some(3)));
+    user.objects.push(used(object(id(1), 1), None, Some(7)));
+    let mut driver_id = [0xff; 24];
+    driver_id[20..].copy_from_slice(&[1, 0, 0, 0]);
+    driver_id[0] = 0;
+    user.objects
+        .push(used(object(driver_id, 100_000_001), None, None));
+    let mut put = id(1);
+    put[0] = 0;
+    user.objects
+        .push(used(object(put, 100_000_002), None, None));
+    let graph = graph(&[driver, failed, made, user, again, other]);
+    let dag = graph.dag();
+    let mut found: Vec<_> = dag
+        .edges
+        .iter()
+        .map(|edge| (edge.from.as_str(), edge.to.as_str(), edge.via, edge.size))
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            ("again", "driver", "object", Some(3)),
+            ("driver", "user", "object", None),
+            ("made", "again", "object", None),
+            ("made", "user", "object", None),
+            ("made", "user", "object", Some(7)),
+        ]
+    );
+}
+
+/// A task's id, outside of any actor.
+fn id(byte: u8) -> crate::object::RayTaskId {
+    let mut id = [0xff; 24];
+    id[..8].fill(byte);
+    id[20..].copy_from_slice(&[1, 0, 0, 0]);
+    id
+}
+
+fn object(maker: crate::object::RayTaskId, index: u32) -> [u8; 28] {
+    let mut object = [0; 28];
+    object[..24].copy_from_slice(&maker);
+    object[24..].copy_from_slice(&index.to_le_bytes());
+    object
 }

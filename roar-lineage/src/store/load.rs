@@ -12,6 +12,7 @@ use super::names::{of_name, of_names};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
+use crate::object::{DrivenJob, ObjectId, ObjectUse};
 
 /// What a task did with a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -75,6 +76,10 @@ pub struct Recorded {
     pub uses: Vec<Use>,
     /// What was seen and what was not, by index of the job.
     pub coverage: Vec<(usize, Coverage)>,
+    /// Objects of Ray's, by index of the task that recorded them.
+    pub objects: Vec<(usize, ObjectUse)>,
+    /// Jobs of Ray's, by index of their driver.
+    pub drives: Vec<(usize, DrivenJob)>,
 }
 
 pub(super) fn of_json<T: DeserializeOwned>(text: &str) -> Result<T, rusqlite::Error> {
@@ -143,6 +148,37 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
             .unwrap_or_default();
         let coverage = of_json(&row.get::<_, String>(1)?)?;
         recorded.coverage.push((job, coverage));
+        Ok(())
+    })?;
+    let of_task = |row: &Row<'_>| -> Result<Option<usize>, rusqlite::Error> {
+        Ok(task_index.get(&row.get::<_, i64>(0)?).copied())
+    };
+    let objects = "SELECT task, object.session, object.id, receiver, size FROM object
+                   JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task
+                   JOIN job ON job.n = task.job WHERE job.session = ? ORDER BY object.rowid";
+    each(&db, objects, session, |row| {
+        let used = ObjectUse {
+            session: row.get(1)?,
+            object: ObjectId(row.get(2)?),
+            receiver: row.get(3)?,
+            size: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
+        };
+        recorded
+            .objects
+            .extend(of_task(row)?.map(|task| (task, used)));
+        Ok(())
+    })?;
+    let drives = "SELECT task, driven.session, job_id FROM driven
+                  JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task
+                  JOIN job ON job.n = task.job WHERE job.session = ? ORDER BY driven.rowid";
+    each(&db, drives, session, |row| {
+        let job = DrivenJob {
+            session: row.get(1)?,
+            job_id: row.get(2)?,
+        };
+        recorded
+            .drives
+            .extend(of_task(row)?.map(|task| (task, job)));
         Ok(())
     })?;
     let mut locations: HashMap<i64, usize> = HashMap::new();

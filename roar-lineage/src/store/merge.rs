@@ -197,6 +197,25 @@ impl<'a> Merge<'a> {
         for package in &fragment.packages {
             insert.execute(params![number, package.name, package.version])?;
         }
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO object VALUES (?, ?, ?, ?, ?)")?;
+        for used in &fragment.objects {
+            let size = used.size.map(u64::cast_signed);
+            insert.execute(params![
+                number,
+                used.session,
+                used.object.0,
+                used.receiver,
+                size
+            ])?;
+        }
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO driven VALUES (?, ?, ?)")?;
+        for job in &fragment.drives {
+            insert.execute(params![number, job.session, job.job_id])?;
+        }
         Ok(())
     }
 
@@ -280,7 +299,7 @@ impl<'a> Merge<'a> {
             self.loosened.0.insert(row.get(0)?);
             self.loosened.1.extend(row.get::<_, Option<i64>>(1)?);
         }
-        for table in ["use", "process", "package"] {
+        for table in ["use", "process", "package", "object", "driven"] {
             let sql = format!("DELETE FROM {table} WHERE fragment = ?");
             self.db.prepare_cached(&sql)?.execute([fragment])?;
         }

@@ -1,7 +1,8 @@
 //! The tables, and how an older store becomes one of today.
 
 /// Migrations in order: a store of `user_version` n has had the first n.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE session (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started_at INTEGER NOT NULL);
 -- What several fragments say of one job, joined: see `join::job`.
@@ -39,4 +40,16 @@ CREATE INDEX process_fragment ON process (fragment);
 CREATE TABLE package (
     fragment INTEGER NOT NULL REFERENCES fragment, name TEXT NOT NULL, version TEXT NOT NULL);
 CREATE INDEX package_fragment ON package (fragment);
-"];
+",
+    "
+-- Objects of Ray's that a task received, or passed to `receiver`.
+CREATE TABLE object (
+    fragment INTEGER NOT NULL REFERENCES fragment, session TEXT NOT NULL, id BLOB NOT NULL,
+    receiver BLOB, size INTEGER);
+CREATE INDEX object_fragment ON object (fragment);
+-- Jobs of Ray's whose driver a task is.
+CREATE TABLE driven (
+    fragment INTEGER NOT NULL REFERENCES fragment, session TEXT NOT NULL, job_id TEXT NOT NULL);
+CREATE INDEX driven_fragment ON driven (fragment);
+",
+];

@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use super::*;
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::*;
+use crate::object::{DrivenJob, ObjectId, ObjectUse};
 
 /// The fragment of one key and revision: equal keys are equal fragments.
 fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
@@ -97,6 +98,16 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
             events: seed,
             ..Coverage::default()
         },
+        objects: vec![ObjectUse {
+            session: "s".into(),
+            object: ObjectId([task; 28]),
+            receiver: (observer > 0).then_some([observer; 24]),
+            size: Some(revision),
+        }],
+        drives: vec![DrivenJob {
+            session: "s".into(),
+            job_id: format!("{task:08x}"),
+        }],
     }
 }
 
@@ -112,6 +123,10 @@ fn dump(store: &Store) -> Vec<String> {
          FROM use JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task
          JOIN location ON location.n = location LEFT JOIN artifact ON artifact.n = artifact",
         "SELECT task.id, observer, name, version FROM package JOIN fragment ON fragment.n = fragment
+         JOIN task ON task.n = task",
+        "SELECT task.id, observer, session, object.id, receiver, size FROM object
+         JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task",
+        "SELECT task.id, observer, session, job_id FROM driven JOIN fragment ON fragment.n = fragment
          JOIN task ON task.n = task",
     ];
     let mut lines = Vec::new();

@@ -1,0 +1,127 @@
+"""Which objects of Ray's store go into which tasks.
+
+What is noted are ids, and never a reference, so no object lives longer or shorter. Two
+places tell all of it:
+
+* ``Worker.deserialize_objects`` has the ids of arguments by reference and of everything
+  that ``ray.get`` returns, in the process that receives them.
+* A small argument is copied into the task before it is sent, and its id is gone then: who
+  submits a task notes which objects it passes.
+
+An object's id holds the id of the task that made it, so makers note nothing.
+"""
+
+from . import abi
+
+_NIL = b"\xff" * 28
+_CONSTRUCTOR = b"\xff" * 8
+_MOST_SEEN = 1 << 16
+
+
+class Objects:
+    """Notes objects on a page. ``current`` gives the number of the task at work, or None
+    where it is not known."""
+
+    def __init__(self, page, current):
+        self.page = page
+        self.current = current
+        self.seen = set()
+
+    def note(self, object_id, size=abi.UNKNOWN, receiver=None):
+        number = self.current()
+        if number is None:
+            return
+        key = (number, object_id, receiver)
+        if key in self.seen:
+            return
+        if len(self.seen) >= _MOST_SEEN:
+            self.seen.clear()
+        self.seen.add(key)
+        self.page.add_object(number, object_id, size, receiver)
+
+    def received(self, serialized, references):
+        for value, reference in zip(serialized, references):
+            object_id = reference.binary() if reference is not None else _NIL
+            if object_id != _NIL:
+                data = value[0] if isinstance(value, tuple) else getattr(value, "data", None)
+                self.note(object_id, abi.UNKNOWN if data is None else len(data))
+
+    def passed(self, references, receiver):
+        for reference in references:
+            self.note(reference.binary(), receiver=receiver)
+
+
+def wrap(objects, is_alive, failed):
+    """Wraps the names that Ray looks up while it submits tasks and reads objects.
+
+    ``is_alive`` says whether the page is still this process's own; ``failed`` notes an
+    exception of ours, which never reaches Ray.
+    """
+    import ray._private.worker
+    from ray import ObjectRef
+    from ray.actor import ActorClass, ActorHandle
+    from ray.remote_function import RemoteFunction
+
+    deserialize = ray._private.worker.Worker.deserialize_objects
+
+    def deserialize_objects(self, serialized_objects, object_refs, *rest, **options):
+        try:
+            if is_alive():
+                objects.received(serialized_objects, object_refs)
+        except Exception:
+            failed()
+        return deserialize(self, serialized_objects, object_refs, *rest, **options)
+
+    def submitting(submit, receiver_of):
+        def submitted(self, *args, **options):
+            result = submit(self, *args, **options)
+            try:
+                if is_alive():
+                    references = _references(args, options, ObjectRef)
+                    if references:
+                        receiver = receiver_of(result)
+                        if receiver is not None:
+                            objects.passed(references, receiver)
+            except Exception:
+                failed()
+            return result
+
+        return _like(submit, submitted)
+
+    ray._private.worker.Worker.deserialize_objects = _like(deserialize, deserialize_objects)
+    RemoteFunction._remote = submitting(RemoteFunction._remote, _task_of)
+    ActorHandle._actor_method_call = submitting(ActorHandle._actor_method_call, _task_of)
+    ActorClass._remote = submitting(ActorClass._remote, _constructor_of)
+
+
+def _like(original, wrapper):
+    """Looks like what it wraps, except in a traceback."""
+    import functools
+
+    return functools.wraps(original)(wrapper)
+
+
+def _references(args, options, ObjectRef):
+    """The references among a call's own arguments: what lies deeper stays a reference."""
+    positional, named = options.get("args"), options.get("kwargs")
+    for argument in args:  # of _remote(args, kwargs) and _actor_method_call(name, args, kwargs)
+        if positional is None and isinstance(argument, (list, tuple)):
+            positional = argument
+        elif named is None and isinstance(argument, dict):
+            named = argument
+    found = [value for value in positional or () if isinstance(value, ObjectRef)]
+    found += [value for value in (named or {}).values() if isinstance(value, ObjectRef)]
+    return found
+
+
+def _task_of(result):
+    """Id of the task that was submitted; None where its results do not tell."""
+    if isinstance(result, (list, tuple)):
+        result = result[0] if result else None
+    result = getattr(result, "_generator_ref", result)
+    return result.task_id().binary() if hasattr(result, "task_id") else None
+
+
+def _constructor_of(handle):
+    actor_id = getattr(handle, "_actor_id", None)
+    return _CONSTRUCTOR + actor_id.binary() if actor_id is not None else None

@@ -1,0 +1,59 @@
+"""Found by every Python that runs below `roar run`, since its directory is on PYTHONPATH.
+
+It waits for Ray, and otherwise leaves the interpreter as it would have been: its
+directory leaves `sys.path`, and the `sitecustomize` that would have been found is.
+"""
+
+import os
+import sys
+
+
+def _install():
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
+    sys.path_importer_cache.pop(here, None)
+
+    class Finder:
+        """Finds one module as it would be found anyway, and is told when it is there."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name != "ray._private.worker":
+                return None
+            sys.meta_path.remove(Finder)
+            from importlib.machinery import PathFinder
+
+            spec = PathFinder.find_spec(name, path, target)
+            if spec is None or spec.loader is None:
+                return spec
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                try:
+                    sys.path.insert(0, here)
+                    try:
+                        from roar_shim import driver
+                    finally:
+                        sys.path.remove(here)
+                    driver.follow(module)
+                except Exception:
+                    pass
+
+            spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Finder)
+
+
+_install()
+del _install, os
+
+# The one behind this one, where there is one.
+_this = sys.modules.pop(__name__, None)
+try:
+    import sitecustomize  # noqa: F401
+except ImportError as _error:
+    if _error.name != "sitecustomize":
+        raise
+    sys.modules[__name__] = _this
