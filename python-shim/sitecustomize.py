@@ -1,7 +1,8 @@
-"""Found by every Python that runs below `roar run`, since its directory is on PYTHONPATH.
+"""Found by every Python below `roar run`, since its directory comes first on PYTHONPATH.
 
-It waits for Ray, and otherwise leaves the interpreter as it would have been: its
-directory leaves `sys.path`, and the `sitecustomize` that would have been found is.
+Where Ray is imported, the driver's part is told; a Ray worker's own hook finds its part.
+Otherwise the interpreter is left as it would have been: the directory leaves `sys.path`,
+and the `sitecustomize` behind this one is imported.
 """
 
 import os
@@ -10,8 +11,13 @@ import sys
 
 def _install():
     here = os.path.dirname(os.path.abspath(__file__))
+    hook = os.environ.get("__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR", "")
+    if hook.startswith("roar_shim."):
+        import roar_shim  # noqa: F401
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     sys.path_importer_cache.pop(here, None)
+    if "roar_shim" in sys.modules:
+        return
 
     class Finder:
         """Finds one module as it would be found anyway, and is told when it is there."""

@@ -26,6 +26,7 @@ class Objects:
         self.page = page
         self.current = current
         self.seen = set()
+        self.markers = set()
 
     def note(self, object_id, size=abi.UNKNOWN, receiver=None):
         number = self.current()
@@ -42,9 +43,17 @@ class Objects:
     def received(self, serialized, references):
         for value, reference in zip(serialized, references):
             object_id = reference.binary() if reference is not None else _NIL
-            if object_id != _NIL:
+            if object_id != _NIL and object_id not in self.markers:
                 data = value[0] if isinstance(value, tuple) else getattr(value, "data", None)
                 self.note(object_id, abi.UNKNOWN if data is None else len(data))
+
+    def submitted(self, result):
+        """Remembers what only says that a generator has come to its end."""
+        marker = getattr(result, "_generator_ref", None)
+        if marker is not None:
+            if len(self.markers) >= _MOST_SEEN:
+                self.markers.clear()
+            self.markers.add(marker.binary())
 
     def passed(self, references, receiver):
         for reference in references:
@@ -77,6 +86,7 @@ def wrap(objects, is_alive, failed):
             result = submit(self, *args, **options)
             try:
                 if is_alive():
+                    objects.submitted(result)
                     references = _references(args, options, ObjectRef)
                     if references:
                         receiver = receiver_of(result)

@@ -44,14 +44,20 @@ fn write(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `PYTHONPATH` with the directory behind what was there: nothing of ours comes before
-/// anything of the user's.
+/// `PYTHONPATH` with the directory before what was there, unless the same files are on it
+/// already. Its `sitecustomize` takes it off `sys.path` again and goes on to the one that
+/// would have been found, so nothing of the user's is hidden.
 pub fn python_path(current: Option<OsString>, shim: &Path) -> OsString {
-    let mut path = current.filter(|path| !path.is_empty()).unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
+    let current = current.filter(|path| !path.is_empty()).unwrap_or_default();
+    let is_there = |entry: PathBuf| entry.file_name() == shim.file_name() && entry.exists();
+    if std::env::split_paths(&current).any(is_there) {
+        return current;
     }
-    path.push(shim);
+    let mut path = shim.as_os_str().to_owned();
+    if !current.is_empty() {
+        path.push(":");
+        path.push(current);
+    }
     path
 }
 
@@ -71,10 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_on_the_path_comes_first() {
+    fn the_path_keeps_what_was_there_and_gets_the_files_once() {
         let shim = Path::new("/s");
         assert_eq!(python_path(None, shim), "/s");
         assert_eq!(python_path(Some("".into()), shim), "/s");
-        assert_eq!(python_path(Some("/a:/b".into()), shim), "/a:/b:/s");
+        assert_eq!(python_path(Some("/a:/b".into()), shim), "/s:/a:/b");
+        let directory = tempfile::tempdir().unwrap();
+        let one = install(&directory.path().join("one")).unwrap();
+        let other = install(&directory.path().join("other")).unwrap();
+        let path = python_path(None, &one);
+        assert_eq!(python_path(Some(path.clone()), &other), path);
     }
 }

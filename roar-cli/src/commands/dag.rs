@@ -1,6 +1,6 @@
 //! `roar dag`: the graph of tasks, step by step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +51,7 @@ fn text(dag: &Dag, root: &Path) -> String {
                 .get(&(node.id.as_str(), file.path.bytes()))
                 .copied()
         }));
+        received(&mut text, dag, node, &steps);
     }
     if !dag.coverage.complete {
         for gap in &dag.coverage.gaps {
@@ -63,6 +64,27 @@ fn text(dag: &Dag, root: &Path) -> String {
         }
     }
     text
+}
+
+/// The steps that a node got objects from, and whose actor it is a method of.
+fn received(text: &mut String, dag: &Dag, node: &Node, steps: &HashMap<&str, usize>) {
+    for (via, words) in [
+        ("object", "gets   objects of"),
+        ("actor", "uses   the actor of"),
+    ] {
+        let incoming = dag
+            .edges
+            .iter()
+            .filter(|edge| edge.to == node.id && edge.via == via);
+        let from: BTreeSet<usize> = incoming
+            .filter_map(|edge| steps.get(edge.from.as_str()).copied())
+            .collect();
+        if !from.is_empty() {
+            let list: Vec<String> = from.iter().map(|step| format!("@{step}")).collect();
+            let line = output::cut(&list.join(", "), 50);
+            let _ = writeln!(text, "   {words} {}", line.cyan());
+        }
+    }
 }
 
 /// One step; `producer` tells the step that made a file it read.

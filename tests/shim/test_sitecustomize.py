@@ -1,0 +1,51 @@
+"""A Python below `roar run` is the Python that it would have been."""
+
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SHIM = os.path.join(ROOT, "python-shim")
+
+
+def python(code, path, *flags):
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", code], env=env, cwd="/", capture_output=True, text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_path_is_the_one_without_it():
+    plain = python("import sys; print(sys.path)", "/a:/b")
+    assert python("import sys; print(sys.path)", SHIM + ":/a:/b") == plain
+
+
+def test_the_users_own_is_imported(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.own = __file__\n")
+    found = python(
+        "import sys, sitecustomize; print(sys.own == sitecustomize.__file__)",
+        "%s:%s" % (SHIM, tmp_path),
+    )
+    assert found == "True\n"
+
+
+def test_an_import_error_of_the_users_own_is_theirs(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import no_such_module\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "print(1)"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": "%s:%s" % (SHIM, tmp_path)},
+    )
+    assert done.stdout == "1\n" and "no_such_module" in done.stderr
+
+
+def test_isolated_pythons_do_not_see_it():
+    for flags in (["-I"], ["-E"], ["-S"]):
+        assert python("print(1)", SHIM, *flags) == "1\n"
+
+
+def test_ray_is_followed():
+    code = "import ray._private.worker as worker; print(worker.connect.__module__)"
+    assert python(code, SHIM) == "roar_shim.driver\n"
