@@ -15,7 +15,7 @@ export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray \
-	lint fmt clippy doc ci bench clean
+	test-ray-versions lint fmt clippy doc ci bench clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,9 @@ $(WHEEL_READY): $(SOURCES) $(VENV_READY)
 demo: wheel ## A Ray pipeline under `roar run`, and its graph
 	PYTHON=$(VENV)/bin/python examples/demo.sh .cache/demo
 
+# The oldest Ray with `py_executable`, and the newest that this was tried with.
+RAY_VERSIONS ?= 2.43.0 2.60.0
+
 test: test-rust test-shim test-ray ## All tests
 
 test-rust: debug venv
@@ -59,6 +62,22 @@ test-shim: venv
 
 test-ray: debug venv
 	$(PYTEST) --durations=5 tests/ray_e2e
+
+.cache/ray-%/.ready: $(REQUIREMENTS)
+	$(PYTHON) -m venv $(@D)
+	sed -e 's/^ray\[default\]==.*/ray[default]==$*/' -e '/^maturin/d' $(REQUIREMENTS) \
+		> $(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(@D)/requirements.txt
+	@touch $@
+
+test-ray-versions: debug $(RAY_VERSIONS:%=.cache/ray-%/.ready) ## The graph, on older and newer Rays
+	@for version in $(RAY_VERSIONS); do \
+		echo "Ray $$version"; \
+		ROAR_TEST_PYTHON=$(CURDIR)/.cache/ray-$$version/bin/python \
+			.cache/ray-$$version/bin/python -m pytest -p no:cacheprovider -q \
+			tests/ray_e2e/test_graph.py tests/ray_e2e/test_objects.py \
+			-k "not ordinary" || exit 1; \
+	done
 
 lint: fmt clippy ## Formatting and clippy, warnings denied
 

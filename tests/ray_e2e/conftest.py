@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,6 +24,9 @@ BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
 ROAR, WORKER = (os.path.join(BIN, name) for name in ("roar", "roar-worker"))
 RAY = os.path.join(os.path.dirname(PYTHON), "ray")
 NODE_IP = "127.0.0.1"
+# Clusters ask for it, from the Ray that has tokens on; a later one would otherwise put one
+# into the user's home.
+TOKEN = secrets.token_hex(32)
 PORTS = (
     "port",
     "dashboard-port",
@@ -42,6 +46,8 @@ def environment(**extra):
     env = {name: os.environ[name] for name in names if name in os.environ}
     env["PATH"] = os.path.dirname(PYTHON) + os.pathsep + env.get("PATH", "")
     env["RAY_USAGE_STATS_ENABLED"] = "0"
+    env["RAY_AUTH_MODE"] = "token"
+    env["RAY_AUTH_TOKEN"] = TOKEN
     env["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
@@ -121,7 +127,9 @@ class Cluster:
         assert self.process.poll() is None, open(self.log.name).read()
         try:
             for path in ("/api/jobs/", "/api/v0/nodes"):
-                with urllib.request.urlopen(self.address + path, timeout=2) as answer:
+                request = urllib.request.Request(self.address + path)
+                request.add_header("Authorization", "Bearer " + TOKEN)
+                with urllib.request.urlopen(request, timeout=2) as answer:
                     text = answer.read()
         except OSError:
             return False

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use ureq::Agent;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::token;
 
 /// Largest file that is fetched (bytes).
 const FILE_LIMIT: u64 = 1 << 32;
@@ -135,8 +138,14 @@ impl Dashboard {
 
     fn file(&self, node: &str, name: &str) -> Result<Vec<u8>, CollectError> {
         let filename = format!("roar/{name}");
-        // lines=-1: all of it, and not only the last thousand.
-        let query = [("node_id", node), ("filename", &filename), ("lines", "-1")];
+        // All of it, and not only the last thousand lines; without a mark before each
+        // chunk, which older dashboards put there.
+        let query = [
+            ("node_id", node),
+            ("filename", &filename),
+            ("format", "text"),
+            ("lines", "-1"),
+        ];
         self.get("/api/v0/logs/file", &query)
     }
 
@@ -146,14 +155,12 @@ impl Dashboard {
     }
 
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, CollectError> {
-        let mut request = self.agent.get(format!("{}{path}", self.address));
-        for (name, value) in query {
-            request = request.query(*name, *value);
+        let mut response = self.ask(path, query, None)?;
+        if response.status() == 401
+            && let Some(token) = token::find(|name| std::env::var_os(name))
+        {
+            response = self.ask(path, query, Some(&token))?;
         }
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let mut response = request.call().map_err(|error| unexpected(path, &error))?;
         let status = response.status();
         let body = response.body_mut().with_config().limit(FILE_LIMIT);
         let bytes = body.read_to_vec();
@@ -167,6 +174,26 @@ impl Dashboard {
             ));
         }
         bytes.map_err(|error| unexpected(path, &error))
+    }
+
+    /// The token goes only to a dashboard that has asked for one.
+    fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        token: Option<&str>,
+    ) -> Result<Response<Body>, CollectError> {
+        let mut request = self.agent.get(format!("{}{path}", self.address));
+        for (name, value) in query {
+            request = request.query(*name, *value);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        request.call().map_err(|error| unexpected(path, &error))
     }
 }
 

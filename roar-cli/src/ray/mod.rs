@@ -8,6 +8,7 @@
 pub mod collect;
 pub mod local;
 pub mod submit;
+pub mod token;
 
 /// A word as a POSIX shell reads it back.
 fn shell_quote(word: &str) -> String {
