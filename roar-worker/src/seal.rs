@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use roar_lineage::digest::Digest;
 use roar_lineage::event::{self, TaskNo};
 use roar_lineage::fragment;
 use roar_lineage::model::Status;
@@ -20,7 +21,11 @@ use crate::scope::Scope;
 pub struct Sealer {
     file: PathBuf,
     log: PathBuf,
-    sealed: HashMap<TaskNo, Vec<u8>>,
+    /// What was sealed last of each task.
+    sealed: HashMap<TaskNo, Digest>,
+    /// Tasks that are not sealed yet, and the first number not looked at.
+    open: Vec<TaskNo>,
+    next: TaskNo,
 }
 
 impl Sealer {
@@ -42,6 +47,8 @@ impl Sealer {
                 file: name(fragment::EXTENSION),
                 log,
                 sealed: HashMap::new(),
+                open: Vec::new(),
+                next: 0,
             },
             opened,
         ))
@@ -51,26 +58,38 @@ impl Sealer {
     /// digests are missing.
     pub fn seal(&mut self, scope: &Scope, all: bool) -> io::Result<()> {
         let state = &scope.recorder.state;
-        for no in state.tasks() {
+        if all {
+            for no in state.tasks() {
+                self.seal_one(scope, no)?;
+            }
+            return Ok(());
+        }
+        let new = state.tasks().rev().take_while(|no| *no >= self.next);
+        self.open.extend(new);
+        self.next = state.tasks().next_back().map_or(0, |last| last + 1);
+        for no in std::mem::take(&mut self.open) {
             let has_ended = state
                 .task(no)
                 .is_some_and(|task| task.status != Status::Running);
-            let is_ready = has_ended && !self.sealed.contains_key(&no) && !scope.awaits_digests(no);
-            if !(all || is_ready) {
-                continue;
+            if !has_ended || scope.awaits_digests(no) || self.seal_one(scope, no).is_err() {
+                self.open.push(no);
             }
-            // Sealed content is compared without its revision: nothing new, no frame.
-            let Some(mut fragment) = state.fragment(no, 0) else {
-                continue;
-            };
-            let content = fragment.encode().map_err(io::Error::other)?;
-            if self.sealed.get(&no) == Some(&content) {
-                continue;
-            }
-            fragment.revision = scope.recorder.revision;
-            self.append(&fragment.encode().map_err(io::Error::other)?)?;
-            self.sealed.insert(no, content);
         }
+        Ok(())
+    }
+
+    /// Sealed content is compared without its revision: nothing new, no frame.
+    fn seal_one(&mut self, scope: &Scope, no: TaskNo) -> io::Result<()> {
+        let Some(mut fragment) = scope.recorder.state.fragment(no, 0) else {
+            return Ok(());
+        };
+        let content = Digest::of(&fragment.encode().map_err(io::Error::other)?);
+        if self.sealed.get(&no) == Some(&content) {
+            return Ok(());
+        }
+        fragment.revision = scope.recorder.revision;
+        self.append(&fragment.encode().map_err(io::Error::other)?)?;
+        self.sealed.insert(no, content);
         Ok(())
     }
 

@@ -335,7 +335,7 @@ impl Accumulator {
     }
 
     /// The numbers of all tasks.
-    pub fn tasks(&self) -> impl Iterator<Item = TaskNo> {
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = TaskNo> {
         self.tasks.keys().copied()
     }
 
