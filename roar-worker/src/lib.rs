@@ -31,6 +31,7 @@ pub mod scope;
 pub mod seal;
 pub mod shim;
 pub mod side;
+pub mod sink;
 pub mod supervisor;
 mod supervisor_process;
 #[allow(unsafe_code, clippy::indexing_slicing)]

@@ -16,6 +16,7 @@ use roar_lineage::fragment;
 use roar_lineage::model::Status;
 
 use crate::scope::Scope;
+use crate::sink::{Mirror, Sink};
 
 /// Seals the tasks of one scope.
 pub struct Sealer {
@@ -26,6 +27,7 @@ pub struct Sealer {
     /// Tasks that are not sealed yet, and the first number not looked at.
     open: Vec<TaskNo>,
     next: TaskNo,
+    mirror: Option<Mirror>,
 }
 
 impl Sealer {
@@ -49,9 +51,15 @@ impl Sealer {
                 sealed: HashMap::new(),
                 open: Vec::new(),
                 next: 0,
+                mirror: None,
             },
             opened,
         ))
+    }
+
+    /// Mirrors the fragments from now on.
+    pub fn mirror(&mut self, sink: Box<dyn Sink>) {
+        self.mirror = Mirror::begin(&self.file, sink);
     }
 
     /// Seals the tasks that have ended; `all`: also those that have not, or whose
@@ -102,11 +110,19 @@ impl Sealer {
         if file.metadata()?.len() == 0 {
             file.write_all(&fragment::MAGIC)?;
         }
-        file.write_all(frame)
+        file.write_all(frame)?;
+        if let Some(mirror) = &self.mirror {
+            mirror.grown();
+        }
+        Ok(())
     }
 
     /// Removes the log: all that is in it is sealed.
     pub fn close(self) -> io::Result<()> {
-        std::fs::remove_file(self.log)
+        let removed = std::fs::remove_file(self.log);
+        if let Some(mirror) = self.mirror {
+            mirror.finish();
+        }
+        removed
     }
 }
