@@ -43,8 +43,9 @@ pub struct Process {
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
     has_forked: bool,
-    /// Forks whose children were not looked up yet: thread, work.
-    forks: Vec<(u32, Membership)>,
+    /// The last fork of each thread that forked: all of the thread's children that are
+    /// not known yet are of that fork, which may not have made its child yet.
+    forks: HashMap<u32, Membership>,
     /// Children whose work is known before their first event.
     children: HashMap<u32, Membership>,
 }
@@ -75,9 +76,7 @@ impl ProcessTable {
             return Identified::Known(tid);
         }
         if let Some(&pid) = self.threads.get(&tid) {
-            let is_current = self.processes.contains_key(&pid)
-                && std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists();
-            if is_current {
+            if self.processes.contains_key(&pid) && proc::is_thread_of(tid, pid) {
                 return Identified::Known(pid);
             }
         }
@@ -109,7 +108,7 @@ impl ProcessTable {
             exit_code: None,
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
-            forks: Vec::new(),
+            forks: HashMap::new(),
             children: HashMap::new(),
         };
         self.processes.insert(pid, process);
@@ -166,7 +165,7 @@ impl ProcessTable {
         process.has_forked = true;
         if process.page.is_some() || work != process.membership {
             process.bind_children();
-            process.forks.push((tid, work));
+            process.forks.insert(tid, work);
         }
     }
 
@@ -202,13 +201,16 @@ impl ProcessTable {
 }
 
 impl Process {
-    /// Learns which children the noted forks made, while their parent is stopped.
+    /// Learns which children the noted forks have made so far.
     fn bind_children(&mut self) {
-        for (tid, work) in std::mem::take(&mut self.forks) {
-            for child in proc::children(self.key.pid, tid) {
+        let pid = self.key.pid;
+        for (tid, work) in &self.forks {
+            for child in proc::children(pid, *tid) {
                 self.children.entry(child).or_insert_with(|| work.clone());
             }
         }
+        self.forks
+            .retain(|tid, _| *tid == pid || proc::is_thread_of(*tid, pid));
     }
 
     /// Whose work one of its threads does.
