@@ -44,6 +44,7 @@ class Page:
         if self.words[0] != abi.MAGIC or self.words[abi.VERSION_AT >> 3] != abi.VERSION:
             raise OSError("not a page of version %d" % abi.VERSION)
         self.pid = os.getpid()
+        self.is_ours = True  # until this is a forked child
         self._numbers = itertools.count(self.words[abi.ISSUED >> 3] + 1)
         self._object_indices = itertools.count(self.words[abi.OBJECTS_TAKEN >> 3])
         self._running = []
@@ -127,6 +128,21 @@ class Page:
         before = self.words[word]
         self.words[word] = number
         return before
+
+    def hand_over_thread(self, tid, number):
+        """Another thread works for that task from now on."""
+        words = self.words
+        for word in range(abi.SLOTS >> 3, abi.ENTRIES >> 3, abi.SLOT_SIZE >> 3):
+            if words[word] == tid:
+                words[word + 1] = number
+                return
+
+    def hand_over(self, pid, number):
+        """A process works for that task from now on; for MANY, nobody knows for which."""
+        try:
+            os.close(os.open("%s%d/%d" % (abi.WORKS_PREFIX, pid, number), os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            pass
 
     # Tasks
 

@@ -23,6 +23,8 @@ pub struct Process {
     pub ppid: u32,
     /// Whose work it does unless its page says otherwise.
     pub membership: Membership,
+    /// Whether it serves several tasks at once, so that nobody knows whose work it does.
+    pub is_shared: bool,
     /// Whose work the processes that it forks do, where that is another's.
     pub child_membership: Option<Membership>,
     /// Its attribution page, once it has asked for one.
@@ -45,9 +47,9 @@ pub struct Process {
     has_forked: bool,
     /// The last fork of each thread that forked: all of the thread's children that are
     /// not known yet are of that fork, which may not have made its child yet.
-    forks: HashMap<u32, Membership>,
+    forks: HashMap<u32, Work>,
     /// Children whose work is known before their first event.
-    children: HashMap<u32, Membership>,
+    children: HashMap<u32, Work>,
 }
 
 /// All processes, by process id.
@@ -55,7 +57,8 @@ pub struct Process {
 pub struct ProcessTable {
     processes: HashMap<u32, Process>,
     threads: HashMap<u32, u32>,
-    orphans: HashMap<u32, Membership>,
+    /// Processes whose work is known before their first event, whoever their parent is.
+    unseen: HashMap<u32, Work>,
 }
 
 /// A thread's process.
@@ -93,11 +96,21 @@ impl ProcessTable {
         let Some(start_ticks) = proc::start_ticks(pid) else {
             return Identified::Gone;
         };
-        let membership = self.inherited(pid, status.ppid, otherwise);
+        let work = self.inherited(pid, status.ppid);
+        let is_shared = work == Work::Unknown;
+        let membership = match work {
+            Work::Task(membership) => membership,
+            _ => self
+                .processes
+                .get(&status.ppid)
+                .map_or(otherwise, |parent| &parent.membership)
+                .clone(),
+        };
         let process = Process {
             key: ProcessKey { pid, start_ticks },
             ppid: status.ppid,
             membership,
+            is_shared,
             child_membership: None,
             page: None,
             credentials: status.credentials,
@@ -116,21 +129,35 @@ impl ProcessTable {
     }
 
     /// Whose work a new process does: that of the thread which forked it, at that time.
-    fn inherited(&mut self, pid: u32, ppid: u32, otherwise: &Membership) -> Membership {
-        if let Some(membership) = self.orphans.remove(&pid) {
-            return membership;
+    fn inherited(&mut self, pid: u32, ppid: u32) -> Work {
+        if let Some(work) = self.unseen.remove(&pid) {
+            return work;
         }
         let Some(parent) = self.processes.get_mut(&ppid) else {
-            return otherwise.clone();
+            return Work::None;
         };
         if let Some(membership) = &parent.child_membership {
-            return membership.clone();
+            return Work::Task(membership.clone());
         }
         parent.bind_children();
-        parent
-            .children
-            .remove(&pid)
-            .unwrap_or_else(|| parent.membership.clone())
+        match parent.children.remove(&pid) {
+            Some(work) => work,
+            None => parent.own_work(),
+        }
+    }
+
+    /// Notes whose work a process does from now on, which may not have called yet. True
+    /// when it has.
+    pub fn hand_over(&mut self, pid: u32, work: Work) -> bool {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            self.unseen.insert(pid, work);
+            return false;
+        };
+        process.is_shared = work == Work::Unknown;
+        if let Work::Task(membership) = work {
+            process.membership = membership;
+        }
+        true
     }
 
     /// One process.
@@ -158,14 +185,16 @@ impl ProcessTable {
     }
 
     /// Notes a fork by a thread that does this work.
-    pub fn forks(&mut self, pid: u32, tid: u32, work: Membership) {
+    pub fn forks(&mut self, pid: u32, tid: u32, work: &Work) {
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
         };
         process.has_forked = true;
-        if process.page.is_some() || work != process.membership {
+        let own = process.own_work();
+        let work = if *work == Work::None { &own } else { work };
+        if process.page.is_some() || *work != own {
             process.bind_children();
-            process.forks.insert(tid, work);
+            process.forks.insert(tid, work.clone());
         }
     }
 
@@ -179,18 +208,17 @@ impl ProcessTable {
         }
         process.bind_children();
         let mut orphans = std::mem::take(&mut process.children);
-        let membership = process
-            .child_membership
-            .as_ref()
-            .unwrap_or(&process.membership)
-            .clone();
+        let work = match &process.child_membership {
+            Some(membership) => Work::Task(membership.clone()),
+            None => process.own_work(),
+        };
         for tid in proc::threads(pid) {
             for child in proc::children(pid, tid) {
-                orphans.entry(child).or_insert_with(|| membership.clone());
+                orphans.entry(child).or_insert_with(|| work.clone());
             }
         }
         orphans.retain(|child, _| !self.processes.contains_key(child));
-        self.orphans.extend(orphans);
+        self.unseen.extend(orphans);
     }
 
     /// Removes a process that has ended.
@@ -213,17 +241,25 @@ impl Process {
             .retain(|tid, _| *tid == pid || proc::is_thread_of(*tid, pid));
     }
 
+    /// Whose work it does, whatever its threads do.
+    fn own_work(&self) -> Work {
+        match self.is_shared {
+            true => Work::Unknown,
+            false => Work::Task(self.membership.clone()),
+        }
+    }
+
     /// Whose work one of its threads does.
     pub fn work_of(&self, tid: u32) -> Work {
         let Some(page) = &self.page else {
-            return Work::Task(self.membership.clone());
+            return self.own_work();
         };
         let inner = match self.is_inner {
             true => proc::status(tid).map_or(tid, |status| status.inner_tid),
             false => tid,
         };
         match page.work_of(inner) {
-            Work::None => Work::Task(self.membership.clone()),
+            Work::None => self.own_work(),
             work => work,
         }
     }
