@@ -7,7 +7,7 @@ loop. The context in which a callback runs says whose it is; whatever the callba
 
 import contextvars
 
-task = contextvars.ContextVar("roar_task", default=0)
+task = contextvars.ContextVar("roar_task", default=None)
 
 
 def follow(page, windows):
@@ -53,23 +53,26 @@ def follow_asyncio(page):
     import asyncio
 
     run = asyncio.events.Handle._run
-    work_for = page.work_for
+    local, words = page.local, page.words
 
     def _run(handle):
-        if not page.is_ours:
+        number, word = handle._context.get(task), local.word
+        # Without a number it is the thread's own business.
+        if number is None or not page.is_ours or not word:
             return run(handle)
-        before = work_for(handle._context.get(task, 0))
+        before = words[word]
+        words[word] = number
         try:
             return run(handle)
         finally:
-            work_for(before)
+            words[word] = before
 
     asyncio.events.Handle._run = _run
 
 
 def follow_uvloop(page, loop_type):
     """uvloop runs its callbacks in compiled code: each is wrapped as it is handed over."""
-    work_for, task_of_context = page.work_for, task.get
+    local, words, task_of_context = page.local, page.words, task.get
 
     class Callback:
         __slots__ = ("__weakref__", "loop", "callback", "handle")
@@ -80,21 +83,28 @@ def follow_uvloop(page, loop_type):
             self.handle = None
 
         def __call__(self, *args):
-            if not page.is_ours:
-                return self.callback(*args)
-            before = work_for(task_of_context())
+            number, word = task_of_context(), local.word
+            if number is None or not page.is_ours or not word:
+                return self.run(args)
+            before = words[word]
+            words[word] = number
+            try:
+                return self.run(args)
+            finally:
+                words[word] = before
+
+        def run(self, args):
             try:
                 return self.callback(*args)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
                 self.failed(error)
-            finally:
-                work_for(before)
 
         def failed(self, error):
             """What the loop does with it, which would show this frame."""
-            error.__traceback__ = error.__traceback__.tb_next
+            trace = error.__traceback__
+            error.__traceback__ = trace and trace.tb_next
             name = getattr(self.callback, "__qualname__", None)
             context = {
                 "message": "Exception in callback %s" % (name + "()" if name else repr(self.callback)),

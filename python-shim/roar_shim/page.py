@@ -111,7 +111,7 @@ class Page:
 
     def current(self):
         """The task that this thread works for."""
-        word = self.local.slot.word
+        word = self.local.word
         return self.words[word] if word else 0
 
     def at_work(self):
@@ -122,7 +122,7 @@ class Page:
 
     def work_for(self, number):
         """This thread works for that task from now on; returns the one before."""
-        word = self.local.slot.word
+        word = self.local.word
         if not word:
             return 0
         before = self.words[word]
@@ -241,6 +241,7 @@ def _local_of(page):
     class Local(threading.local):
         def __init__(self):
             self.slot = _Slot(page)
+            self.word = self.slot.word
             self.window = None
 
     return Local()

@@ -1,11 +1,12 @@
 """Every kind of work is its own node, with exactly its own reads and writes."""
 
+import json
 import os
 import shutil
 from collections import Counter
 
 import pytest
-from conftest import HERE, PYTHON, ROAR, graph, run
+from conftest import HERE, PYTHON, RAY, ROAR, graph, run
 
 WORKLOADS = os.path.join(HERE, "workloads")
 
@@ -224,3 +225,36 @@ def test_actors(project):
     for group, name in (("one", "a"), ("one", "b"), ("other", "c"), ("other", "d")):
         expected.method("Groups." + group, "group-{0}-a group-{0}-b".format(name))
     local(project, "actors.py", expected, "others")
+
+
+def test_an_object_that_is_made_again(project):
+    expected = Expected()
+    expected.node("makes", "makes-0")
+    expected.node("makes", "makes-1", attempt=1)
+    expected.node("uses", "uses")
+    local(project, "lost.py", expected)
+
+
+def test_a_job_submitted_through_roar(cluster, project):
+    expected = Expected()
+    expected.node("dies", "dies-0", status="killed")
+    expected.node("dies", "dies-1", attempt=1)
+    expected.node("starts", "thread shell fork")
+    expected.node("dynamic", "dynamic-0 dynamic-1 dynamic-2")
+    expected.init("Threaded", "threaded")
+    for name in "ab":
+        expected.method("Pool.use", "pool-" + name)
+    for number in range(3):
+        expected.method("Async.method", "async-{0}-0 async-{0}-1 async-{0}-2 async-{0}-thread".format(number))
+    for number in range(2):
+        expected.method("Threaded.method", "threaded-%d" % number)
+    data = prepare(project, expected)
+    runtime_env = {"env_vars": {"KINDS_DATA": data}}
+    done = run(
+        ROAR, "run", "-q", RAY, "job", "submit", "--address", cluster.address, "--working-dir",
+        "workloads", "--runtime-env-json", json.dumps(runtime_env), "--", PYTHON, "submitted.py",
+        cwd=project,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    check(graph(project), data, expected)
