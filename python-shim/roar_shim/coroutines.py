@@ -2,7 +2,8 @@
 
 Ray drives the methods from a thread of fibers and runs them on the thread of an event
 loop. The context in which a callback runs says whose it is; whatever the callback starts
-(tasks, timers, threads) runs in a copy of that context.
+(tasks, timers, threads) runs in a copy of that context. Without a number in it, or a slot
+of its own, the thread works for whom it did.
 """
 
 import contextvars
@@ -57,8 +58,7 @@ def follow_asyncio(page):
 
     def _run(handle):
         number, word = handle._context.get(task), local.word
-        # Without a number it is the thread's own business.
-        if number is None or not page.is_ours or not word:
+        if number is None or not word:
             return run(handle)
         before = words[word]
         words[word] = number
@@ -72,6 +72,8 @@ def follow_asyncio(page):
 
 def follow_uvloop(page, loop_type):
     """uvloop runs its callbacks in compiled code: each is wrapped as it is handed over."""
+    from asyncio import Task
+
     local, words, task_of_context = page.local, page.words, task.get
 
     class Callback:
@@ -84,7 +86,7 @@ def follow_uvloop(page, loop_type):
 
         def __call__(self, *args):
             number, word = task_of_context(), local.word
-            if number is None or not page.is_ours or not word:
+            if number is None or not word:
                 return self.run(args)
             before = words[word]
             words[word] = number
@@ -120,10 +122,24 @@ def follow_uvloop(page, loop_type):
         def __repr__(self):
             return repr(self.callback)
 
+    def step(callback, *args):
+        """A task's step, which raises nothing that the loop would show."""
+        number, word = task_of_context(), local.word
+        if number is None or not word:
+            return callback(*args)
+        before = words[word]
+        words[word] = number
+        try:
+            return callback(*args)
+        finally:
+            words[word] = before
+
     def soon(name):
         original = getattr(loop_type, name)
 
         def schedule(self, callback, *args, context=None):
+            if type(getattr(callback, "__self__", None)) is Task and not self.get_debug():
+                return original(self, step, callback, *args, context=context)
             if not page.is_ours or not callable(callback):
                 return original(self, callback, *args, context=context)
             wrapped = Callback(self, callback)

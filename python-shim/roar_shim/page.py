@@ -44,7 +44,7 @@ class Page:
         if self.words[0] != abi.MAGIC or self.words[abi.VERSION_AT >> 3] != abi.VERSION:
             raise OSError("not a page of version %d" % abi.VERSION)
         self.pid = os.getpid()
-        self.is_ours = True  # until this is a forked child
+        self.is_ours = True
         self._numbers = itertools.count(self.words[abi.ISSUED >> 3] + 1)
         self._object_indices = itertools.count(self.words[abi.OBJECTS_TAKEN >> 3])
         self._running = []
@@ -89,10 +89,18 @@ class Page:
             if held:
                 self._string_lock.release()
 
+    def leave(self):
+        """This is a forked child, whose only thread is the one that forked: the page is the
+        parent's."""
+        self.is_ours = False
+        self.local.word = 0
+
     # Slots
 
     def take_slot(self):
         """Index of the word that holds this thread's task; 0 when all are taken."""
+        if not self.is_ours:
+            return 0
         try:
             slot = self._free_slots.pop()
         except IndexError:

@@ -1,4 +1,5 @@
-"""Processes that serve several tasks: those of pools, and those that a fork server makes.
+"""Processes that serve several tasks: those of pools, and those that a fork server makes;
+and the threads of a ``ThreadPool``, which is such a pool.
 
 A process works for the task whose thread forked it, which the supervisor sees by itself.
 Here it is told when that is no longer so. While work of several tasks is in a pool, it is
@@ -15,7 +16,8 @@ from . import abi
 
 
 def follow(page, failed):
-    """Called once; `failed` notes an exception of ours."""
+    """Called once; `failed` notes an exception of ours. Returns what to call before a thread
+    is started: it may be a pool's."""
     start = multiprocessing.process.BaseProcess.start
     owners = weakref.WeakKeyDictionary()  # of started processes: a task's number, or MANY
     lock = threading.Lock()
@@ -24,11 +26,8 @@ def follow(page, failed):
     def BaseProcess_start(self):
         number = None
         if page.is_ours:
-            try:
-                number = page.current()
-                follow_pools()
-            except Exception:
-                failed()
+            number = page.current()
+            follow_pools()
         result = start(self)
         if number is not None:
             owners[self] = number
@@ -75,14 +74,18 @@ def follow(page, failed):
 
     def follow_pools():
         """Wraps the modules of pools that have been imported by now."""
-        for name, wrap in (
-            ("concurrent.futures.process", follow_executor),
-            ("multiprocessing.pool", follow_pool),
+        for name, last, wrap in (
+            ("concurrent.futures.process", "ProcessPoolExecutor", follow_executor),
+            ("multiprocessing.pool", "ThreadPool", follow_pool),
         ):
-            module = sys.modules.get(name)
-            if module is not None and name not in followed:
+            # Another thread may be importing it: then its last class is missing.
+            if name not in followed and hasattr(sys.modules.get(name), last):
+                module = sys.modules[name]
                 followed.add(name)
-                wrap(module)
+                try:
+                    wrap(module)
+                except Exception:
+                    failed()
 
     def follow_executor(module):
         submit = module.ProcessPoolExecutor.submit
@@ -145,3 +148,4 @@ def follow(page, failed):
 
     multiprocessing.process.BaseProcess.start = BaseProcess_start
     multiprocessing.context.ForkServerProcess._Popen = staticmethod(ForkServerProcess_Popen)
+    return follow_pools

@@ -6,8 +6,8 @@ from concurrent.futures import thread as pool
 from . import coroutines
 
 
-def follow(page):
-    """Called once."""
+def follow(page, before_start):
+    """Called once; `before_start` is called before a thread is started."""
     start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner
     init, run = pool._WorkItem.__init__, pool._WorkItem.run
 
@@ -18,6 +18,8 @@ def follow(page):
         # A pool's own thread belongs to no task: what is submitted to it does.
         is_pools = getattr(self, "_target", None) is pool._worker
         self._roar_task = 0 if is_pools else current()
+        if page.is_ours:
+            before_start()
         return start(self)
 
     def Thread_bootstrap_inner(self):

@@ -73,8 +73,7 @@ def attach(fd):
         hooks = _Hooks(page, ray._private.worker)
         hooks.write_context()
         os.register_at_fork(after_in_child=_forget)
-        threads.follow(page)
-        processes.follow(page, _failed)
+        threads.follow(page, processes.follow(page, _failed))
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(objects.Objects(page, page.at_work), lambda: _page is not None, _failed)
@@ -88,7 +87,7 @@ def _forget():
     """In a forked child: the page is the parent's."""
     global _page
     if _page is not None:
-        _page.is_ours = False
+        _page.leave()
         _page = None
 
 

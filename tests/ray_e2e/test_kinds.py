@@ -224,7 +224,16 @@ def test_actors(project):
         expected.method("Threaded.method", files.format(number))
     for group, name in (("one", "a"), ("one", "b"), ("other", "c"), ("other", "d")):
         expected.method("Groups." + group, "group-{0}-a group-{0}-b".format(name))
+    # What the pool does once both have work in it is nobody's.
+    expected.method("SharedPool.one", "shared-first")
+    expected.method("SharedPool.other", "shared-second")
+    expected.names |= {"shared-late", "shared-other"}
+    for name in "ab":
+        files = "threadpool-{0}-0 threadpool-{0}-1 threadpool-{0}-2 threadpool-{0}-3"
+        expected.method("ThreadPool.use", files.format(name))
     local(project, "actors.py", expected, "others")
+    gaps = graph(project)["coverage"]["gaps"]
+    assert [gap["count"] for gap in gaps if gap["kind"] == "unattributed"] == [4], gaps
 
 
 def test_an_object_that_is_made_again(project):

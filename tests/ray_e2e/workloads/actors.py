@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import multiprocessing.pool
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import threading
 import time
 
 import ray
-from touching import first, path, touch, wait_for
+from touching import first, path, touch, touch_around, wait_for
 
 ROUNDS = 3
 MARK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "touching.py")
@@ -70,6 +71,32 @@ class Threaded:
         thread.join()
         subprocess.run([sys.executable, MARK, "threaded-%d-child" % number], check=True)
         self.barrier.wait(20)
+
+
+@ray.remote(max_concurrency=2)
+class SharedPool:
+    """Two methods have work in one pool at the same time."""
+
+    def __init__(self):
+        self.pool = concurrent.futures.ProcessPoolExecutor(2)
+
+    def one(self):
+        self.pool.submit(touch_around, "shared-first", "shared-second", "shared-late").result()
+
+    def other(self):
+        wait_for("shared-first")
+        result = self.pool.submit(touch, "shared-other")
+        touch("shared-second")
+        result.result()
+
+
+@ray.remote
+class ThreadPool:
+    def __init__(self):
+        self.pool = multiprocessing.pool.ThreadPool(2)
+
+    def use(self, name):
+        self.pool.map(touch, ["threadpool-%s-%d" % (name, i) for i in range(4)])
 
 
 @ray.remote(concurrency_groups={"one": 2, "other": 2})
@@ -332,6 +359,10 @@ def others():
     print(ended(Restarts.remote().method.remote()))
     threaded = Threaded.remote()
     ray.get([threaded.method.remote(number) for number in range(ROUNDS)])
+    shared = SharedPool.remote()
+    ray.get([shared.one.remote(), shared.other.remote()])
+    pool = ThreadPool.remote()
+    ray.get([pool.use.remote("a"), pool.use.remote("b")])
     groups = Groups.remote()
     ray.get([groups.one.remote("a"), groups.one.remote("b"), groups.other.remote("c"), groups.other.remote("d")])
 

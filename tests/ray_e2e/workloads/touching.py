@@ -40,6 +40,13 @@ def wait_for(name, seconds=30, data=DATA):
     raise TimeoutError(name)
 
 
+def touch_around(before, wanted, after):
+    """Touches one, and the other when somebody has written a third."""
+    touch(before)
+    wait_for(wanted)
+    touch(after)
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         touch(name)
