@@ -41,7 +41,7 @@ def follow(page, failed):
         for worker in workers:
             if owner(worker) == number:
                 continue
-            if isinstance(worker, threading.Thread):  # of a ThreadPool
+            if isinstance(worker, threading.Thread):
                 worker._roar_task = number
                 page.hand_over_thread(worker.native_id, number)
             else:
@@ -49,7 +49,8 @@ def follow(page, failed):
                 page.hand_over(worker.pid, number)
 
     def submitting(workers, is_busy, submit):
-        """Hands a pool's workers over to the thread's task, and submits to them."""
+        """Hands a pool's workers over to the thread's task, and submits to them; with them
+        the thread that starts more of them."""
         if not page.is_ours:
             return submit()
         # A cancelled task may have left the lock behind.
@@ -92,7 +93,7 @@ def follow(page, failed):
 
         def ProcessPoolExecutor_submit(self, /, *args, **kwargs):
             return submitting(
-                lambda: list((self._processes or {}).values()),
+                lambda: [*(self._processes or {}).values(), *filter(None, [self._executor_manager_thread])],
                 lambda: bool(self._pending_work_items),
                 lambda: submit(self, *args, **kwargs),
             )
@@ -110,7 +111,9 @@ def follow(page, failed):
                     return any(not getattr(result, "ready", bool)() for result in results)
 
                 submitting(
-                    lambda: list(pool._pool), is_busy, lambda: init(self, pool, *args, **kwargs)
+                    lambda: [*pool._pool, pool._worker_handler],
+                    is_busy,
+                    lambda: init(self, pool, *args, **kwargs),
                 )
 
             kind.__init__ = __init__

@@ -193,7 +193,7 @@ class ProcessPool:
 @ray.remote
 class MultiprocessingPool:
     def __init__(self):
-        self.pool = multiprocessing.get_context("fork").Pool(2)
+        self.pool = multiprocessing.get_context("fork").Pool(2, maxtasksperchild=2)
 
     def use(self, name):
         self.pool.map(touch, ["mp-%s-%d" % (name, i) for i in range(2)])
