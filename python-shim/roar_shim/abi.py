@@ -75,3 +75,4 @@ JOB_SUPERVISOR = 4
 
 PAGE_PATH = "/dev/null/roar/1/page"
 SYNC_PATH = "/dev/null/roar/1/sync"
+WORKS_PREFIX = "/dev/null/roar/1/works/"

@@ -44,6 +44,7 @@ class Page:
         if self.words[0] != abi.MAGIC or self.words[abi.VERSION_AT >> 3] != abi.VERSION:
             raise OSError("not a page of version %d" % abi.VERSION)
         self.pid = os.getpid()
+        self.is_ours = True
         self._numbers = itertools.count(self.words[abi.ISSUED >> 3] + 1)
         self._object_indices = itertools.count(self.words[abi.OBJECTS_TAKEN >> 3])
         self._running = []
@@ -88,10 +89,18 @@ class Page:
             if held:
                 self._string_lock.release()
 
+    def leave(self):
+        """This is a forked child, whose only thread is the one that forked: the page is the
+        parent's."""
+        self.is_ours = False
+        self.local.word = 0
+
     # Slots
 
     def take_slot(self):
         """Index of the word that holds this thread's task; 0 when all are taken."""
+        if not self.is_ours:
+            return 0
         try:
             slot = self._free_slots.pop()
         except IndexError:
@@ -110,7 +119,7 @@ class Page:
 
     def current(self):
         """The task that this thread works for."""
-        word = self.local.slot.word
+        word = self.local.word
         return self.words[word] if word else 0
 
     def at_work(self):
@@ -121,12 +130,27 @@ class Page:
 
     def work_for(self, number):
         """This thread works for that task from now on; returns the one before."""
-        word = self.local.slot.word
+        word = self.local.word
         if not word:
             return 0
         before = self.words[word]
         self.words[word] = number
         return before
+
+    def hand_over_thread(self, tid, number):
+        """Another thread works for that task from now on."""
+        words = self.words
+        for word in range(abi.SLOTS >> 3, abi.ENTRIES >> 3, abi.SLOT_SIZE >> 3):
+            if words[word] == tid:
+                words[word + 1] = number
+                return
+
+    def hand_over(self, pid, number):
+        """A process works for that task from now on; for MANY, nobody knows for which."""
+        try:
+            os.close(os.open("%s%d/%d" % (abi.WORKS_PREFIX, pid, number), os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            pass
 
     # Tasks
 
@@ -225,6 +249,7 @@ def _local_of(page):
     class Local(threading.local):
         def __init__(self):
             self.slot = _Slot(page)
+            self.word = self.slot.word
             self.window = None
 
     return Local()

@@ -17,12 +17,10 @@ The names (Ray 2.54 to 2.60):
   async actor apart, which interleave on two threads.
 """
 
-import contextvars
 import json
 import os
-import threading
 
-from . import abi, objects
+from . import abi, coroutines, objects, processes, threads
 from .page import Page, sync
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
@@ -31,10 +29,10 @@ SUPERVISOR_MODULE = "ray.dashboard.modules.job.job_supervisor."
 SUPERVISOR_NAME = "_ray_internal_job_actor_"
 # What Ray itself runs as tasks and actors. Its libraries (ray.data, ray.train, …) run
 # their users' work and are not in this list.
-INTERNAL = ("ray.dashboard.", "ray._private.", "ray.util.client.", "ray.autoscaler.")
+INTERNAL = ("ray.dashboard.", "ray._private.", "ray.util.client.", "ray.autoscaler.",
+            "ray.util.placement_group.")
 
 _page = None  # None: no supervisor, or this is a forked child
-_task = contextvars.ContextVar("roar_task", default=0)
 _logged = False
 
 
@@ -63,6 +61,7 @@ def install():
 def attach(fd):
     """Maps the page behind a descriptor, closes that, and starts to attribute."""
     global _page
+    page = None
     try:
         try:
             page = Page(fd)
@@ -74,19 +73,22 @@ def attach(fd):
         hooks = _Hooks(page, ray._private.worker)
         hooks.write_context()
         os.register_at_fork(after_in_child=_forget)
-        _carry_to_threads()
+        threads.follow(page, processes.follow(page, _failed))
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(objects.Objects(page, page.at_work), lambda: _page is not None, _failed)
     except Exception:
-        _page = None
+        _page = page
+        _forget()
         _failed()
 
 
 def _forget():
     """In a forked child: the page is the parent's."""
     global _page
-    _page = None
+    if _page is not None:
+        _page.leave()
+        _page = None
 
 
 def _failed():
@@ -198,7 +200,8 @@ class _Hooks:
             self.supervisor = page.begin(task_id, attempt, kind, func, page.intern(actor))
             return
         if task_id[:8] == b"\xff" * 8 and core.current_actor_is_asyncio():
-            self.deepen_asyncio()
+            self.is_asyncio = True
+            coroutines.follow(page, self.windows)
         local = page.local
         if self.is_asyncio:
             window.key = task_id
@@ -283,101 +286,3 @@ class _Hooks:
             jobs = self.worker.gcs_client.get_all_job_info(timeout=2)
             config = jobs[self.core.get_current_job_id()].config
         return config.metadata["job_submission_id"]
-
-    # Async actors
-
-    def deepen_asyncio(self):
-        """Before the constructor of an async actor: follows its coroutines.
-
-        Ray drives them from a thread of fibers and runs them on the thread of an event
-        loop, where every resume of a callback says in its context whose it is.
-        """
-        import asyncio
-
-        import ray._private.worker
-        import ray._raylet
-
-        self.is_asyncio = True
-        page = self.page
-        log_end = ray._private.worker.Worker.record_task_log_end
-        set_by_ray = ray._raylet.async_task_id
-        run = asyncio.events.Handle._run
-
-        def record_task_log_end(worker, task_id, *args, **kwargs):
-            if _page is not None:
-                # This fiber goes on to store what its method returned.
-                window = self.windows.get(task_id.binary())
-                page.local.window = window
-                page.work_for((window.number or 0) if window is not None else 0)
-            return log_end(worker, task_id, *args, **kwargs)
-
-        class AsyncTaskId:
-            """Stands for Ray's context variable, which is set as a method begins."""
-
-            def set(self, task_id):
-                token = set_by_ray.set(task_id)
-                window = self_windows.get(task_id.binary())
-                if window is not None and _page is not None:
-                    _task.set(window.number or 0)
-                    page.work_for(window.number or 0)
-                return token
-
-            def __getattr__(self, name):
-                return getattr(set_by_ray, name)
-
-        def _run(handle):
-            if _page is None:
-                return run(handle)
-            before = page.work_for(handle._context.get(_task, 0))
-            try:
-                return run(handle)
-            finally:
-                page.work_for(before)
-
-        self_windows = self.windows
-        ray._private.worker.Worker.record_task_log_end = record_task_log_end
-        ray._raylet.async_task_id = AsyncTaskId()
-        asyncio.events.Handle._run = _run
-
-
-def _carry_to_threads():
-    """Threads and pool submissions work for the task that started them."""
-    from concurrent.futures import thread as pool
-
-    start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner
-    init, run = pool._WorkItem.__init__, pool._WorkItem.run
-
-    def current():
-        return _page.current() if _page is not None else 0
-
-    def Thread_start(self):
-        # A pool's own thread belongs to no task: what is submitted to it does.
-        is_pools = getattr(self, "_target", None) is pool._worker
-        self._roar_task = 0 if is_pools else current()
-        return start(self)
-
-    def Thread_bootstrap_inner(self):
-        number = self.__dict__.get("_roar_task", 0)
-        if number and _page is not None:
-            _task.set(number)
-            _page.work_for(number)
-        return bootstrap(self)
-
-    def WorkItem_init(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        self._roar_task = current()
-
-    def WorkItem_run(self, *args, **kwargs):
-        if _page is None:
-            return run(self, *args, **kwargs)
-        _page.work_for(self.__dict__.get("_roar_task", 0))
-        try:
-            return run(self, *args, **kwargs)
-        finally:
-            if _page is not None:
-                _page.work_for(0)
-
-    threading.Thread.start = Thread_start
-    threading.Thread._bootstrap_inner = Thread_bootstrap_inner
-    pool._WorkItem.__init__ = WorkItem_init
-    pool._WorkItem.run = WorkItem_run

@@ -150,6 +150,10 @@ pub const PAGE_PATH: &[u8] = b"/dev/null/roar/1/page";
 /// Opening this fails with ENOTDIR, after the supervisor has looked at what the ended
 /// tasks of the process left.
 pub const SYNC_PATH: &[u8] = b"/dev/null/roar/1/sync";
+/// Opening a path that goes on with `PID/NUMBER` always fails, after the supervisor has
+/// noted that the process works for that task of the caller's page from now on: for 0 it is
+/// the process that calls, for [`MANY`] nobody knows.
+pub const WORKS_PREFIX: &[u8] = b"/dev/null/roar/1/works/";
 /// Opening this gives an inner roar a socket (SOCK_SEQPACKET) to the supervisor above.
 pub const SCOPE_PATH: &[u8] = b"/dev/null/roar/1/scope";
 /// What all magic paths begin with.

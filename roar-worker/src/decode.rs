@@ -33,6 +33,13 @@ pub enum Decoded {
     Page,
     /// Says that tasks have ended.
     Sync,
+    /// A process works for another task.
+    Works {
+        /// The process.
+        process: u32,
+        /// Number of the task on the caller's page.
+        number: u64,
+    },
     /// An inner roar asks for its scope.
     Scope,
     /// Makes an io_uring.
@@ -113,8 +120,19 @@ fn magic(path: &[u8]) -> Option<Decoded> {
         abi::PAGE_PATH => Some(Decoded::Page),
         abi::SYNC_PATH => Some(Decoded::Sync),
         abi::SCOPE_PATH => Some(Decoded::Scope),
+        path if path.starts_with(abi::WORKS_PREFIX) => works(path),
         _ => Some(Decoded::Files(Vec::new())),
     }
+}
+
+/// The request to note that a process works for a task.
+fn works(path: &[u8]) -> Option<Decoded> {
+    let words = std::str::from_utf8(path.strip_prefix(abi::WORKS_PREFIX)?).ok()?;
+    let (process, number) = words.split_once('/')?;
+    Some(Decoded::Works {
+        process: process.parse().ok()?,
+        number: number.parse().ok()?,
+    })
 }
 
 /// Whether files at this canonical path are recorded: device nodes and the kernel's own

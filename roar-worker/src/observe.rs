@@ -108,17 +108,8 @@ impl Supervisor {
         match decoded {
             Decoded::Files(accesses) => self.record(work, accesses, stamp),
             Decoded::Exec(execution) => self.executes(pid, work, *execution, stamp),
-            Decoded::Fork => {
-                let base = self.root_membership();
-                let membership = match work {
-                    Work::Task(membership) => membership.clone(),
-                    _ => self
-                        .table
-                        .get(pid)
-                        .map_or(base, |process| process.membership.clone()),
-                };
-                self.table.forks(pid, tid, membership);
-            }
+            Decoded::Fork => self.table.forks(pid, tid, work),
+            Decoded::Works { process, number } => self.hand_over(pid, process, number),
             Decoded::Exit(code) => {
                 self.table.exits(pid);
                 if let Some(process) = self.table.get_mut(pid) {

@@ -126,6 +126,11 @@ pub fn variable(pid: u32, name: &str) -> Option<BString> {
         .map(Into::into)
 }
 
+/// Whether a process has that thread now.
+pub fn is_thread_of(tid: u32, pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+}
+
 /// The children that a thread has forked and that still have it as parent.
 pub fn children(pid: u32, tid: u32) -> Vec<u32> {
     let content = read(&format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();

@@ -23,6 +23,8 @@ pub struct Process {
     pub ppid: u32,
     /// Whose work it does unless its page says otherwise.
     pub membership: Membership,
+    /// Whether it serves several tasks at once, so that nobody knows whose work it does.
+    pub is_shared: bool,
     /// Whose work the processes that it forks do, where that is another's.
     pub child_membership: Option<Membership>,
     /// Its attribution page, once it has asked for one.
@@ -43,10 +45,11 @@ pub struct Process {
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
     has_forked: bool,
-    /// Forks whose children were not looked up yet: thread, work.
-    forks: Vec<(u32, Membership)>,
+    /// The last fork of each thread that forked: all of the thread's children that are
+    /// not known yet are of that fork, which may not have made its child yet.
+    forks: HashMap<u32, Work>,
     /// Children whose work is known before their first event.
-    children: HashMap<u32, Membership>,
+    children: HashMap<u32, Work>,
 }
 
 /// All processes, by process id.
@@ -54,7 +57,8 @@ pub struct Process {
 pub struct ProcessTable {
     processes: HashMap<u32, Process>,
     threads: HashMap<u32, u32>,
-    orphans: HashMap<u32, Membership>,
+    /// Processes whose work is known before their first event, whoever their parent is.
+    unseen: HashMap<u32, Work>,
 }
 
 /// A thread's process.
@@ -75,9 +79,7 @@ impl ProcessTable {
             return Identified::Known(tid);
         }
         if let Some(&pid) = self.threads.get(&tid) {
-            let is_current = self.processes.contains_key(&pid)
-                && std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists();
-            if is_current {
+            if self.processes.contains_key(&pid) && proc::is_thread_of(tid, pid) {
                 return Identified::Known(pid);
             }
         }
@@ -94,11 +96,21 @@ impl ProcessTable {
         let Some(start_ticks) = proc::start_ticks(pid) else {
             return Identified::Gone;
         };
-        let membership = self.inherited(pid, status.ppid, otherwise);
+        let work = self.inherited(pid, status.ppid);
+        let is_shared = work == Work::Unknown;
+        let membership = match work {
+            Work::Task(membership) => membership,
+            _ => self
+                .processes
+                .get(&status.ppid)
+                .map_or(otherwise, |parent| &parent.membership)
+                .clone(),
+        };
         let process = Process {
             key: ProcessKey { pid, start_ticks },
             ppid: status.ppid,
             membership,
+            is_shared,
             child_membership: None,
             page: None,
             credentials: status.credentials,
@@ -109,7 +121,7 @@ impl ProcessTable {
             exit_code: None,
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
-            forks: Vec::new(),
+            forks: HashMap::new(),
             children: HashMap::new(),
         };
         self.processes.insert(pid, process);
@@ -117,21 +129,35 @@ impl ProcessTable {
     }
 
     /// Whose work a new process does: that of the thread which forked it, at that time.
-    fn inherited(&mut self, pid: u32, ppid: u32, otherwise: &Membership) -> Membership {
-        if let Some(membership) = self.orphans.remove(&pid) {
-            return membership;
+    fn inherited(&mut self, pid: u32, ppid: u32) -> Work {
+        if let Some(work) = self.unseen.remove(&pid) {
+            return work;
         }
         let Some(parent) = self.processes.get_mut(&ppid) else {
-            return otherwise.clone();
+            return Work::None;
         };
         if let Some(membership) = &parent.child_membership {
-            return membership.clone();
+            return Work::Task(membership.clone());
         }
         parent.bind_children();
-        parent
-            .children
-            .remove(&pid)
-            .unwrap_or_else(|| parent.membership.clone())
+        match parent.children.remove(&pid) {
+            Some(work) => work,
+            None => parent.own_work(),
+        }
+    }
+
+    /// Notes whose work a process does from now on, which may not have called yet. True
+    /// when it has.
+    pub fn hand_over(&mut self, pid: u32, work: Work) -> bool {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            self.unseen.insert(pid, work);
+            return false;
+        };
+        process.is_shared = work == Work::Unknown;
+        if let Work::Task(membership) = work {
+            process.membership = membership;
+        }
+        true
     }
 
     /// One process.
@@ -159,14 +185,16 @@ impl ProcessTable {
     }
 
     /// Notes a fork by a thread that does this work.
-    pub fn forks(&mut self, pid: u32, tid: u32, work: Membership) {
+    pub fn forks(&mut self, pid: u32, tid: u32, work: &Work) {
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
         };
         process.has_forked = true;
-        if process.page.is_some() || work != process.membership {
+        let own = process.own_work();
+        let work = if *work == Work::None { &own } else { work };
+        if process.page.is_some() || *work != own {
             process.bind_children();
-            process.forks.push((tid, work));
+            process.forks.insert(tid, work.clone());
         }
     }
 
@@ -180,18 +208,17 @@ impl ProcessTable {
         }
         process.bind_children();
         let mut orphans = std::mem::take(&mut process.children);
-        let membership = process
-            .child_membership
-            .as_ref()
-            .unwrap_or(&process.membership)
-            .clone();
+        let work = match &process.child_membership {
+            Some(membership) => Work::Task(membership.clone()),
+            None => process.own_work(),
+        };
         for tid in proc::threads(pid) {
             for child in proc::children(pid, tid) {
-                orphans.entry(child).or_insert_with(|| membership.clone());
+                orphans.entry(child).or_insert_with(|| work.clone());
             }
         }
         orphans.retain(|child, _| !self.processes.contains_key(child));
-        self.orphans.extend(orphans);
+        self.unseen.extend(orphans);
     }
 
     /// Removes a process that has ended.
@@ -202,26 +229,37 @@ impl ProcessTable {
 }
 
 impl Process {
-    /// Learns which children the noted forks made, while their parent is stopped.
+    /// Learns which children the noted forks have made so far.
     fn bind_children(&mut self) {
-        for (tid, work) in std::mem::take(&mut self.forks) {
-            for child in proc::children(self.key.pid, tid) {
+        let pid = self.key.pid;
+        for (tid, work) in &self.forks {
+            for child in proc::children(pid, *tid) {
                 self.children.entry(child).or_insert_with(|| work.clone());
             }
+        }
+        self.forks
+            .retain(|tid, _| *tid == pid || proc::is_thread_of(*tid, pid));
+    }
+
+    /// Whose work it does, whatever its threads do.
+    fn own_work(&self) -> Work {
+        match self.is_shared {
+            true => Work::Unknown,
+            false => Work::Task(self.membership.clone()),
         }
     }
 
     /// Whose work one of its threads does.
     pub fn work_of(&self, tid: u32) -> Work {
         let Some(page) = &self.page else {
-            return Work::Task(self.membership.clone());
+            return self.own_work();
         };
         let inner = match self.is_inner {
             true => proc::status(tid).map_or(tid, |status| status.inner_tid),
             false => tid,
         };
         match page.work_of(inner) {
-            Work::None => Work::Task(self.membership.clone()),
+            Work::None => self.own_work(),
             work => work,
         }
     }

@@ -9,7 +9,7 @@ use roar_lineage::model::{self, GapKind, RayIds, Status, Task, TaskKind};
 use roar_lineage::object::{DrivenJob, ObjectUse};
 use roar_tracee::abi::{kind, state};
 
-use crate::attribution::{Change, Page, PageTask};
+use crate::attribution::{Change, Page, PageTask, Work};
 use crate::process_table::Membership;
 use crate::scope;
 use crate::supervisor::{Supervisor, Turn};
@@ -326,6 +326,26 @@ impl Supervisor {
         job.command = roar_lineage::mask::arguments(&words);
         let observer = scope.recorder.state.observer().to_owned();
         scope.recorder.record(&Event::Began { observer, job });
+    }
+
+    /// A process of a pool or of a fork server works for another task of its parent's page.
+    pub(crate) fn hand_over(&mut self, parent: u32, pid: u32, number: u64) {
+        let Some(process) = self.table.get(parent) else {
+            return;
+        };
+        let Some(page) = process.page.as_ref().filter(|_| !process.is_inner) else {
+            return;
+        };
+        let membership = match number {
+            0 => Some(process.membership.clone()),
+            number => page.membership(number).cloned(),
+        };
+        let work = membership.map_or(Work::Unknown, Work::Task);
+        if self.table.hand_over(pid, work.clone())
+            && let Work::Task(membership) = work
+        {
+            self.join(pid, membership);
+        }
     }
 
     /// Makes a process do a task's work, and records it as the task's.

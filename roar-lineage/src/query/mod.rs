@@ -49,13 +49,20 @@ impl Graph {
         recorded.uses.retain(|used| !is_worker[used.task]);
         ray::name_drivers(&mut recorded);
         let mut edges = edges::of_files(&recorded);
-        edges.extend(ray::of_actors(&recorded));
         edges.extend(ray::of_objects(&recorded));
+        let mut is_hidden = is_worker;
+        if !all {
+            for index in ray::idle_constructors(&recorded, &edges) {
+                is_hidden[index] = true;
+            }
+        }
+        edges.extend(ray::of_actors(&recorded));
+        edges.retain(|edge| !is_hidden[edge.from] && !is_hidden[edge.to]);
         let mut uses = vec![Vec::new(); recorded.tasks.len()];
         for (index, used) in recorded.uses.iter().enumerate() {
             uses[used.task].push(index);
         }
-        let order = ordered(&recorded, &edges, &is_worker);
+        let order = ordered(&recorded, &edges, &is_hidden);
         Self {
             recorded,
             order,
@@ -127,7 +134,7 @@ fn worker_files(recorded: &Recorded, is_worker: &[bool]) -> Vec<(usize, Coverage
     counts.into_iter().map(gap).collect()
 }
 
-fn ordered(recorded: &Recorded, edges: &[Edge], is_worker: &[bool]) -> Vec<usize> {
+fn ordered(recorded: &Recorded, edges: &[Edge], is_hidden: &[bool]) -> Vec<usize> {
     let key = |index: usize| {
         let task = &recorded.tasks[index].task;
         (task.started_at, &task.id)
@@ -151,7 +158,7 @@ fn ordered(recorded: &Recorded, edges: &[Edge], is_worker: &[bool]) -> Vec<usize
     let order = steps::order(&rank, &pairs);
     order
         .into_iter()
-        .filter(|&index| !is_worker[index])
+        .filter(|&index| !is_hidden[index])
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::edges::{Edge, Via};
-use crate::model::{RayIds, Status, Task, TaskKind};
+use crate::model::{Category, RayIds, Status, Task, TaskKind};
 use crate::object::{ObjectId, ObjectUse, hex};
 use crate::store::Recorded;
 
@@ -61,6 +61,24 @@ pub(super) fn name_drivers(recorded: &mut Recorded) {
             usage.task.parent = Some(driver.clone());
         }
     }
+}
+
+/// Constructors that ended well and touched neither data nor objects say nothing.
+pub(super) fn idle_constructors(recorded: &Recorded, edges: &[Edge]) -> BTreeSet<usize> {
+    let constructors = recorded.tasks.iter().enumerate().filter(|(_, usage)| {
+        usage.task.kind == TaskKind::RayActorInit && usage.task.status == Status::Completed
+    });
+    let mut idle: BTreeSet<usize> = constructors.map(|(index, _)| index).collect();
+    for used in &recorded.uses {
+        if used.file.category == Category::Data {
+            idle.remove(&used.task);
+        }
+    }
+    for edge in edges {
+        idle.remove(&edge.from);
+        idle.remove(&edge.to);
+    }
+    idle
 }
 
 /// A method uses what its actor's constructor read.

@@ -1,0 +1,167 @@
+"""Coroutines of async actors: which task each resume on the event loop's thread works for.
+
+Ray drives the methods from a thread of fibers and runs them on the thread of an event
+loop. The context in which a callback runs says whose it is; whatever the callback starts
+(tasks, timers, threads) runs in a copy of that context. Without a number in it, or a slot
+of its own, the thread works for whom it did.
+"""
+
+import contextvars
+
+task = contextvars.ContextVar("roar_task", default=None)
+
+
+def follow(page, windows):
+    """Called once, before the constructor of an async actor; `windows` by task id."""
+    import ray._private.async_compat
+    import ray._private.worker
+    import ray._raylet
+
+    log_end = ray._private.worker.Worker.record_task_log_end
+    set_by_ray = ray._raylet.async_task_id
+
+    def record_task_log_end(worker, task_id, *args, **kwargs):
+        if page.is_ours:
+            # This fiber goes on to store what its method returned.
+            window = windows.get(task_id.binary())
+            page.local.window = window
+            page.work_for((window.number or 0) if window is not None else 0)
+        return log_end(worker, task_id, *args, **kwargs)
+
+    class AsyncTaskId:
+        """Stands for Ray's context variable, which is set as a method begins."""
+
+        def set(self, task_id):
+            token = set_by_ray.set(task_id)
+            window = windows.get(task_id.binary())
+            if window is not None and page.is_ours:
+                task.set(window.number or 0)
+                page.work_for(window.number or 0)
+            return token
+
+        def __getattr__(self, name):
+            return getattr(set_by_ray, name)
+
+    ray._private.worker.Worker.record_task_log_end = record_task_log_end
+    ray._raylet.async_task_id = AsyncTaskId()
+    follow_asyncio(page)
+    if ray._private.async_compat.uvloop is not None:
+        follow_uvloop(page, ray._private.async_compat.uvloop.Loop)
+
+
+def follow_asyncio(page):
+    """Every callback of asyncio's own loops is run by one method."""
+    import asyncio
+
+    run = asyncio.events.Handle._run
+    local, words = page.local, page.words
+
+    def _run(handle):
+        number, word = handle._context.get(task), local.word
+        if number is None or not word:
+            return run(handle)
+        before = words[word]
+        words[word] = number
+        try:
+            return run(handle)
+        finally:
+            words[word] = before
+
+    asyncio.events.Handle._run = _run
+
+
+def follow_uvloop(page, loop_type):
+    """uvloop runs its callbacks in compiled code: each is wrapped as it is handed over."""
+    from asyncio import Task
+
+    local, words, task_of_context = page.local, page.words, task.get
+
+    class Callback:
+        __slots__ = ("__weakref__", "loop", "callback", "handle")
+
+        def __init__(self, loop, callback):
+            self.loop = loop
+            self.callback = callback
+            self.handle = None
+
+        def __call__(self, *args):
+            number, word = task_of_context(), local.word
+            if number is None or not word:
+                return self.run(args)
+            before = words[word]
+            words[word] = number
+            try:
+                return self.run(args)
+            finally:
+                words[word] = before
+
+        def run(self, args):
+            try:
+                return self.callback(*args)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.failed(error)
+
+        def failed(self, error):
+            """What the loop does with it, which would show this frame."""
+            trace = error.__traceback__
+            error.__traceback__ = trace and trace.tb_next
+            name = getattr(self.callback, "__qualname__", None)
+            context = {
+                "message": "Exception in callback %s" % (name + "()" if name else repr(self.callback)),
+                "exception": error,
+            }
+            if self.handle is not None:
+                context["handle"] = self.handle
+            self.loop.call_exception_handler(context)
+
+        def __getattr__(self, name):
+            return getattr(self.callback, name)
+
+        def __repr__(self):
+            return repr(self.callback)
+
+    def step(callback, *args):
+        """A task's step, which raises nothing that the loop would show."""
+        number, word = task_of_context(), local.word
+        if number is None or not word:
+            return callback(*args)
+        before = words[word]
+        words[word] = number
+        try:
+            return callback(*args)
+        finally:
+            words[word] = before
+
+    def soon(name):
+        original = getattr(loop_type, name)
+
+        def schedule(self, callback, *args, context=None):
+            if type(getattr(callback, "__self__", None)) is Task and not self.get_debug():
+                return original(self, step, callback, *args, context=context)
+            if not page.is_ours or not callable(callback):
+                return original(self, callback, *args, context=context)
+            wrapped = Callback(self, callback)
+            wrapped.handle = handle = original(self, wrapped, *args, context=context)
+            return handle
+
+        return schedule
+
+    def later(name):
+        original = getattr(loop_type, name)
+
+        def schedule(self, when, callback, *args, **kwargs):
+            if not page.is_ours or not callable(callback):
+                return original(self, when, callback, *args, **kwargs)
+            wrapped = Callback(self, callback)
+            wrapped.handle = handle = original(self, when, wrapped, *args, **kwargs)
+            return handle
+
+        return schedule
+
+    # `call_at` goes through `call_later`.
+    for name in ("call_soon", "call_soon_threadsafe"):
+        setattr(loop_type, name, soon(name))
+    for name in ("call_later", "add_reader", "add_writer"):
+        setattr(loop_type, name, later(name))

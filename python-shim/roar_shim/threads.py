@@ -1,0 +1,49 @@
+"""Threads and pool submissions work for the task that started them."""
+
+import threading
+from concurrent.futures import thread as pool
+
+from . import coroutines
+
+
+def follow(page, before_start):
+    """Called once; `before_start` is called before a thread is started."""
+    start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner
+    init, run = pool._WorkItem.__init__, pool._WorkItem.run
+
+    def current():
+        return page.current() if page.is_ours else 0
+
+    def Thread_start(self):
+        # A pool's own thread belongs to no task: what is submitted to it does.
+        is_pools = getattr(self, "_target", None) is pool._worker
+        self._roar_task = 0 if is_pools else current()
+        if page.is_ours:
+            before_start()
+        return start(self)
+
+    def Thread_bootstrap_inner(self):
+        number = self.__dict__.get("_roar_task", 0)
+        if number and page.is_ours:
+            coroutines.task.set(number)
+            page.work_for(number)
+        return bootstrap(self)
+
+    def WorkItem_init(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self._roar_task = current()
+
+    def WorkItem_run(self, *args, **kwargs):
+        if not page.is_ours:
+            return run(self, *args, **kwargs)
+        page.work_for(self.__dict__.get("_roar_task", 0))
+        try:
+            return run(self, *args, **kwargs)
+        finally:
+            if page.is_ours:
+                page.work_for(0)
+
+    threading.Thread.start = Thread_start
+    threading.Thread._bootstrap_inner = Thread_bootstrap_inner
+    pool._WorkItem.__init__ = WorkItem_init
+    pool._WorkItem.run = WorkItem_run
