@@ -40,6 +40,9 @@ pub enum Command {
     Status(QueryArgs),
     /// Show the history, newest first
     Log(QueryArgs),
+    /// Show and change this project's settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// How to observe.
@@ -182,6 +185,35 @@ pub struct QueryArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `roar config`.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Show all settings, and where each comes from
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one setting
+    Get {
+        /// Its name, such as ray.ship
+        key: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a setting in .roar/config.toml
+    Set {
+        /// Its name, such as ray.ship
+        key: String,
+        /// Its value
+        value: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Bytes, with an optional K, M, G or T (of 1024).

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod error;
 pub mod output;
 pub mod project;
@@ -37,5 +38,6 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Show(args) => commands::show::main(&args),
         Command::Status(args) => commands::status::main(&args),
         Command::Log(args) => commands::log::main(&args),
+        Command::Config(command) => commands::config::main(&command),
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod config;
 pub mod dag;
 pub mod init;
 pub mod log;
