@@ -42,7 +42,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
     if settings.enabled
         && let Some(submission) = submit::parse(&args.command)
     {
-        return submitted::run(&args, &submission, &root, store.as_deref());
+        return submitted::run(&args, &submission, &root, store.as_deref(), &settings);
     }
     let environment = worker_launcher()
         .filter(|_| settings.enabled)

@@ -1,0 +1,181 @@
+"""Every way to start: options of `ray job submit`, how the launcher gets there, fetching."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+from conftest import (
+    HERE, PYTHON, RAY, ROAR, Cluster, environment, graph, make_project, roar, run, wait_for,
+)
+
+JOBS = os.path.join(HERE, "jobs.py")
+
+
+def submit(cluster, *options, entrypoint, cwd, code=0, before=(), **extra):
+    """`roar run ray job submit`; what it printed."""
+    return roar(
+        "run", *before, RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
+        *options, "--", *entrypoint, cwd=cwd, code=code, **extra,
+    )
+
+
+def written(project, out):
+    """What each task of the graph wrote below `out`: {(kind, name): {paths}}."""
+    found = {}
+    for node in graph(project)["nodes"]:
+        names = {
+            os.path.relpath(file["path"], out) for file in node["writes"]
+            if file["path"].startswith(out + os.sep)
+        }
+        if names:
+            found.setdefault((node["kind"], node["name"]), set()).update(names)
+    return found
+
+
+@pytest.fixture
+def out(project):
+    return os.path.join(project, "out")
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """roar in a directory where no node finds its launcher unless it is shipped there."""
+    directory = os.path.join(str(tmp_path), "elsewhere")
+    os.mkdir(directory)
+    for name in ("roar", "roar-worker"):
+        shutil.copy(os.path.join(os.path.dirname(ROAR), name), directory)
+    return os.path.join(directory, "roar")
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A cluster on whose `PATH` there is nothing of ours."""
+    directory = tempfile.mkdtemp(prefix="roar-e2e-", dir="/tmp")
+    started = Cluster(os.path.join(directory, "ray"), PATH="/usr/local/bin:/usr/bin:/bin")
+    try:
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+SAID = {("ray_task", "says"): {"said.txt"}}
+
+
+@pytest.mark.parametrize("ship", ["auto", "working_dir", "py_modules"])
+def test_nothing_is_installed_on_the_cluster(bare, project, out, alone, ship):
+    away = os.path.join(project, "work")
+    os.mkdir(away)
+    for name in ("jobs.py", "hook.py"):
+        shutil.copy(os.path.join(HERE, name), away)
+    # What is uploaded is all that there is: the launcher's own place is empty meanwhile.
+    script = (
+        'import os, sys; os.rename(sys.argv[1], sys.argv[1] + ".gone");'
+        "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    launcher = os.path.join(os.path.dirname(alone), "roar-worker")
+    done = run(
+        alone, "run", RAY, "job", "submit", "--address", bare.address, "--working-dir", away,
+        "--", PYTHON, "-c", script, launcher, "jobs.py", "speaks", out,
+        cwd=project, ROAR_SHIP=ship,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "recorded" in done.stderr, done.stderr
+    assert os.path.exists(launcher + ".gone")
+    assert written(project, out) == SAID
+    assert sorted(os.listdir(away)) == ["hook.py", "jobs.py"]
+
+
+def test_a_launcher_that_is_not_shipped_is_not_found(bare, project, out, alone):
+    os.rename(os.path.join(os.path.dirname(alone), "roar-worker"), alone + "-gone")
+    done = run(
+        alone, "run", RAY, "job", "submit", "--address", bare.address, "--", PYTHON, JOBS,
+        "speaks", out, cwd=project, ROAR_SHIP="path",
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "left no record" in done.stderr, done.stderr
+    assert open(os.path.join(out, "said.txt")).read() == ""
+
+
+def test_all_options_of_ray_job_submit(cluster, project, out):
+    environment_file = os.path.join(project, "env.yaml")
+    with open(environment_file, "w") as file:
+        file.write("env_vars:\n  TEST_VARIABLE: 'yes '\n")
+    done = submit(
+        cluster, "--runtime-env", environment_file, "--working-dir", HERE,
+        "--submission-id", "mine-" + os.path.basename(project), "--metadata-json", '{"a": "b"}',
+        "--entrypoint-num-cpus", "1", "--entrypoint-memory", "1000",
+        "--headers", '{"X-Test": "1"}', "--verify", "true", "--log-style", "record", "--verbose",
+        entrypoint=(PYTHON, "jobs.py", "speaks", out), cwd=project, before=("-v",),
+    )
+    assert "roar: the job goes to %s\n" % cluster.address in done.stderr
+    assert "recorded" in done.stderr, done.stderr
+    assert open(os.path.join(out, "said.txt")).read() == "yes "
+    assert written(project, out) == SAID
+    known = run(
+        RAY, "job", "list", "--address", cluster.address, "--log-color=false", cwd=project
+    ).stdout
+    assert "mine-" + os.path.basename(project) in known
+
+
+@pytest.mark.parametrize("variable", ["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"])
+def test_the_environment_names_the_cluster(cluster, project, out, variable):
+    done = roar(
+        "run", RAY, "job", "submit", "--address", "http://127.0.0.1:9", "--", PYTHON, JOBS,
+        "speaks", out, cwd=project, **{variable: cluster.address},
+    )
+    assert "recorded" in done.stderr, done.stderr
+    assert written(project, out) == SAID
+
+
+def test_what_the_user_set_is_chained(cluster, project, out):
+    own = {
+        "py_executable": PYTHON + " -X utf8=0",
+        "worker_process_setup_hook": "hook.setup",
+        "env_vars": {"TEST_VARIABLE": "own "},
+        "working_dir": HERE,
+    }
+    done = submit(
+        cluster, "--runtime-env-json", json.dumps(own),
+        entrypoint=(PYTHON, "jobs.py", "speaks", out), cwd=project,
+    )
+    assert "recorded" in done.stderr, done.stderr
+    assert open(os.path.join(out, "said.txt")).read() == "own hooked"
+    assert written(project, out) == SAID
+
+
+def test_the_drivers_own_runtime_env_is_no_conflict(cluster, project, out):
+    """A driver that sets what roar has set for the job, too."""
+    init = {"runtime_env": {
+        "py_modules": [os.path.join(project, "mine")], "env_vars": {"TEST_VARIABLE": "driver "},
+    }}
+    os.mkdir(init["runtime_env"]["py_modules"][0])
+    open(os.path.join(project, "mine", "__init__.py"), "w").close()
+    own = {"env_vars": {"TEST_INIT": json.dumps(init)}}
+    submit(
+        cluster, "--runtime-env-json", json.dumps(own),
+        entrypoint=(PYTHON, JOBS, "speaks", out), cwd=project,
+    )
+    assert open(os.path.join(out, "said.txt")).read() == "driver "
+    assert written(project, out) == SAID
+
+
+def test_a_refused_job_is_rays_own_error(cluster, project):
+    """Nothing to collect, and nobody waits for it."""
+    with open(os.path.join(project, "large"), "wb") as file:
+        for _ in range(101):
+            file.write(os.urandom(1 << 20))
+    began = time.monotonic()
+    done = submit(
+        cluster, "--working-dir", project, entrypoint=("true",), cwd=project, code=1
+    )
+    assert time.monotonic() - began < 60
+    assert "the working_dir is 101 MiB, and Ray takes at most 100 MiB" in done.stderr
+    assert "left no record" not in done.stderr
+    assert "recorded" not in done.stderr
