@@ -40,6 +40,9 @@ pub enum Command {
     Status(QueryArgs),
     /// Show the history, newest first
     Log(QueryArgs),
+    /// Fetch a Ray job's record, or put roar into a KubeRay manifest
+    #[command(subcommand)]
+    Ray(RayCommand),
     /// Show and change this project's settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -182,6 +185,33 @@ pub struct ShowArgs {
 /// `roar status` and `roar log`.
 #[derive(Args, Debug)]
 pub struct QueryArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `roar ray`.
+#[derive(Subcommand, Debug)]
+pub enum RayCommand {
+    /// Collect what was recorded of a submitted job
+    Fetch(FetchArgs),
+}
+
+/// `roar ray fetch`.
+#[derive(Args, Debug)]
+pub struct FetchArgs {
+    /// The job's submission id
+    #[arg(value_name = "SUBMISSION_ID")]
+    pub submission_id: String,
+    /// The cluster, as `ray job submit` takes it
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Headers of the requests, as `ray job submit` takes them (JSON)
+    #[arg(long, value_name = "JSON")]
+    pub headers: Option<String>,
+    /// Whether to verify certificates, or a path to some, as `ray job submit` takes it
+    #[arg(long, value_name = "BOOL|PATH")]
+    pub verify: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -23,7 +23,7 @@ use crate::ray::submit::{Submission, Tracing};
 use crate::{output, tracing};
 
 /// How long the supervisors of the job's workers may take to complete their records.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Where the record of a job goes, and how loud that is.
@@ -35,6 +35,8 @@ pub struct Home<'a> {
     pub store: &'a Path,
     /// Say less.
     pub quiet: bool,
+    /// How long supervisors that are not done are waited for.
+    pub patience: Duration,
 }
 
 /// Submits, waits as `ray job submit` does, collects; the exit status is Ray's.
@@ -80,6 +82,7 @@ pub fn run(
             root: &root,
             store,
             quiet: args.quiet,
+            patience: PATIENCE,
         };
         let id = &instrumented.submission_id;
         let has_failed = wait_status != 0;
@@ -189,7 +192,7 @@ pub fn bring_home(
             .map_err(|error| cannot_ask(address, &error))?;
         let found = Found::of(collected, job);
         let is_done = !found.is_open && !found.fragments.is_empty();
-        if is_done || began.elapsed() >= PATIENCE {
+        if is_done || began.elapsed() >= home.patience {
             break found;
         }
         std::thread::sleep(PAUSE);

@@ -179,3 +179,108 @@ def test_a_refused_job_is_rays_own_error(cluster, project):
     assert "the working_dir is 101 MiB, and Ray takes at most 100 MiB" in done.stderr
     assert "left no record" not in done.stderr
     assert "recorded" not in done.stderr
+
+
+def fetched(cluster, project, id, **extra):
+    """What `roar ray fetch` says, once the job has ended."""
+    def is_over():
+        done = run(RAY, "job", "status", "--address", cluster.address, id, cwd=project)
+        return "succeeded" in done.stdout
+
+    wait_for(is_over, 60, "the end of " + id)
+    done = roar("ray", "fetch", "--json", "--address", cluster.address, id, cwd=project, **extra)
+    return json.loads(done.stdout)
+
+
+def test_a_job_not_waited_for_is_fetched(cluster, project, out):
+    id = "later-" + os.path.basename(project)
+    done = submit(
+        cluster, "--no-wait", "--submission-id", id, entrypoint=(PYTHON, JOBS, "speaks", out),
+        cwd=project,
+    )
+    assert "`roar ray fetch %s` collects it" % id in done.stderr
+    assert graph_is_empty(project)
+    document = fetched(cluster, project, id)
+    assert document["schema"] == "roar.ray.fetch/1"
+    assert (document["status"], document["tasks"], document["missed"]) == ("SUCCEEDED", 2, 0)
+    assert written(project, out) == SAID
+    before = graph(project)
+    fetched(cluster, project, id)
+    assert graph(project) == before
+
+
+def graph_is_empty(project):
+    done = run(ROAR, "dag", "--json", cwd=project)
+    return "nothing is recorded here" in done.stderr
+
+
+def test_a_job_submitted_by_hand_is_fetched_alone(cluster, project, out):
+    by_hand = {"py_executable": os.path.join(os.path.dirname(ROAR), "roar-worker") + " --"}
+    ids = []
+    for name in ("one", "two"):
+        done = cluster.submit(
+            by_hand, PYTHON, JOBS, "speaks", os.path.join(out, name), cwd=project,
+        )
+        ids += re.search(r"'(raysubmit_\w+)' succeeded", done.stdout).groups()
+    assert fetched(cluster, project, ids[1])["tasks"] == 2
+    assert written(project, out) == {("ray_task", "says"): {"two/said.txt"}}
+    roar("ray", "fetch", "--address", cluster.address, ids[0], cwd=project)
+    assert written(project, out) == {("ray_task", "says"): {"one/said.txt", "two/said.txt"}}
+
+
+def test_what_cannot_be_fetched_is_one_line(cluster, project):
+    done = roar("ray", "fetch", "--address", cluster.address, "nobody", cwd=project, code=1)
+    assert done.stderr.startswith("roar: there is no job nobody at %s (" % cluster.address)
+    done = roar("ray", "fetch", "--address", "http://127.0.0.1:9", "x", cwd=project, code=1)
+    assert done.stderr.startswith("roar: cannot ask the dashboard at http://127.0.0.1:9 (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_collecting_can_be_left_for_later(cluster, project, out):
+    roar("config", "set", "ray.collect", "false", cwd=project)
+    done = submit(cluster, entrypoint=(PYTHON, JOBS, "speaks", out), cwd=project)
+    (id,) = re.search(r"roar ray fetch (\S+)` collects", done.stderr).groups()
+    assert fetched(cluster, project, id)["tasks"] == 2
+    assert written(project, out) == SAID
+
+
+def test_ray_can_be_a_command_like_any_other(cluster, project, out):
+    done = submit(
+        cluster, entrypoint=(PYTHON, JOBS, "speaks", out), cwd=project, before=("-q",),
+        ROAR_WRAP="0",
+    )
+    assert done.stderr.count("roar") == 0
+    assert {node["kind"] for node in graph(project)["nodes"]} == {"command"}
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(cluster, project, out):
+    os.mkdir(out)
+    flag = os.path.join(out, "go")
+    wait = "import os,time\nopen(%r,'w').close()\nwhile not os.path.exists(%r): time.sleep(.1)\n"
+    wait = (wait + "open(%r,'w').close()") % tuple(os.path.join(out, n) for n in ("ready", "go", "done"))
+    endings = []
+    for name, before in (("plain", ()), ("traced", (ROAR, "run"))):
+        id = "%s-%s" % (name, os.path.basename(project))
+        process = subprocess.Popen(
+            [*before, RAY, "job", "submit", "--address", cluster.address, "--submission-id", id,
+             "--", PYTHON, "-c", wait],
+            cwd=project, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        try:
+            wait_for(lambda: os.path.exists(os.path.join(out, "ready")), 60, "the job")
+            os.remove(os.path.join(out, "ready"))
+            time.sleep(1)
+            # The terminal's doing: the whole foreground group.
+            os.killpg(process.pid, signal.SIGINT)
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        endings.append(process.returncode)
+        if before:
+            assert "`roar ray fetch %s` collects it" % id in stderr, stderr
+    open(flag, "w").close()
+    assert endings[0] == endings[1] != 0, endings
+    fetched(cluster, project, id)
+    assert written(project, out) == {("ray_driver", "python"): {"done"}}

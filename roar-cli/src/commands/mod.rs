@@ -5,6 +5,7 @@ pub mod dag;
 pub mod init;
 pub mod log;
 pub mod merge;
+pub mod ray;
 pub mod run;
 pub mod show;
 pub mod status;

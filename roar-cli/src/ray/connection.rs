@@ -82,7 +82,7 @@ impl<'a> Connection<'a> {
 
 /// Ray's own authentication token, where the environment asks for it.
 fn token(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    if variable("RAY_AUTH_MODE")?.to_ascii_lowercase() != "token" {
+    if !variable("RAY_AUTH_MODE")?.eq_ignore_ascii_case("token") {
         return None;
     }
     let token = match (variable("RAY_AUTH_TOKEN"), variable("RAY_AUTH_TOKEN_PATH")) {
