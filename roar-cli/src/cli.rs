@@ -195,6 +195,22 @@ pub struct QueryArgs {
 pub enum RayCommand {
     /// Collect what was recorded of a submitted job
     Fetch(FetchArgs),
+    /// Put roar into the RayCluster, RayJob and RayService of a manifest
+    Prepare(PrepareArgs),
+}
+
+/// `roar ray prepare`.
+#[derive(Args, Debug)]
+pub struct PrepareArgs {
+    /// The manifest (-: stdin)
+    #[arg(value_name = "FILE.yaml")]
+    pub file: PathBuf,
+    /// Write there [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// An image that has roar-worker on its PATH, to take it from [default: that of Ray has it]
+    #[arg(long)]
+    pub image: Option<String>,
 }
 
 /// `roar ray fetch`.

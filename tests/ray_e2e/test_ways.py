@@ -284,3 +284,66 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(cluster, project, out):
     assert endings[0] == endings[1] != 0, endings
     fetched(cluster, project, id)
     assert written(project, out) == {("ray_driver", "python"): {"done"}}
+
+
+def test_a_prepared_manifest_starts_workers_through_the_launcher(project, out):
+    """What the manifest says, said to a cluster as KubeRay would."""
+    import yaml
+
+    source = os.path.join(HERE, "manifest.yaml")
+    target = os.path.join(project, "prepared.yaml")
+    roar("ray", "prepare", source, "-o", target, cwd=project)
+    with open(source) as file:
+        before = file.read()
+    with open(target) as file:
+        after = file.read()
+    assert roar("ray", "prepare", source, cwd=project).stdout == after
+    assert roar("ray", "prepare", target, cwd=project).stdout == after
+    spec = yaml.safe_load(after)["spec"]
+    own = yaml.safe_load(before)["spec"]
+    pods = [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]
+    variables = []
+    for group in pods:
+        container = group["template"]["spec"]["containers"][0]
+        variables.append({entry["name"]: entry["value"] for entry in container["env"]})
+        container["env"] = [e for e in container["env"] if e["name"].startswith("TEST")]
+        if not container["env"]:
+            del container["env"]
+    runtime_env = yaml.safe_load(spec.pop("runtimeEnvYAML"))
+    assert yaml.safe_load(own.pop("runtimeEnvYAML")) == {"env_vars": runtime_env["env_vars"]}
+    assert spec == own
+    given = {"RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_OVERRIDE_JOB_RUNTIME_ENV"}
+    assert [set(found) for found in variables] == [given | {"TEST_OWN"}, given]
+
+    directory = tempfile.mkdtemp(prefix="roar-e2e-", dir="/tmp")
+    path = os.pathsep.join([os.path.dirname(ROAR), os.path.dirname(PYTHON), os.environ["PATH"]])
+    cluster = Cluster(os.path.join(directory, "ray"), **{**variables[0], "PATH": path})
+    try:
+        done = cluster.submit(
+            runtime_env, PYTHON, JOBS, "speaks", os.path.join(out, "job"), cwd=project
+        )
+        (id,) = re.search(r"'(raysubmit_\w+)' succeeded", done.stdout).groups()
+        fetched(cluster, project, id)
+        assert written(project, out) == {("ray_task", "says"): {"job/said.txt"}}
+        # Somebody in the head's container.
+        joins = json.dumps({"address": cluster.gcs, "_node_ip_address": "127.0.0.1"})
+        done = run(
+            PYTHON, JOBS, "speaks", os.path.join(out, "joined"), cwd=project,
+            TEST_INIT=joins, **variables[0],
+        )
+        assert done.returncode == 0, done.stderr
+        cluster.wait_sealed()
+        roar("merge", cluster.fragments, cwd=project)
+        assert written(project, out) == {("ray_task", "says"): {"job/said.txt", "joined/said.txt"}}
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.mark.parametrize("text", ["a: [1\nb", "kind: Pod\n", ""])
+def test_a_manifest_that_is_none_is_one_line(project, text):
+    with open(os.path.join(project, "bad.yaml"), "w") as file:
+        file.write(text)
+    done = roar("ray", "prepare", "bad.yaml", cwd=project, code=1)
+    assert done.stderr.startswith("roar: cannot prepare bad.yaml (")
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")

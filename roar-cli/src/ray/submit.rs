@@ -15,7 +15,7 @@ use super::ship::{self, Shipped};
 use crate::config::Ship;
 
 /// Keys of a `runtime_env` beside which Ray allows no `py_executable`, or ignores it.
-const OWN_WAY: &[&str] = &[
+pub const OWN_WAY: &[&str] = &[
     "image_uri",
     "container",
     "nsight",

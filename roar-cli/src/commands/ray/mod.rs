@@ -1,6 +1,7 @@
 //! `roar ray`: what concerns clusters alone.
 
 mod fetch;
+mod prepare;
 
 use std::process::ExitCode;
 
@@ -11,5 +12,6 @@ use crate::error::UserError;
 pub fn main(command: &RayCommand) -> Result<ExitCode, UserError> {
     match command {
         RayCommand::Fetch(args) => fetch::main(args),
+        RayCommand::Prepare(args) => prepare::main(args),
     }
 }
