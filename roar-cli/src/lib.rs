@@ -5,6 +5,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod joined;
 pub mod manifest;
 pub mod output;
 pub mod project;

@@ -16,7 +16,7 @@ use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
 use crate::config;
 use crate::error::UserError;
-use crate::ray::collect::{CollectError, Collected, Dashboard};
+use crate::ray::collect::{CollectError, Collected};
 use crate::ray::connection::Connection;
 use crate::ray::python;
 use crate::ray::submit::{Submission, Tracing};
@@ -157,7 +157,10 @@ fn after(
         // Ctrl-C ends the waiting and not the job.
         Ok(Some(info)) if !info.has_ended() => Ok(Outcome::Later),
         Err(error) if has_failed => Err(cannot(error)),
-        _ => bring_home(&dashboard, address, job, job, home).map(|_| Outcome::Done),
+        _ => {
+            let collect = || dashboard.collect(job).map_err(cannot);
+            bring_home(collect, job, home).map(|_| Outcome::Done)
+        }
     }
 }
 
@@ -176,21 +179,16 @@ pub struct BroughtHome {
     pub missed: usize,
 }
 
-/// Collects the fragments of `job` into the store; waits a while for supervisors that
-/// are not done. Its files are among those whose names begin with `prefix`.
+/// Keeps the fragments of `job` among what `collect` finds; asks again for a while when
+/// supervisors are not done.
 pub fn bring_home(
-    dashboard: &Dashboard,
-    address: &str,
-    prefix: &str,
+    collect: impl Fn() -> Result<Collected, UserError>,
     job: &str,
     home: Home<'_>,
 ) -> Result<BroughtHome, UserError> {
     let began = Instant::now();
     let mut found = loop {
-        let collected = dashboard
-            .collect(prefix)
-            .map_err(|error| cannot_ask(address, &error))?;
-        let found = Found::of(collected, job);
+        let found = Found::of(collect()?, job);
         let is_done = !found.is_open && !found.fragments.is_empty();
         if is_done || began.elapsed() >= home.patience {
             break found;

@@ -347,3 +347,101 @@ def test_a_manifest_that_is_none_is_one_line(project, text):
     done = roar("ray", "prepare", "bad.yaml", cwd=project, code=1)
     assert done.stderr.startswith("roar: cannot prepare bad.yaml (")
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
+WAYS = os.path.join(HERE, "ways.py")
+TASK = ("ray_task", "writes")
+
+
+@pytest.mark.parametrize("name, wrote", [
+    ("twice", {"first", "second"}),
+    ("never_shut_down", {"only"}),
+])
+def test_a_local_ray_again_and_never_shut_down(project, out, name, wrote):
+    roar("run", PYTHON, WAYS, name, out, cwd=project)
+    assert written(project, out) == {TASK: wrote}
+
+
+def test_a_script_that_joins_a_cluster(cluster, project, out):
+    """Its tasks are those of the run, and no other's that are in the cluster's logs."""
+    by_hand = {"py_executable": os.path.join(os.path.dirname(ROAR), "roar-worker") + " --"}
+    cluster.submit(
+        by_hand, PYTHON, WAYS, "never_shut_down", os.path.join(out, "other"), cwd=project
+    )
+    options = {"address": cluster.gcs, "_node_ip_address": "127.0.0.1"}
+    done = roar("run", PYTHON, WAYS, "joins", out, json.dumps(options), cwd=project)
+    assert "tasks recorded" in done.stderr, done.stderr
+    assert written(project, out) == {TASK: {"joined"}}
+    assert len({node["job"] for node in graph(project)["nodes"]}) == 1
+
+
+def test_the_scripts_own_runtime_env_is_chained(project, out):
+    own = {
+        "env_vars": {"TEST_VARIABLE": "own ", "PYTHONPATH": HERE},
+        "worker_process_setup_hook": "hook.setup",
+    }
+    roar(
+        "run", PYTHON, WAYS, "joins", out, json.dumps({"runtime_env": own}), cwd=project
+    )
+    assert open(os.path.join(out, "joined")).read() == "own hooked"
+    assert written(project, out) == {TASK: {"joined"}}
+
+
+def test_the_scripts_own_py_executable_is_used(project, out):
+    own = json.dumps({"runtime_env": {"py_executable": PYTHON + " -X dev"}})
+    plain = run(PYTHON, WAYS, "joins", out, own, cwd=project)
+    done = roar("run", PYTHON, WAYS, "joins", out, own, cwd=project)
+    assert done.stdout == plain.stdout != ""
+    assert "True" in done.stdout
+    files = {os.path.relpath(p, out) for n in graph(project)["nodes"] for p in paths(n["writes"])}
+    assert "joined" in files
+
+
+def paths(files):
+    return [file["path"] for file in files]
+
+
+@pytest.mark.parametrize("where", ["local", "submitted"])
+def test_two_jobs_at_once_never_mix(request, tmp_path, where):
+    projects, running = [], []
+    for name in ("one", "two"):
+        os.mkdir(os.path.join(str(tmp_path), name))
+        projects.append(make_project(os.path.join(str(tmp_path), name)))
+    command = []
+    if where == "submitted":
+        cluster = request.getfixturevalue("cluster")
+        command = [RAY, "job", "submit", "--address", cluster.address, "--"]
+    try:
+        for mine, other in (projects, projects[::-1]):
+            words = [PYTHON, WAYS, "slowly", os.path.join(mine, "out"), os.path.join(other, "out")]
+            running.append(subprocess.Popen(
+                [ROAR, "run", *command, *words], cwd=mine, env=environment(),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ))
+        for process in running:
+            output, _ = process.communicate(timeout=150)
+            assert process.returncode == 0, output
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+    for project in projects:
+        assert written(project, str(tmp_path)) == {
+            TASK: {os.path.join(os.path.basename(project), "out", n) for n in ("begun", "done")}
+        }
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_job_submitted_from_a_job_is_a_job_of_its_own(cluster, project, out, traced):
+    launcher = os.path.join(os.path.dirname(ROAR), "roar-worker")
+    inner = {"py_executable": launcher + " --"} if traced else {}
+    done = submit(
+        cluster, entrypoint=(PYTHON, WAYS, "submits", out, cluster.address, json.dumps(inner)),
+        cwd=project,
+    )
+    (id,) = re.search(r"inner (\w+) SUCCEEDED", done.stdout).groups()
+    assert written(project, out) == {TASK: {"outer"}}
+    if traced:
+        fetched(cluster, project, id)
+        assert written(project, out) == {TASK: {"outer", "only"}}
+        assert len({node["job"] for node in graph(project)["nodes"]}) == 2

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use roar_lineage::digest::Digest;
 use roar_lineage::model::Git;
+use roar_worker::host;
 
 use crate::cli::TraceArgs;
 use crate::config;
@@ -44,12 +45,15 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
     {
         return submitted::run(&args, &submission, &root, store.as_deref(), &settings);
     }
+    let job = host::unique_id();
     let environment = worker_launcher()
         .filter(|_| settings.enabled)
-        .map(|launcher| local::environment(&launcher, |name| std::env::var_os(name)))
+        .and_then(|launcher| local::executable(&launcher, &job, &absolute(&root)))
+        .map(|executable| local::environment(&executable, |name| std::env::var_os(name)))
         .unwrap_or_default();
     let git = git(&cwd);
     Plan {
+        job,
         args,
         cwd,
         root,
@@ -58,6 +62,10 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         git,
     }
     .run()
+}
+
+fn absolute(root: &Path) -> PathBuf {
+    root.canonicalize().unwrap_or_else(|_| root.to_owned())
 }
 
 /// `roar-worker`, which is installed beside this program.

@@ -64,7 +64,8 @@ pub(super) fn main(args: &FetchArgs) -> Result<ExitCode, UserError> {
             false => Duration::ZERO,
         },
     };
-    let brought = submitted::bring_home(&dashboard, &address, &prefix, &job, home)?;
+    let collect = || dashboard.collect(&prefix).map_err(cannot);
+    let brought = submitted::bring_home(collect, &job, home)?;
     if args.json {
         output::json(&Document {
             schema: "roar.ray.fetch/1",
