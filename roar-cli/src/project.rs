@@ -130,7 +130,10 @@ pub fn open(all: bool) -> Result<Opened, UserError> {
         )));
     }
     let store = Store::open_existing(&directory)?;
-    let graph = Graph::load(&store, all)?;
+    let mut graph = Graph::load(&store, all)?;
     let root = directory.parent().unwrap_or(&directory).to_owned();
+    if config::ray(&config::load(Some(&directory), &root)?, &root).per_actor {
+        graph = graph.by_actor();
+    }
     Ok(Opened { graph, root })
 }

@@ -20,6 +20,7 @@ use roar_worker::{clock, host};
 
 use crate::cli::{self, Accel, Backend, TraceArgs};
 use crate::error::UserError;
+use crate::ray::client;
 use crate::submitted::{self, Home};
 use crate::{joined, output, summary};
 
@@ -110,6 +111,10 @@ impl Plan {
             }
         }
         report(&args, &fragments, &root, began);
+        if client::was_used(&fragments) && !args.quiet {
+            warn(false, "the tasks that went through ray:// were not traced");
+            eprintln!("hint: `roar run ray job submit … -- CMD` traces them");
+        }
         if let Some(store) = store.as_deref() {
             let home = Home {
                 root: &root,

@@ -445,3 +445,45 @@ def test_a_job_submitted_from_a_job_is_a_job_of_its_own(cluster, project, out, t
         fetched(cluster, project, id)
         assert written(project, out) == {TASK: {"outer", "only"}}
         assert len({node["job"] for node in graph(project)["nodes"]}) == 2
+
+
+def test_an_actor_can_be_one_node(project, out):
+    roar("run", PYTHON, WAYS, "keeps", out, cwd=project)
+    calls = graph(project)
+    kinds = [node["kind"] for node in calls["nodes"]]
+    assert kinds.count("ray_actor_method") == 8
+
+    roar("config", "set", "ray.actor_attribution", "per_actor", cwd=project)
+    document = graph(project)
+    actors = {n["id"]: n for n in document["nodes"] if n["kind"].startswith("ray_actor")}
+    assert {n["name"] for n in actors.values()} == {"Keeper"}
+    files = {
+        (frozenset(os.path.relpath(p, out) for p in paths(n["reads"]) if p.startswith(out)),
+         frozenset(os.path.relpath(p, out) for p in paths(n["writes"]) if p.startswith(out)))
+        for n in actors.values()
+    }
+    assert files == {(frozenset([x]), frozenset([x + ".kept"])) for x in ("a", "b")}
+    name = {node["id"]: node["name"] for node in document["nodes"]}
+    edges = {
+        (name[e["from"]], name[e["to"]], os.path.relpath(e["path"], out))
+        for e in document["edges"] if e["path"].startswith(out)
+    }
+    assert edges == {
+        ("writes", "Keeper", "a"), ("writes", "Keeper", "b"),
+        ("Keeper", "reads", "a.kept"), ("Keeper", "reads", "b.kept"),
+    }
+    others = [n for n in calls["nodes"] if not n["kind"].startswith("ray_actor")]
+    assert {n["id"] for n in document["nodes"]} - set(actors) == {n["id"] for n in others}
+    for command in ("status", "log"):
+        roar(command, "--json", cwd=project)
+
+
+def test_the_ray_client_is_one_warning(cluster, project, out):
+    """A client of the cluster's own client server; and a driver is none."""
+    address = {"address": "ray://127.0.0.1:%d" % cluster.client_port}
+    done = roar("run", PYTHON, WAYS, "joins", out, json.dumps(address), cwd=project)
+    lines = [line for line in done.stderr.splitlines() if "ray://" in line and "roar" in line]
+    assert lines == ["roar: warning: the tasks that went through ray:// were not traced"]
+    assert open(os.path.join(out, "joined")).read() == ""
+    done = roar("run", PYTHON, WAYS, "never_shut_down", out, cwd=project)
+    assert "ray://" not in done.stderr

@@ -16,6 +16,40 @@ def writes(path):
     return os.path.basename(sys.executable), sys.flags.dev_mode
 
 
+@ray.remote
+class Keeper:
+    def __init__(self, path):
+        self.path = path
+        with open(path) as file:
+            self.text = file.read()
+
+    def keep(self, text):
+        with open(self.path + ".kept", "w") as file:
+            file.write(text)
+
+    def look(self):
+        with open(self.path + ".kept") as file:
+            return file.read()
+
+
+def keeps(out):
+    """Two actors, each of which reads what it wrote itself; and what they left is read."""
+    for name in ("a", "b"):
+        path = os.path.join(out, name)
+        ray.get(writes.remote(path))
+        keeper = Keeper.remote(path)
+        for text in ("once", "twice"):
+            ray.get(keeper.keep.remote(text))
+            ray.get(keeper.look.remote())
+    ray.get(reads.remote(out))
+
+
+@ray.remote
+def reads(out):
+    for name in ("a", "b"):
+        open(os.path.join(out, name + ".kept")).close()
+
+
 def twice(out):
     for name in ("first", "second"):
         ray.init(num_cpus=1)

@@ -5,6 +5,7 @@
 //! The invariant of all: a job that would run without roar runs with it. What
 //! cannot be instrumented is left alone, with a reason to show.
 
+pub mod client;
 pub mod collect;
 pub mod connection;
 pub mod jobs_api;
