@@ -67,8 +67,8 @@ fn dashboard(session: &Path, job: &str, home: Home<'_>) -> Option<submitted::Bro
     submitted::bring_home(collect, job, home).ok()
 }
 
-/// From this node alone.
-fn local(directory: &Path, job: &str) -> Result<Collected, UserError> {
+/// A job's records in a directory of this node.
+pub fn local(directory: &Path, job: &str) -> Result<Collected, UserError> {
     let cannot = |error| UserError::new(format!("cannot read {}", directory.display()), error);
     let mut collected = Collected::default();
     for entry in fs::read_dir(directory).map_err(cannot)? {

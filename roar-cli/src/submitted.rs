@@ -20,7 +20,7 @@ use crate::ray::collect::{CollectError, Collected};
 use crate::ray::connection::Connection;
 use crate::ray::python;
 use crate::ray::submit::{Submission, Tracing};
-use crate::{output, tracing};
+use crate::{joined, output, tracing};
 
 /// How long the supervisors of the job's workers may take to complete their records.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +35,8 @@ pub struct Home<'a> {
     pub store: &'a Path,
     /// Say less.
     pub quiet: bool,
+    /// Where records may be as well.
+    pub sink: Option<&'a Path>,
     /// How long supervisors that are not done are waited for.
     pub patience: Duration,
 }
@@ -82,6 +84,7 @@ pub fn run(
             root: &root,
             store,
             quiet: args.quiet,
+            sink: settings.sink.as_deref(),
             patience: PATIENCE,
         };
         let id = &instrumented.submission_id;
@@ -188,7 +191,7 @@ pub fn bring_home(
 ) -> Result<BroughtHome, UserError> {
     let began = Instant::now();
     let mut found = loop {
-        let found = Found::of(collect()?, job);
+        let found = Found::of(with_sink(collect(), job, home)?, job);
         let is_done = !found.is_open && !found.fragments.is_empty();
         if is_done || began.elapsed() >= home.patience {
             break found;
@@ -223,6 +226,24 @@ pub fn bring_home(
         tasks: tasks.len(),
         missed: found.missed.len(),
     })
+}
+
+/// What was collected and what the sink has, which is there when the cluster is gone.
+fn with_sink(
+    collected: Result<Collected, UserError>,
+    job: &str,
+    home: Home<'_>,
+) -> Result<Collected, UserError> {
+    let kept = home.sink.and_then(|sink| joined::local(sink, job).ok());
+    let kept = kept.unwrap_or_default();
+    match collected {
+        Err(error) if kept.files.is_empty() => Err(error),
+        Err(_) => Ok(kept),
+        Ok(mut collected) => {
+            collected.files.extend(kept.files);
+            Ok(collected)
+        }
+    }
 }
 
 /// A job's part of what was fetched.

@@ -120,6 +120,7 @@ impl Plan {
                 root: &root,
                 store,
                 quiet: args.quiet,
+                sink: None,
                 patience: submitted::PATIENCE,
             };
             joined::bring_home(&fragments, &job_id, home);

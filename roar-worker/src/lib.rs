@@ -30,6 +30,7 @@ pub mod ray;
 pub mod scope;
 pub mod seal;
 pub mod side;
+pub mod sink;
 pub mod supervisor;
 mod supervisor_process;
 #[allow(unsafe_code, clippy::indexing_slicing)]

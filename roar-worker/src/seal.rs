@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,14 @@ use roar_lineage::fragment;
 use roar_lineage::model::Status;
 
 use crate::scope::Scope;
+use crate::sink::{self, Feed};
 
 /// Seals the tasks of one scope.
 pub struct Sealer {
     file: PathBuf,
     log: PathBuf,
     sealed: HashMap<TaskNo, Vec<u8>>,
+    feed: Option<Feed>,
 }
 
 impl Sealer {
@@ -42,6 +44,7 @@ impl Sealer {
                 file: name(fragment::EXTENSION),
                 log,
                 sealed: HashMap::new(),
+                feed: None,
             },
             opened,
         ))
@@ -75,19 +78,22 @@ impl Sealer {
     }
 
     fn append(&self, frame: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.file)?;
-        if file.metadata()?.len() == 0 {
-            file.write_all(&fragment::MAGIC)?;
+        if let Some(feed) = &self.feed {
+            feed.append(frame);
         }
-        file.write_all(frame)
+        sink::append(&self.file, frame)
+    }
+
+    /// Has all that is sealed go there too.
+    pub fn mirror(&mut self, feed: Option<Feed>) {
+        self.feed = feed;
     }
 
     /// Removes the log: all that is in it is sealed.
     pub fn close(self) -> io::Result<()> {
+        if let Some(feed) = self.feed {
+            feed.close();
+        }
         std::fs::remove_file(self.log)
     }
 }

@@ -25,6 +25,7 @@ use crate::filter::IoUring;
 use crate::launch::{self, Program, Start};
 use crate::scope::{self, Hashing, Scope, Spec};
 use crate::seal::Sealer;
+use crate::sink::Feed;
 use crate::supervisor::{Supervisor, Turn};
 use crate::supervisor_process::settle_down;
 use crate::sys::process::{self, Fork};
@@ -147,7 +148,10 @@ fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
     let Ok(mut supervisor) = Supervisor::new(listener, true) else {
         process::exit_now(1)
     };
-    let opened = Sealer::new(directory, &spec.observer);
+    let mut opened = Sealer::new(directory, &spec.observer);
+    if let Ok((sealer, _)) = &mut opened {
+        sealer.mirror(Feed::of_environment(&spec.observer));
+    }
     let recorder = match &opened {
         Ok((_, log)) => log
             .try_clone()

@@ -487,3 +487,16 @@ def test_the_ray_client_is_one_warning(cluster, project, out):
     assert open(os.path.join(out, "joined")).read() == ""
     done = roar("run", PYTHON, WAYS, "never_shut_down", out, cwd=project)
     assert "ray://" not in done.stderr
+
+
+def test_a_sink_has_the_record_too(cluster, project, out):
+    sink = os.path.join(project, "sink")
+    roar("config", "set", "ray.sink", sink, cwd=project)
+    submit(cluster, entrypoint=(PYTHON, JOBS, "speaks", out), cwd=project)
+    assert written(project, out) == SAID
+    expected = {node["id"] for node in graph(project)["nodes"]}
+    other = os.path.join(project, "other")
+    os.mkdir(other)
+    os.mkdir(os.path.join(other, ".roar"))
+    roar("merge", sink, cwd=other)
+    assert {node["id"] for node in graph(other)["nodes"]} == expected

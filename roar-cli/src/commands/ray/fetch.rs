@@ -9,6 +9,7 @@ use roar_worker::side::JOB_VARIABLE;
 use serde::Serialize;
 
 use crate::cli::FetchArgs;
+use crate::config;
 use crate::error::UserError;
 use crate::output;
 use crate::project::{self, Place};
@@ -55,10 +56,13 @@ pub(super) fn main(args: &FetchArgs) -> Result<ExitCode, UserError> {
         Some(directory) => directory,
         None => project::create(&place.root)?.0,
     };
+    let settings = config::load(Some(&store), &place.root)?;
+    let sink = config::ray(&settings, &place.root).sink;
     let home = Home {
         root: &place.root.canonicalize().unwrap_or(place.root),
         store: &store,
         quiet: args.json,
+        sink: sink.as_deref(),
         patience: match info.has_ended() {
             true => submitted::PATIENCE,
             false => Duration::ZERO,
