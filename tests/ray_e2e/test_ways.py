@@ -500,3 +500,50 @@ def test_a_sink_has_the_record_too(cluster, project, out):
     os.mkdir(os.path.join(other, ".roar"))
     roar("merge", sink, cwd=other)
     assert {node["id"] for node in graph(other)["nodes"]} == expected
+
+
+def test_the_environment_names_the_project_and_wins_over_the_files(project, tmp_path):
+    elsewhere = os.path.join(str(tmp_path), "elsewhere")
+    os.mkdir(elsewhere)
+    os.mkdir(os.path.join(elsewhere, ".roar"))
+    with open(os.path.join(project, "roar.toml"), "w") as file:
+        file.write('[ray]\nship = "path"\nsink = "shared"\n')
+    roar("config", "set", "ray.ship", "pip", cwd=project)
+
+    def settings(cwd, **extra):
+        document = json.loads(roar("config", "list", "--json", cwd=cwd, **extra).stdout)
+        return {s["key"]: (s["value"], s["source"]) for s in document["settings"]}
+
+    own, shared = os.path.join(project, ".roar", "config.toml"), os.path.join(project, "roar.toml")
+    expected = {
+        "ray.enabled": (True, "default"),
+        "ray.actor_attribution": ("per_call", "default"),
+        "ray.ship": ("pip", own),
+        "ray.pip_install": (False, "default"),
+        "ray.collect": (True, "default"),
+        "ray.sink": ("shared", shared),
+    }
+    assert settings(project) == expected
+    assert settings(elsewhere, ROAR_PROJECT_DIR=project) == expected
+    found = settings(project, ROAR_SHIP="path", ROAR_WRAP="0")
+    assert found == {
+        **expected, "ray.ship": ("path", "$ROAR_SHIP"), "ray.enabled": (False, "$ROAR_WRAP"),
+    }
+    roar("run", "-q", "true", cwd=elsewhere, ROAR_PROJECT_DIR=project)
+    assert [node["name"] for node in graph(project)["nodes"]] == ["true"]
+    assert os.listdir(os.path.join(elsewhere, ".roar")) == []
+
+
+@pytest.mark.parametrize("text, why", [
+    ("[ray]\nship = 'boat'\n", "ray.ship: it is one of auto, "),
+    ("[ray]\nshop = 1\n", "ray.shop: unknown key"),
+    ("[ray]\n\nship\n", "line 3: "),
+])
+def test_bad_settings_are_one_line_before_anything_runs(project, text, why):
+    path = os.path.join(project, "roar.toml")
+    with open(path, "w") as file:
+        file.write(text)
+    done = roar("run", "touch", "ran", cwd=project, code=125)
+    assert done.stderr.startswith("roar: cannot use %s (%s" % (path, why))
+    assert not os.path.exists(os.path.join(project, "ran"))
+    roar("trace", "-q", "touch", "ran", cwd=project)
