@@ -40,6 +40,12 @@ pub enum Command {
     Status(QueryArgs),
     /// Show the history, newest first
     Log(QueryArgs),
+    /// Fetch a Ray job's record, or put roar into a KubeRay manifest
+    #[command(subcommand)]
+    Ray(RayCommand),
+    /// Show and change this project's settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// How to observe.
@@ -182,6 +188,78 @@ pub struct QueryArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `roar ray`.
+#[derive(Subcommand, Debug)]
+pub enum RayCommand {
+    /// Collect what was recorded of a submitted job
+    Fetch(FetchArgs),
+    /// Put roar into the RayCluster, RayJob and RayService of a manifest
+    Prepare(PrepareArgs),
+}
+
+/// `roar ray prepare`.
+#[derive(Args, Debug)]
+pub struct PrepareArgs {
+    /// The manifest (-: stdin)
+    #[arg(value_name = "FILE.yaml")]
+    pub file: PathBuf,
+    /// Write there [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// An image that has roar-worker on its PATH, to take it from [default: that of Ray has it]
+    #[arg(long)]
+    pub image: Option<String>,
+}
+
+/// `roar ray fetch`.
+#[derive(Args, Debug)]
+pub struct FetchArgs {
+    /// The job's submission id
+    #[arg(value_name = "SUBMISSION_ID")]
+    pub submission_id: String,
+    /// The cluster, as `ray job submit` takes it
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Headers of the requests, as `ray job submit` takes them (JSON)
+    #[arg(long, value_name = "JSON")]
+    pub headers: Option<String>,
+    /// Whether to verify certificates, or a path to some, as `ray job submit` takes it
+    #[arg(long, value_name = "BOOL|PATH")]
+    pub verify: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `roar config`.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Show all settings, and where each comes from
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one setting
+    Get {
+        /// Its name, such as ray.ship
+        key: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a setting in .roar/config.toml
+    Set {
+        /// Its name, such as ray.ship
+        key: String,
+        /// Its value
+        value: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Bytes, with an optional K, M, G or T (of 1024).

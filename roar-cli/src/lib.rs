@@ -3,7 +3,10 @@
 
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod error;
+pub mod joined;
+pub mod manifest;
 pub mod output;
 pub mod project;
 pub mod ray;
@@ -37,5 +40,7 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Show(args) => commands::show::main(&args),
         Command::Status(args) => commands::status::main(&args),
         Command::Log(args) => commands::log::main(&args),
+        Command::Ray(command) => commands::ray::main(&command),
+        Command::Config(command) => commands::config::main(&command),
     }
 }

@@ -43,6 +43,15 @@ pub fn shown_path(path: &[u8], root: Option<&Path>) -> String {
     one_line(beneath.unwrap_or(path))
 }
 
+/// A URL without credentials.
+pub fn masked(url: &str) -> String {
+    let masked = roar_lineage::mask::arguments(&[url]);
+    masked
+        .first()
+        .map(|url| url.to_string())
+        .unwrap_or_default()
+}
+
 /// Bytes as text of one line, without control characters.
 pub fn one_line(bytes: &[u8]) -> String {
     let printable = |letter: char| {

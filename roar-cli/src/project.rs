@@ -9,33 +9,71 @@ use std::path::{Path, PathBuf};
 use roar_lineage::query::Graph;
 use roar_lineage::store::{FILE_NAME, Store};
 
+use crate::config;
 use crate::error::UserError;
 
 /// Name of the project's directory.
 pub const DIRECTORY: &str = ".roar";
 
-const CONFIG: &str = "\
-# Settings of roar for this project. Every line is optional; these are the defaults.
-
-# [trace]
-# backend = \"auto\"      # notify, ptrace or preload
-# accel = \"auto\"        # the in-process fast path: on or off
-# hash = true           # digests of inputs and outputs
-";
+/// The project's root, where the working directory does not tell.
+pub const VARIABLE: &str = "ROAR_PROJECT_DIR";
 
 /// The working directory.
 pub fn working_directory() -> Result<PathBuf, UserError> {
     env::current_dir().map_err(|error| UserError::new("cannot tell the working directory", error))
 }
 
-/// The nearest `.roar` from `from` up.
+/// Where the project is.
+#[derive(Debug)]
+pub struct Place {
+    /// Its root.
+    pub root: PathBuf,
+    /// Its `.roar`, if it has one.
+    pub directory: Option<PathBuf>,
+    /// The working directory.
+    pub cwd: PathBuf,
+}
+
+impl Place {
+    /// The project of the working directory; `root` is its root if given.
+    pub fn find(root: Option<&Path>) -> Result<Self, UserError> {
+        let cwd = working_directory()?;
+        let directory = nearest(&cwd);
+        let root = match (root, &directory) {
+            (Some(root), _) => root.to_owned(),
+            (None, Some(directory)) => directory.parent().unwrap_or(directory).to_owned(),
+            (None, None) => self::root(&cwd),
+        };
+        Ok(Self {
+            root,
+            directory,
+            cwd,
+        })
+    }
+}
+
+/// The root that `ROAR_PROJECT_DIR` names.
+fn named() -> Option<PathBuf> {
+    let root = env::var_os(VARIABLE).filter(|root| !root.is_empty())?;
+    Some(std::path::absolute(&root).unwrap_or_else(|_| root.into()))
+}
+
+/// The `.roar` of the project that `ROAR_PROJECT_DIR` names, else the nearest one from
+/// `from` up.
 pub fn nearest(from: &Path) -> Option<PathBuf> {
+    if let Some(root) = named() {
+        return Some(root.join(DIRECTORY)).filter(|directory| directory.is_dir());
+    }
     let candidates = from.ancestors().map(|directory| directory.join(DIRECTORY));
     candidates.into_iter().find(|directory| directory.is_dir())
 }
 
-/// The nearest directory from `from` up that has a `.git`, else `from`.
+/// The root that `ROAR_PROJECT_DIR` names, else the nearest directory from `from` up
+/// that has a `.git`, else `from`.
 pub fn root(from: &Path) -> PathBuf {
+    if let Some(root) = named() {
+        return root;
+    }
     let is_root = |directory: &&Path| directory.join(".git").exists();
     from.ancestors().find(is_root).unwrap_or(from).to_owned()
 }
@@ -51,7 +89,10 @@ pub fn create(root: &Path) -> Result<(PathBuf, bool), UserError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => false,
         Err(error) => return Err(failed(error)),
     };
-    for (name, content) in [(".gitignore", "*\n"), ("config.toml", CONFIG)] {
+    for (name, content) in [
+        (".gitignore", "*\n".to_owned()),
+        (config::PRIVATE, config::template()),
+    ] {
         match fs::File::create_new(directory.join(name)) {
             Ok(mut file) => file.write_all(content.as_bytes()).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -77,7 +118,10 @@ pub fn open(all: bool) -> Result<Opened, UserError> {
             .hint("`roar run CMD…` records a command, `roar merge DIR` takes fragments in")
     };
     let Some(directory) = nearest(&cwd) else {
-        return Err(nothing("no .roar in this directory or above"));
+        return Err(match named() {
+            Some(root) => nothing(&format!("no .roar in {}", root.display())),
+            None => nothing("no .roar in this directory or above"),
+        });
     };
     if !directory.join(FILE_NAME).exists() {
         return Err(nothing(&format!(
@@ -86,7 +130,10 @@ pub fn open(all: bool) -> Result<Opened, UserError> {
         )));
     }
     let store = Store::open_existing(&directory)?;
-    let graph = Graph::load(&store, all)?;
+    let mut graph = Graph::load(&store, all)?;
     let root = directory.parent().unwrap_or(&directory).to_owned();
+    if config::ray(&config::load(Some(&directory), &root)?, &root).per_actor {
+        graph = graph.by_actor();
+    }
     Ok(Opened { graph, root })
 }

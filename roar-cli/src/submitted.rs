@@ -1,7 +1,7 @@
 //! `roar run ray job submit …`: the job as the user wrote it, its workers started through
 //! `roar-worker`, and what they recorded brought home through the dashboard.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,20 +9,37 @@ use std::time::{Duration, Instant};
 use roar_lineage::event;
 use roar_lineage::fragment::{self, Fragment};
 use roar_lineage::model::TaskKind;
+use roar_worker::side::JOB_VARIABLE;
 use roar_worker::{host, launcher};
 
 use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
+use crate::config;
 use crate::error::UserError;
-use crate::ray::collect::Dashboard;
-use crate::ray::submit::{self, Submission, Tracing};
-use crate::tracing;
+use crate::ray::collect::{CollectError, Collected};
+use crate::ray::connection::Connection;
+use crate::ray::python;
+use crate::ray::submit::{Submission, Tracing};
+use crate::{joined, output, tracing};
 
-/// For one request to the dashboard.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the supervisors of the job's workers may take to complete their records.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// Where the record of a job goes, and how loud that is.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    /// The project's root.
+    pub root: &'a Path,
+    /// The directory of its store.
+    pub store: &'a Path,
+    /// Say less.
+    pub quiet: bool,
+    /// Where records may be as well.
+    pub sink: Option<&'a Path>,
+    /// How long supervisors that are not done are waited for.
+    pub patience: Duration,
+}
 
 /// Submits, waits as `ray job submit` does, collects; the exit status is Ray's.
 pub fn run(
@@ -30,18 +47,29 @@ pub fn run(
     submission: &Submission,
     root: &Path,
     store: Option<&Path>,
+    settings: &config::Ray,
 ) -> Result<ExitCode, UserError> {
     let job = host::unique_id();
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let launcher = run::worker_launcher().unwrap_or_else(|| "roar-worker".into());
     let ray = args.command.first().cloned().unwrap_or_default();
+    let sink = settings.sink.as_ref().map(|sink| sink.to_string_lossy());
     let tracing = Tracing {
         worker_launcher: &launcher,
         job: &job,
         root: &root.to_string_lossy(),
         submission_id: &format!("roar-{job}"),
+        ship: settings.ship,
+        sink: sink.as_deref(),
     };
-    let instrumented = submission.instrument(tracing, |file| submit::read_yaml(&ray, file));
+    let connection = Connection::of(submission);
+    let mut address = None;
+    if args.verbose > 0 && !args.quiet {
+        let found = connection.resolve(&ray);
+        eprintln!("roar: the job goes to {}", output::masked(&found));
+        address = Some(found);
+    }
+    let instrumented = submission.instrument(tracing, |file| python::read_yaml(&ray, file));
     let argv = match &instrumented {
         Ok(instrumented) => &instrumented.argv,
         Err(why) => {
@@ -51,97 +79,209 @@ pub fn run(
     };
     let wait_status =
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
-    if instrumented.is_ok() {
-        if submission.no_wait {
-            let hint =
-                "its record stays in SESSION/logs/roar of each node; `roar merge` takes it in";
-            tracing::warn(args.quiet, &format!("the job was not waited for: {hint}"));
-        } else if let Err(error) = bring_home(args, submission, &ray, &job, &root, store) {
-            let kept = format!("{} ({})", error.what, error.why);
-            tracing::warn(
-                args.quiet,
-                &format!("the job's record was not brought home: {kept}"),
-            );
+    if let (Ok(instrumented), Some(store)) = (&instrumented, store) {
+        let home = Home {
+            root: &root,
+            store,
+            quiet: args.quiet,
+            sink: settings.sink.as_deref(),
+            patience: PATIENCE,
+        };
+        let id = &instrumented.submission_id;
+        let has_failed = wait_status != 0;
+        let outcome = if submission.no_wait && has_failed {
+            Ok(Outcome::Refused)
+        } else if submission.no_wait || !settings.collect {
+            Ok(Outcome::Later)
+        } else {
+            let address = address.unwrap_or_else(|| connection.resolve(&ray));
+            after(&connection, &address, id, &job, home, has_failed)
+        };
+        match outcome {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::Later) => later(home, id),
+            Ok(Outcome::Refused) => explain(submission, home),
+            Err(error) => {
+                let kept = format!("{} ({})", error.what, error.why);
+                tracing::warn(
+                    args.quiet,
+                    &format!("the job's record was not brought home: {kept}"),
+                );
+            }
         }
     }
     Ok(tracing::end_by(wait_status))
 }
 
-fn bring_home(
-    args: &TraceArgs,
-    submission: &Submission,
-    ray: &OsString,
+/// Says that the record is still on the cluster.
+fn later(home: Home<'_>, submission_id: &str) {
+    if !home.quiet {
+        eprintln!(
+            "roar: the job's record stays on the cluster; `roar ray fetch {submission_id}` collects it"
+        );
+    }
+}
+
+/// Where Ray refuses a job, it says so at length; this is the reason that it does not say.
+fn explain(submission: &Submission, home: Home<'_>) {
+    let Some(size) = submission.oversize().filter(|_| !home.quiet) else {
+        return;
+    };
+    let what = format!("the working_dir is {size} MiB, and Ray takes at most 100 MiB");
+    tracing::warn(home.quiet, &what);
+    eprintln!("hint: name what is not needed in .gitignore or in excludes of the runtime_env");
+}
+
+/// What became of a job's record.
+enum Outcome {
+    /// It is home, or there is none of ours.
+    Done,
+    /// It is still on the cluster.
+    Later,
+    /// There is no such job.
+    Refused,
+}
+
+/// After `ray job submit`: what is left to do depends on what became of the job.
+fn after(
+    connection: &Connection<'_>,
+    address: &str,
+    submission_id: &str,
     job: &str,
-    root: &Path,
-    store: Option<&Path>,
-) -> Result<(), UserError> {
-    let Some(store) = store else { return Ok(()) };
-    let variable = |name: &str| std::env::var(name).ok();
-    let address = match submission.dashboard(variable) {
-        Some(address) => address,
-        None => submit::ask_ray_for_address(ray, submission.address.as_deref())
-            .unwrap_or_else(|_| submit::DEFAULT_ADDRESS.to_owned()),
-    };
-    let headers = submission
-        .headers
-        .clone()
-        .or_else(|| variable("RAY_JOB_HEADERS"));
-    let cannot = |error: &dyn std::fmt::Display| {
-        UserError::new(format!("cannot ask the dashboard at {address}"), error)
-    };
-    let dashboard =
-        Dashboard::new(&address, headers.as_deref(), TIMEOUT).map_err(|error| cannot(&error))?;
+    home: Home<'_>,
+    has_failed: bool,
+) -> Result<Outcome, UserError> {
+    let cannot = |error| cannot_ask(address, &error);
+    let dashboard = connection.dashboard(address).map_err(cannot)?;
+    match dashboard.job(submission_id) {
+        Ok(None) if has_failed => Ok(Outcome::Refused),
+        // Somebody else's, of the same id.
+        Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(job) => Ok(Outcome::Done),
+        // Ctrl-C ends the waiting and not the job.
+        Ok(Some(info)) if !info.has_ended() => Ok(Outcome::Later),
+        Err(error) if has_failed => Err(cannot(error)),
+        _ => {
+            let collect = || dashboard.collect(job).map_err(cannot);
+            bring_home(collect, job, home).map(|_| Outcome::Done)
+        }
+    }
+}
+
+/// Why a dashboard could not be asked.
+pub fn cannot_ask(address: &str, error: &CollectError) -> UserError {
+    let address = output::masked(address);
+    UserError::new(format!("cannot ask the dashboard at {address}"), error)
+}
+
+/// What was brought home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BroughtHome {
+    /// Tasks that the record tells of.
+    pub tasks: usize,
+    /// Files that were there and could not be read.
+    pub missed: usize,
+}
+
+/// Keeps the fragments of `job` among what `collect` finds; asks again for a while when
+/// supervisors are not done.
+pub fn bring_home(
+    collect: impl Fn() -> Result<Collected, UserError>,
+    job: &str,
+    home: Home<'_>,
+) -> Result<BroughtHome, UserError> {
     let began = Instant::now();
-    let mut fragments = loop {
-        let collected = dashboard.collect(job).map_err(|error| cannot(&error))?;
-        let is_log = |name: &str| name.ends_with(event::EXTENSION);
-        let is_open = collected.files.iter().any(|file| is_log(&file.name));
-        let is_empty = collected.files.is_empty();
-        if (is_open || is_empty) && began.elapsed() < PATIENCE {
-            std::thread::sleep(PAUSE);
-            continue;
+    let mut found = loop {
+        let found = Found::of(with_sink(collect(), job, home)?, job);
+        let is_done = !found.is_open && !found.fragments.is_empty();
+        if is_done || began.elapsed() >= home.patience {
+            break found;
         }
-        for missed in &collected.missed {
-            tracing::warn(
-                args.quiet,
-                &format!("a node's record could not be fetched: {missed}"),
-            );
+        std::thread::sleep(PAUSE);
+    };
+    for missed in &found.missed {
+        tracing::warn(home.quiet, missed);
+    }
+    if found.fragments.is_empty() {
+        let why = "no node has one: could roar-worker be started there?";
+        return Err(UserError::new("the job left no record", why));
+    }
+    for fragment in &mut found.fragments {
+        merge::reclassify(fragment, home.root);
+    }
+    tracing::keep(home.store, &found.fragments)?;
+    let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
+    let tasks: BTreeSet<_> = found
+        .fragments
+        .iter()
+        .filter(is_task)
+        .map(|fragment| &fragment.task.id)
+        .collect();
+    if !home.quiet {
+        eprintln!(
+            "roar: {} tasks recorded; `roar dag` shows them",
+            tasks.len()
+        );
+    }
+    Ok(BroughtHome {
+        tasks: tasks.len(),
+        missed: found.missed.len(),
+    })
+}
+
+/// What was collected and what the sink has, which is there when the cluster is gone.
+fn with_sink(
+    collected: Result<Collected, UserError>,
+    job: &str,
+    home: Home<'_>,
+) -> Result<Collected, UserError> {
+    let kept = home.sink.and_then(|sink| joined::local(sink, job).ok());
+    let kept = kept.unwrap_or_default();
+    match collected {
+        Err(error) if kept.files.is_empty() => Err(error),
+        Err(_) => Ok(kept),
+        Ok(mut collected) => {
+            collected.files.extend(kept.files);
+            Ok(collected)
         }
-        let mut fragments: Vec<Fragment> = Vec::new();
+    }
+}
+
+/// A job's part of what was fetched.
+struct Found {
+    fragments: Vec<Fragment>,
+    /// Whether some supervisor is not done with it.
+    is_open: bool,
+    /// What could not be had, and why.
+    missed: Vec<String>,
+}
+
+impl Found {
+    fn of(collected: Collected, job: &str) -> Self {
+        let could_not = |missed| format!("a node's record could not be fetched: {missed}");
+        let mut found = Self {
+            fragments: Vec::new(),
+            is_open: false,
+            missed: collected.missed.iter().map(could_not).collect(),
+        };
         for file in collected.files {
-            let read = if is_log(&file.name) {
+            let is_log = file.name.ends_with(event::EXTENSION);
+            let read = if is_log {
                 merge::fragments_of_log(&file.bytes)
             } else {
                 fragment::read(&file.bytes).map_err(|error| error.to_string())
             };
             match read {
-                Ok((read, _)) => fragments.extend(read),
+                Ok((mut read, _)) => {
+                    read.retain(|fragment| fragment.job.id == job);
+                    found.is_open |= is_log && !read.is_empty();
+                    found.fragments.append(&mut read);
+                }
                 Err(why) => {
-                    tracing::warn(
-                        args.quiet,
-                        &format!("a record is damaged: {}: {why}", file.name),
-                    );
+                    let what = format!("a record is damaged: {}: {why}", file.name);
+                    found.missed.push(what);
                 }
             }
         }
-        break fragments;
-    };
-    if fragments.is_empty() {
-        let why = "no node has one: could roar-worker be started there?";
-        return Err(UserError::new("the job left no record", why));
+        found
     }
-    for fragment in &mut fragments {
-        merge::reclassify(fragment, root);
-    }
-    tracing::keep(store, &fragments)?;
-    if !args.quiet {
-        let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
-        let ids: std::collections::BTreeSet<_> = fragments
-            .iter()
-            .filter(is_task)
-            .map(|fragment| &fragment.task.id)
-            .collect();
-        eprintln!("roar: {} tasks recorded; `roar dag` shows them", ids.len());
-    }
-    Ok(())
 }

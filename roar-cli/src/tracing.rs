@@ -20,10 +20,14 @@ use roar_worker::{clock, host};
 
 use crate::cli::{self, Accel, Backend, TraceArgs};
 use crate::error::UserError;
-use crate::{output, summary};
+use crate::ray::client;
+use crate::submitted::{self, Home};
+use crate::{joined, output, summary};
 
 /// A command to trace.
 pub struct Plan {
+    /// Id of its job.
+    pub job: String,
     /// The options and the command.
     pub args: TraceArgs,
     /// The working directory.
@@ -42,6 +46,7 @@ impl Plan {
     /// Runs the command, reports, and ends as the command ended.
     pub fn run(self) -> Result<ExitCode, UserError> {
         let Self {
+            job,
             args,
             cwd,
             root,
@@ -64,7 +69,8 @@ impl Plan {
         // The supervisor works from another directory.
         let store = store.map(|store| cwd.join(store));
         let root = root.canonicalize().unwrap_or_else(|_| cwd.join(root));
-        let job = job(&args.command, &cwd, &root, git);
+        let job_id = job.clone();
+        let job = self::job(job, &args.command, &cwd, &root, git);
         let task = task(&job, &args.command);
         let began = Instant::now();
         let launch = Launch {
@@ -105,14 +111,28 @@ impl Plan {
             }
         }
         report(&args, &fragments, &root, began);
+        if client::was_used(&fragments) && !args.quiet {
+            warn(false, "the tasks that went through ray:// were not traced");
+            eprintln!("hint: `roar run ray job submit … -- CMD` traces them");
+        }
+        if let Some(store) = store.as_deref() {
+            let home = Home {
+                root: &root,
+                store,
+                quiet: args.quiet,
+                sink: None,
+                patience: submitted::PATIENCE,
+            };
+            joined::bring_home(&fragments, &job_id, home);
+        }
         Ok(end_by(ran.wait_status))
     }
 }
 
-fn job(command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
+fn job(id: String, command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
     let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
     Job {
-        id: host::unique_id(),
+        id,
         command: mask::arguments(&words),
         cwd: cwd.as_os_str().as_bytes().into(),
         root: root.as_os_str().as_bytes().into(),

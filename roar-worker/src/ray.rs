@@ -15,24 +15,32 @@ const HOOK: &str = "roar_shim.worker.install";
 /// The user's own hook, which ours calls.
 const CHAIN_VARIABLE: &str = "ROAR_CHAIN_HOOK";
 
-/// A command line by which Ray starts a worker: `…/default_worker.py --option=value …`.
+/// A command line by which Ray starts a worker: `…/default_worker.py --option=value …`,
+/// after the words of a `py_executable` that is the user's own.
 pub struct Worker {
     command: Vec<OsString>,
+    script: usize,
 }
 
 impl Worker {
     /// The worker that a command line starts, if it starts one.
     pub fn of(command: &[OsString]) -> Option<Self> {
-        let script = command.first()?;
-        let is_worker = Path::new(script).file_name() == Some(OsStr::new("default_worker.py"));
-        is_worker.then(|| Self {
+        let is_script =
+            |word: &OsString| Path::new(word).file_name() == Some(OsStr::new("default_worker.py"));
+        let script = command.iter().position(is_script)?;
+        let mut options = command.iter().skip(script);
+        let is_rays = options.any(|word| word.as_bytes().starts_with(b"--node-ip-address="));
+        (script == 0 || is_rays).then(|| Self {
             command: command.to_vec(),
+            script,
         })
     }
 
     /// The command line with the interpreter that Ray would have chosen.
     pub fn command(&self) -> Vec<OsString> {
-        std::iter::once(interpreter())
+        let chosen = (self.script == 0).then(interpreter);
+        chosen
+            .into_iter()
             .chain(self.command.iter().cloned())
             .collect()
     }
@@ -88,4 +96,27 @@ fn interpreter() -> OsString {
         .find_map(|word| word.strip_prefix(b"--python_worker_command="));
     let python = told.and_then(|command| command.fields().next());
     OsString::from_vec(python.unwrap_or(b"python3").to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(line: &str) -> Option<Worker> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Worker::of(&words)
+    }
+
+    #[test]
+    fn a_worker_is_known_by_rays_script() {
+        let bare = worker("/r/default_worker.py --logs-dir=/l").unwrap();
+        assert_eq!(bare.command().len(), 3);
+        assert_eq!(bare.fragments(), Path::new("/l/roar"));
+        let own = worker("python -X dev /r/default_worker.py --node-ip-address=1 --logs-dir=/l");
+        let own = own.unwrap();
+        assert_eq!(own.command().len(), 6);
+        assert_eq!(own.fragments(), Path::new("/l/roar"));
+        assert!(worker("python default_worker.py").is_none());
+        assert!(worker("python x.py").is_none());
+    }
 }

@@ -40,12 +40,41 @@ pub const ROOT_VARIABLE: &str = "ROAR_ROOT";
 /// Where fragments go when the program is not a Ray worker.
 pub const FRAGMENTS_VARIABLE: &str = "ROAR_FRAGMENTS";
 
-/// Runs `roar-worker [--] COMMAND…`; only returns when the command cannot be executed.
+/// Whose record it is.
+#[derive(Default)]
+struct Owner {
+    job: Option<Vec<u8>>,
+    root: Option<Vec<u8>>,
+}
+
+impl Owner {
+    /// From the variables, and from `--job=ID --root=DIR` before the command, which win;
+    /// and the command.
+    fn of(arguments: &[OsString]) -> (Self, &[OsString]) {
+        let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
+        let mut owner = Self {
+            job: variable(JOB_VARIABLE),
+            root: variable(ROOT_VARIABLE),
+        };
+        let mut rest = arguments;
+        while let [word, after @ ..] = rest {
+            let word = word.as_bytes();
+            match (word.strip_prefix(b"--job="), word.strip_prefix(b"--root=")) {
+                (Some(job), _) => owner.job = Some(job.to_vec()),
+                (_, Some(root)) => owner.root = Some(root.to_vec()),
+                _ if word == b"--" => return (owner, after),
+                _ => break,
+            }
+            rest = after;
+        }
+        (owner, rest)
+    }
+}
+
+/// Runs `roar-worker [--job=ID] [--root=DIR] [--] COMMAND…`; only returns when the
+/// command cannot be executed.
 pub fn main(arguments: &[OsString]) -> io::Error {
-    let command = match arguments {
-        [first, rest @ ..] if first == "--" => rest,
-        all => all,
-    };
+    let (owner, command) = Owner::of(arguments);
     let worker = ray::Worker::of(command);
     let command = worker
         .as_ref()
@@ -61,7 +90,7 @@ pub fn main(arguments: &[OsString]) -> io::Error {
         Ok(program) => program,
         Err(error) => return error,
     };
-    let spec = spec(&command, worker.is_some());
+    let spec = spec(&command, worker.is_some(), owner);
     if let Err(error) = trace(spec, &directory) {
         note(&directory, &error);
     }
@@ -121,7 +150,10 @@ fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
     };
     let mut opened = Sealer::new(directory, &spec.observer);
     if let (Ok((sealer, _)), Some(sink)) = (&mut opened, std::env::var_os(SINK_VARIABLE)) {
-        sealer.mirror(Box::new(Directory(sink.into())));
+        let sink = PathBuf::from(sink);
+        if sink.is_absolute() {
+            sealer.mirror(Box::new(Directory(sink)));
+        }
     }
     let recorder = match &opened {
         Ok((_, log)) => log
@@ -188,13 +220,12 @@ fn end(supervisor: &mut Supervisor, wait_status: Option<i32>) {
     scope.end_task(0, status, None, (exit_code, signal), scope::now());
 }
 
-fn spec(command: &[OsString], is_ray: bool) -> Spec {
-    let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
+fn spec(command: &[OsString], is_ray: bool, owner: Owner) -> Spec {
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let cwd = cwd.into_os_string().into_vec();
     let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
     let (started_at, started) = scope::now();
-    let job_id = match variable(JOB_VARIABLE) {
+    let job_id = match owner.job {
         Some(id) => String::from_utf8_lossy(&id).into_owned(),
         // A Ray job is named when its first task tells which one it is.
         None if is_ray => String::new(),
@@ -238,9 +269,7 @@ fn spec(command: &[OsString], is_ray: bool) -> Spec {
         } else {
             roar_lineage::mask::arguments(&words)
         },
-        root: variable(ROOT_VARIABLE)
-            .unwrap_or_else(|| cwd.clone())
-            .into(),
+        root: owner.root.unwrap_or_else(|| cwd.clone()).into(),
         cwd: cwd.into(),
         started_at,
         ended_at: None,

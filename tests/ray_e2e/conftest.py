@@ -105,6 +105,7 @@ class Cluster:
         self.temp = directory
         self.gcs = "%s:%d" % (NODE_IP, ports["port"])
         self.address = "http://127.0.0.1:%d" % ports["dashboard-port"]
+        self.client_port = ports["ray-client-server-port"]
         options = ["--%s=%d" % pair for pair in ports.items()]
         command = [
             *as_user, RAY, "start", "--head", "--block", "--node-ip-address=" + NODE_IP,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: roar-worker [--] COMMAND [ARG…]
+usage: roar-worker [--job=ID] [--root=DIR] [--] COMMAND [ARG…]
 
 Runs COMMAND in this very process, with a supervisor beside it that records which files
 it and its children use. Ray starts its workers through it:
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let error = roar_worker::side::main(&arguments);
     let command = arguments
         .iter()
-        .find(|word| *word != "--")
+        .find(|word| !word.as_encoded_bytes().starts_with(b"--"))
         .cloned()
         .unwrap_or_default();
     eprintln!("roar-worker: cannot run {} ({error})", command.display());

@@ -1,9 +1,11 @@
 //! One file for each command.
 
+pub mod config;
 pub mod dag;
 pub mod init;
 pub mod log;
 pub mod merge;
+pub mod ray;
 pub mod run;
 pub mod show;
 pub mod status;

@@ -6,26 +6,29 @@ use std::process::{Command, ExitCode};
 
 use roar_lineage::digest::Digest;
 use roar_lineage::model::Git;
+use roar_worker::host;
 
 use roar_worker::shim;
 
 use crate::cli::TraceArgs;
+use crate::config;
 use crate::error::UserError;
-use crate::project;
+use crate::project::{self, Place};
 use crate::ray::{local, submit};
 use crate::submitted;
 use crate::tracing::{self, Plan};
 
 /// Does it.
 pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
-    let cwd = project::working_directory().map_err(UserError::before_the_start)?;
-    let nearest = project::nearest(&cwd);
-    let root = match (&args.root, &nearest) {
-        (Some(root), _) => root.clone(),
-        (None, Some(directory)) => directory.parent().unwrap_or(directory).to_owned(),
-        (None, None) => project::root(&cwd),
-    };
-    let store = match (&args.store, nearest) {
+    let project::Place {
+        root,
+        directory,
+        cwd,
+    } = Place::find(args.root.as_deref()).map_err(UserError::before_the_start)?;
+    let settings =
+        config::load(directory.as_deref(), &root).map_err(UserError::before_the_start)?;
+    let settings = config::ray(&settings, &root);
+    let store = match (&args.store, directory) {
         (Some(store), _) => Some(store.clone()),
         (None, Some(directory)) => Some(directory),
         (None, None) => match project::create(&root) {
@@ -39,17 +42,23 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
             }
         },
     };
-    if let Some(submission) = submit::parse(&args.command) {
-        return submitted::run(&args, &submission, &root, store.as_deref());
+    if settings.enabled
+        && let Some(submission) = submit::parse(&args.command)
+    {
+        return submitted::run(&args, &submission, &root, store.as_deref(), &settings);
     }
+    let job = host::unique_id();
     let environment = worker_launcher()
-        .map(|launcher| {
+        .filter(|_| settings.enabled)
+        .and_then(|launcher| local::executable(&launcher, &job, &absolute(&root)))
+        .map(|executable| {
             let shim = store.as_deref().and_then(shim::install);
-            local::environment(&launcher, shim.as_deref(), |name| std::env::var_os(name))
+            local::environment(&executable, shim.as_deref(), |name| std::env::var_os(name))
         })
         .unwrap_or_default();
     let git = git(&cwd);
     Plan {
+        job,
         args,
         cwd,
         root,
@@ -58,6 +67,10 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         git,
     }
     .run()
+}
+
+fn absolute(root: &Path) -> PathBuf {
+    root.canonicalize().unwrap_or_else(|_| root.to_owned())
 }
 
 /// `roar-worker`, which is installed beside this program.

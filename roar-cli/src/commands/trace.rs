@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use roar_worker::host;
+
 use crate::cli::TraceArgs;
 use crate::error::UserError;
 use crate::project;
@@ -13,6 +15,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
     let root = args.root.clone().unwrap_or_else(|| project::root(&cwd));
     let store = args.store.clone().or_else(|| project::nearest(&cwd));
     Plan {
+        job: host::unique_id(),
         args,
         cwd,
         root,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::http::Response;
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::token;
@@ -25,6 +26,15 @@ pub enum CollectError {
     /// The headers in RAY_JOB_HEADERS are not a JSON object of strings.
     #[error("failed to read RAY_JOB_HEADERS: {0}")]
     Headers(String),
+    /// The certificates of `--verify` cannot be used.
+    #[error("failed to read certificates: {0}")]
+    Certificates(String),
+    /// The dashboard knows nothing of that name.
+    #[error("the Ray dashboard has no {what}")]
+    Missing {
+        /// What was asked for: a path of the API.
+        what: String,
+    },
     /// The dashboard did not answer as expected.
     #[error("failed to ask the Ray dashboard for {what}: {why}")]
     Dashboard {
@@ -70,6 +80,7 @@ impl Dashboard {
         address: &str,
         headers: Option<&str>,
         timeout: Duration,
+        tls: TlsConfig,
     ) -> Result<Self, CollectError> {
         let headers = match headers {
             Some(text) => serde_json::from_str(text)
@@ -80,6 +91,7 @@ impl Dashboard {
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(Duration::from_secs(10))))
             .http_status_as_error(false)
+            .tls_config(tls)
             .build()
             .into();
         Ok(Self {
@@ -87,6 +99,15 @@ impl Dashboard {
             agent,
             headers,
         })
+    }
+
+    /// Adds a token, unless the headers hold one already.
+    pub fn authorize(&mut self, token: &str) {
+        let is_ours = |name: &String| name.eq_ignore_ascii_case("authorization");
+        if !self.headers.keys().any(is_ours) {
+            let bearer = format!("Bearer {token}");
+            self.headers.insert("Authorization".to_owned(), bearer);
+        }
     }
 
     /// Fetches the fragments and logs, of all live nodes, whose names begin with `prefix`.
@@ -149,7 +170,7 @@ impl Dashboard {
         self.get("/api/v0/logs/file", &query)
     }
 
-    fn json(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, CollectError> {
+    pub(super) fn json(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, CollectError> {
         let bytes = self.get(path, query)?;
         serde_json::from_slice(&bytes).map_err(|error| unexpected(path, &error))
     }
@@ -164,6 +185,10 @@ impl Dashboard {
         let status = response.status();
         let body = response.body_mut().with_config().limit(FILE_LIMIT);
         let bytes = body.read_to_vec();
+        if status.as_u16() == 404 {
+            let what = path.to_owned();
+            return Err(CollectError::Missing { what });
+        }
         if !status.is_success() {
             // The dashboard also fails so for an empty file, which holds nothing anyway.
             let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
@@ -197,7 +222,7 @@ impl Dashboard {
     }
 }
 
-fn unexpected(what: &str, why: &dyn std::fmt::Display) -> CollectError {
+pub(super) fn unexpected(what: &str, why: &dyn std::fmt::Display) -> CollectError {
     CollectError::Dashboard {
         what: what.to_owned(),
         why: why.to_string(),
@@ -255,7 +280,8 @@ mod tests {
     }
 
     fn dashboard(address: &str, headers: Option<&str>) -> Dashboard {
-        Dashboard::new(address, headers, Duration::from_secs(5)).unwrap()
+        let tls = TlsConfig::default();
+        Dashboard::new(address, headers, Duration::from_secs(5), tls).unwrap()
     }
 
     #[test]
@@ -295,7 +321,12 @@ mod tests {
     #[test]
     fn a_dashboard_that_is_not_there_is_an_error() {
         assert!(dashboard("http://127.0.0.1:1", None).collect("").is_err());
-        let bad = Dashboard::new("http://x", Some("[]"), Duration::from_secs(1));
+        let bad = Dashboard::new(
+            "http://x",
+            Some("[]"),
+            Duration::from_secs(1),
+            TlsConfig::default(),
+        );
         assert!(matches!(bad, Err(CollectError::Headers(_))));
     }
 }

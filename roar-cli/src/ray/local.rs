@@ -22,23 +22,30 @@ pub const JOB_CONFIG: &str = "RAY_JOB_CONFIG_JSON_ENV_VAR";
 /// The variable that lets a script's `runtime_env` win over the job's.
 pub const OVERRIDE: &str = "RAY_OVERRIDE_JOB_RUNTIME_ENV";
 
-/// Variables that have the workers of a script's Ray started through `worker_launcher`,
-/// an absolute path. `current` looks up the environment that the script would have had.
+/// The worker executable of a script's Ray: the launcher at an absolute path, which tells
+/// what it records to be the job's. `None`: a path is not UTF-8.
+pub fn executable(launcher: &Path, job: &str, root: &Path) -> Option<String> {
+    let launcher = shell_quote(launcher.to_str()?);
+    let root = shell_quote(root.to_str()?);
+    Some(format!("{launcher} --job={job} --root={root} --"))
+}
+
+/// Variables that have the workers of a script's Ray started through `executable`.
+/// `current` looks up the environment that the script would have had.
 ///
-/// Empty when nothing can be set: the launcher's path is not UTF-8, or the environment
-/// holds a configuration with a `py_executable` of its own, or one that is not
+/// Empty when nothing can be set: the environment holds a configuration with a `py_executable` of its own, or one that is not
 /// understood. An existing configuration also keeps Ray's rule for conflicts with it.
 ///
 /// `shim` is the directory of the Python part: with it the script itself tells which
 /// objects it passes to tasks and gets from them.
 pub fn environment(
-    worker_launcher: &Path,
+    executable: &str,
     shim: Option<&Path>,
     current: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let existing = current(JOB_CONFIG);
     let is_ours = existing.is_none() && current(OVERRIDE).is_none();
-    let Some(config) = merge(worker_launcher, existing) else {
+    let Some(config) = merge(executable, existing) else {
         return Vec::new();
     };
     let mut variables = vec![(JOB_CONFIG.into(), config.into())];
@@ -52,7 +59,7 @@ pub fn environment(
     variables
 }
 
-fn merge(worker_launcher: &Path, existing: Option<OsString>) -> Option<String> {
+fn merge(executable: &str, existing: Option<OsString>) -> Option<String> {
     let mut config: Map<String, Value> = match existing {
         Some(text) => serde_json::from_str(text.to_str()?).ok()?,
         None => Map::new(),
@@ -67,8 +74,7 @@ fn merge(worker_launcher: &Path, existing: Option<OsString>) -> Option<String> {
     if runtime_env.contains_key("py_executable") {
         return None;
     }
-    let launcher = format!("{} --", shell_quote(worker_launcher.to_str()?));
-    runtime_env.insert("py_executable".into(), launcher.into());
+    runtime_env.insert("py_executable".into(), executable.into());
     serde_json::to_string(&config).ok()
 }
 
@@ -78,7 +84,8 @@ mod tests {
 
     fn config(existing: Option<&str>) -> Option<Value> {
         let launcher = Path::new("/opt/my tools/roar-worker");
-        let found = environment(launcher, None, |name| {
+        let executable = executable(launcher, "j", Path::new("/p")).unwrap();
+        let found = environment(&executable, None, |name| {
             (name == JOB_CONFIG).then_some(())?;
             existing.map(OsString::from)
         });
@@ -98,8 +105,8 @@ mod tests {
 
     #[test]
     fn sets_the_executable_quoted_for_a_shell() {
-        let expected =
-            serde_json::json!({"runtime_env": {"py_executable": "'/opt/my tools/roar-worker' --"}});
+        let executable = "'/opt/my tools/roar-worker' --job=j --root=/p --";
+        let expected = serde_json::json!({"runtime_env": {"py_executable": executable}});
         assert_eq!(config(None), Some(expected));
     }
 

@@ -1,12 +1,17 @@
 //! What the command line knows about Ray: how to have a job's workers started through
-//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`]), and how to bring
-//! home what they recorded ([`collect`]).
+//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`], [`ship`]), and how to
+//! bring home what they recorded ([`connection`], [`jobs_api`], [`collect`]).
 //!
-//! The invariant of all three: a job that would run without roar runs with it. What
+//! The invariant of all: a job that would run without roar runs with it. What
 //! cannot be instrumented is left alone, with a reason to show.
 
+pub mod client;
 pub mod collect;
+pub mod connection;
+pub mod jobs_api;
 pub mod local;
+pub mod python;
+pub mod ship;
 pub mod submit;
 pub mod token;
 

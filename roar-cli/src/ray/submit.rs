@@ -2,21 +2,30 @@
 //! workers, and with the job supervisor its driver, are started through `roar-worker`.
 //!
 //! What is written is what a user could have written: a `--runtime-env-json` with a
-//! `py_executable` and two environment variables, and a `--submission-id`. Every other
-//! word is passed on as it came, in its order.
+//! `py_executable`, the launcher ([`super::ship`]) and a few environment variables, and a
+//! `--submission-id`. Every other word is passed on as it came, in its order.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::ffi::OsString;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::shell_quote;
+use super::local::OVERRIDE;
+use super::ship::{self, Shipped};
+use crate::config::Ship;
 
-/// Where jobs are submitted when nothing says otherwise.
-pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8265";
+/// Keys of a `runtime_env` beside which Ray allows no `py_executable`, or ignores it.
+pub const OWN_WAY: &[&str] = &[
+    "image_uri",
+    "container",
+    "nsight",
+    "_nsight",
+    "rocprof_sys",
+    "_rocprof_sys",
+];
+
+/// The largest package that a cluster takes (bytes).
+const PACKAGE_LIMIT: u64 = 100 << 20;
 
 /// Options of `ray job submit` (2.54) that take a value. The others are flags.
 const WITH_VALUE: &[&str] = &[
@@ -43,15 +52,19 @@ const WITH_VALUE: &[&str] = &[
 pub struct Submission {
     /// The words up to and including `submit`.
     command: Vec<String>,
-    /// The words after it, but for the two that give the runtime environment.
+    /// The words after it, but for those that give the runtime environment.
     rest: Vec<String>,
     runtime_env: Option<String>,
     runtime_env_json: Option<String>,
     submission_id: Option<String>,
+    /// `--working-dir`, as given.
+    pub working_dir: Option<String>,
     /// `--address`, as given.
     pub address: Option<String>,
     /// `--headers`, as given (JSON).
     pub headers: Option<String>,
+    /// `--verify`, as given: a truth value, or a path to certificates.
+    pub verify: Option<String>,
     /// `--no-wait`: the command returns before the job has ended.
     pub no_wait: bool,
     /// The words of the job's entrypoint.
@@ -69,29 +82,38 @@ pub struct Tracing<'a> {
     pub root: &'a str,
     /// Submission id to use when the command line has none.
     pub submission_id: &'a str,
+    /// How the launcher gets to the nodes; `None`: as it suits the job.
+    pub ship: Option<Ship>,
+    /// A shared directory for records.
+    pub sink: Option<&'a str>,
 }
 
 /// A submission with tracing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Instrumented {
     /// The command to run instead.
     pub argv: Vec<OsString>,
     /// The submission id that the job will have.
     pub submission_id: String,
+    /// What is uploaded with it; needed until it is.
+    pub shipped: Shipped,
 }
 
 /// Why a job has to run as it was written, untraced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untraced {
-    /// The job chooses its own worker executable.
-    #[error("its runtime_env sets py_executable")]
-    OwnExecutable,
+    /// Ray itself chooses how its workers are started, and takes no other way.
+    #[error("its runtime_env has {0}, which starts the workers in its own way")]
+    OwnWay(String),
     /// The runtime environment could not be read.
     #[error("its runtime_env could not be read: {0}")]
     RuntimeEnv(String),
     /// The path of the launcher cannot be written as JSON.
     #[error("the path of roar-worker is not UTF-8")]
     Launcher,
+    /// The launcher could not be prepared for shipping.
+    #[error("roar-worker could not be prepared: {0}")]
+    Ship(String),
 }
 
 /// Recognizes `ray job submit …` (`ray` by any path). `None` for all other commands, and
@@ -120,8 +142,10 @@ pub fn parse(argv: &[OsString]) -> Option<Submission> {
         runtime_env: None,
         runtime_env_json: None,
         submission_id: None,
+        working_dir: None,
         address: None,
         headers: None,
+        verify: None,
         no_wait: false,
         entrypoint: Vec::new(),
     };
@@ -161,10 +185,12 @@ pub fn parse(argv: &[OsString]) -> Option<Submission> {
         match name {
             "--runtime-env" => found.runtime_env = Some(value),
             "--runtime-env-json" => found.runtime_env_json = Some(value),
+            "--working-dir" => found.working_dir = Some(value),
             other => {
                 match other {
                     "--address" => found.address = Some(value),
                     "--headers" => found.headers = Some(value),
+                    "--verify" => found.verify = Some(value),
                     "--submission-id" => found.submission_id = Some(value),
                     "--job-id" => job_id = Some(value),
                     _ => {}
@@ -180,9 +206,18 @@ pub fn parse(argv: &[OsString]) -> Option<Submission> {
 }
 
 impl Submission {
+    /// Size of a local working directory (MiB), if it may be too large for Ray.
+    pub fn oversize(&self) -> Option<u64> {
+        let given = self.runtime_env_json.as_deref();
+        let environment: Value = serde_json::from_str(given.unwrap_or("null")).ok()?;
+        let named = self.working_dir.as_deref();
+        let size = size_of(Path::new(named.or(environment["working_dir"].as_str())?));
+        (size > PACKAGE_LIMIT).then_some(size >> 20)
+    }
+
     /// The same submission with tracing. `read_yaml` gives the document of a
-    /// `--runtime-env` file (see [`read_yaml`]), which is then given as JSON, since Ray
-    /// accepts only one of both.
+    /// `--runtime-env` file (see [`super::python::read_yaml`]), which is then given as
+    /// JSON, since Ray accepts only one of both.
     pub fn instrument(
         &self,
         tracing: Tracing<'_>,
@@ -198,9 +233,20 @@ impl Submission {
         let Value::Object(mut runtime_env) = document else {
             return Err(not_a_mapping());
         };
-        if runtime_env.contains_key("py_executable") {
-            return Err(Untraced::OwnExecutable);
+        if let Some(key) = OWN_WAY.iter().find(|key| is_set(&runtime_env, key)) {
+            return Err(Untraced::OwnWay((*key).to_owned()));
         }
+        if let Some(working_dir) = &self.working_dir {
+            runtime_env.insert("working_dir".into(), working_dir.as_str().into());
+        }
+        let own = runtime_env.get("py_executable").and_then(Value::as_str);
+        let executable = ship::py_executable(tracing.worker_launcher, own);
+        runtime_env.insert(
+            "py_executable".into(),
+            executable.ok_or(Untraced::Launcher)?.into(),
+        );
+        let shipped = ship::put(&mut runtime_env, tracing.ship, tracing.worker_launcher)
+            .map_err(Untraced::Ship)?;
         let variables = runtime_env
             .entry("env_vars")
             .or_insert_with(|| Value::Object(Map::new()))
@@ -208,10 +254,18 @@ impl Submission {
             .ok_or_else(not_a_mapping)?;
         variables.insert("ROAR_JOB".into(), tracing.job.into());
         variables.insert("ROAR_ROOT".into(), tracing.root.into());
-        let executable = py_executable(tracing.worker_launcher).ok_or(Untraced::Launcher)?;
-        runtime_env.insert("py_executable".into(), executable.into());
+        // The driver may have a runtime_env of its own with a key that is ours.
+        variables.entry(OVERRIDE).or_insert_with(|| "1".into());
+        if let Some(sink) = tracing.sink {
+            variables.insert("ROAR_SINK".into(), sink.into());
+        }
 
         let mut argv: Vec<OsString> = self.command.iter().map(OsString::from).collect();
+        if self.working_dir.is_some()
+            && let Some(Value::String(working_dir)) = runtime_env.remove("working_dir")
+        {
+            argv.extend(["--working-dir".into(), working_dir.into()]);
+        }
         argv.push("--runtime-env-json".into());
         argv.push(Value::Object(runtime_env).to_string().into());
         let submission_id = match &self.submission_id {
@@ -226,102 +280,25 @@ impl Submission {
         Ok(Instrumented {
             argv,
             submission_id,
+            shipped,
         })
     }
-
-    /// The dashboard's URL, as the `ray` command would find it: the environment wins over
-    /// `--address`. `None` when only Ray itself can tell ([`ask_ray_for_address`]).
-    pub fn dashboard(&self, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-        let address = ["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"]
-            .into_iter()
-            .filter_map(variable)
-            .find(|value| !value.is_empty())
-            .or_else(|| self.address.clone())?;
-        let is_http = address.starts_with("http://") || address.starts_with("https://");
-        is_http.then(|| address.trim_end_matches('/').to_owned())
-    }
 }
 
-/// The worker executable of a submitted job.
-///
-/// Ray writes it unquoted into `bash -c "… exec <py_executable> <arguments>"`. This one
-/// still starts the job where there is no `roar-worker`: it takes the given path if that
-/// can be executed on the node, else `roar-worker` on PATH, else the interpreter that Ray
-/// would have taken: the activated virtual environment's, conda's, or the raylet's. Each
-/// step is an exec, so the process keeps the pid that the raylet knows.
-fn py_executable(worker_launcher: &Path) -> Option<String> {
-    const CHOOSE: &str = r#"[ -f "$0" ] && [ -x "$0" ] && exec "$0" -- "$@"
-command -v roar-worker >/dev/null 2>&1 && exec roar-worker -- "$@"
-for p in "$VIRTUAL_ENV" "$CONDA_PREFIX"; do [ -n "$p" ] && [ -x "$p/bin/python" ] && exec "$p/bin/python" "$@"; done
-p=$(tr "\0" "\n" <"/proc/$PPID/cmdline" | sed -n "s/^--python_worker_command=\([^ ]*\).*/\1/p")
-exec "${p:-python3}" "$@""#;
-    let launcher = shell_quote(worker_launcher.to_str()?);
-    Some(format!("sh -c {} {launcher}", shell_quote(CHOOSE)))
-}
-
-/// Reads a YAML file as JSON, with the YAML reader of the Python that `ray` belongs to.
-/// `ray` is the program as the command names it.
-pub fn read_yaml(ray: &OsStr, file: &Path) -> Result<Value, String> {
-    const CONVERT: &str =
-        "import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
-    let text = run_python(ray, &[CONVERT.as_ref(), file.as_os_str()])?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
-}
-
-/// Has Ray resolve an address (`auto`, `ray://…`, `host:6379`, none) to the dashboard's.
-/// It takes Ray's own import time, about a second.
-pub fn ask_ray_for_address(ray: &OsStr, address: Option<&str>) -> Result<String, String> {
-    const RESOLVE: &str = "import sys
-from ray.dashboard.utils import get_address_for_submission_client as resolve
-print(resolve(sys.argv[1] or None))";
-    let text = run_python(ray, &[RESOLVE.as_ref(), address.unwrap_or("").as_ref()])?;
-    let last = text.trim().lines().last().unwrap_or("").trim();
-    if last.is_empty() {
-        return Err("no address".into());
-    }
-    let scheme = if last.contains("://") { "" } else { "http://" };
-    Ok(format!("{scheme}{}", last.trim_end_matches('/')))
-}
-
-fn run_python(ray: &OsStr, code_and_arguments: &[&OsStr]) -> Result<String, String> {
-    let python = python_of(ray).ok_or("the interpreter of the ray command was not found")?;
-    let output = Command::new(&python)
-        .arg("-c")
-        .args(code_and_arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{}: {error}", python.display()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(text.trim().lines().last().unwrap_or("it failed").to_owned());
-    }
-    String::from_utf8(output.stdout).map_err(|error| error.to_string())
-}
-
-/// The interpreter in the first line of a script, which is looked up as a shell would.
-fn python_of(ray: &OsStr) -> Option<PathBuf> {
-    let script = if ray.as_encoded_bytes().contains(&b'/') {
-        PathBuf::from(ray)
-    } else {
-        std::env::split_paths(&std::env::var_os("PATH")?)
-            .map(|directory| directory.join(ray))
-            .find(|path| path.is_file())?
+/// Bytes of a directory's files. What Ray would leave out counts too.
+fn size_of(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
     };
-    let mut line = Vec::new();
-    BufReader::new(File::open(&script).ok()?.take(4096))
-        .read_until(b'\n', &mut line)
-        .ok()?;
-    let line = String::from_utf8(line).ok()?;
-    let interpreter = line.strip_prefix("#!")?.split_whitespace().next()?;
-    if Path::new(interpreter).file_name()? == "env" {
-        return line.split_whitespace().nth(1).map(PathBuf::from);
-    }
-    if Path::new(interpreter).file_name()? == "sh" {
-        // Long paths: installers write `#!/bin/sh` and an exec of the python beside.
-        let beside = script.parent()?.join("python3");
-        return beside.is_file().then_some(beside);
-    }
-    Some(PathBuf::from(interpreter))
+    let sizes = entries.flatten().map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => size_of(&entry.path()),
+        _ => entry.metadata().map_or(0, |data| data.len()),
+    });
+    sizes.sum()
+}
+
+fn is_set(runtime_env: &Map<String, Value>, key: &str) -> bool {
+    runtime_env.get(key).is_some_and(|value| !value.is_null())
 }
 
 #[cfg(test)]
@@ -339,6 +316,8 @@ mod tests {
             job: "j1",
             root: "/project",
             submission_id: "roar-1",
+            ship: Some(Ship::Path),
+            sink: None,
         }
     }
 
@@ -389,23 +368,22 @@ mod tests {
     #[test]
     fn the_other_words_stay_as_they_were() {
         let (argv, env) = instrument("ray job submit --working-dir . -- python x.py --a");
-        assert_eq!(argv[..4], ["ray", "job", "submit", "--runtime-env-json"]);
+        let words = [
+            "ray",
+            "job",
+            "submit",
+            "--working-dir",
+            ".",
+            "--runtime-env-json",
+        ];
+        assert_eq!(argv[..6], words);
         assert_eq!(
-            argv[5..],
-            [
-                "--submission-id",
-                "roar-1",
-                "--working-dir",
-                ".",
-                "--",
-                "python",
-                "x.py",
-                "--a"
-            ]
+            argv[7..],
+            ["--submission-id", "roar-1", "--", "python", "x.py", "--a"]
         );
         assert_eq!(
             env["env_vars"],
-            json!({"ROAR_JOB": "j1", "ROAR_ROOT": "/project"})
+            json!({"ROAR_JOB": "j1", "ROAR_ROOT": "/project", OVERRIDE: "1"})
         );
     }
 
@@ -417,6 +395,12 @@ mod tests {
         assert_eq!(env["pip"], json!(["six"]));
         assert_eq!(env["env_vars"]["X"], "1");
         assert_eq!(env["env_vars"]["ROAR_JOB"], "j1");
+        let own = instrument(r#"ray job submit --runtime-env-json {"py_executable":"p|-q"} -- x"#);
+        let executable = own.1["py_executable"].as_str().unwrap();
+        assert!(
+            executable.ends_with(" /opt/roar-worker p|-q"),
+            "{executable}"
+        );
         assert_eq!(
             argv.iter().filter(|w| *w == "--runtime-env-json").count(),
             1
@@ -447,8 +431,8 @@ mod tests {
                 .unwrap_err()
         };
         assert_eq!(
-            untraced(r#"ray job submit --runtime-env-json {"py_executable":"p"} -- ls"#),
-            Untraced::OwnExecutable
+            untraced(r#"ray job submit --runtime-env-json {"image_uri":"p"} -- ls"#),
+            Untraced::OwnWay("image_uri".into())
         );
         for line in [
             "ray job submit --runtime-env-json { -- ls",
@@ -458,40 +442,5 @@ mod tests {
         ] {
             assert!(matches!(untraced(line), Untraced::RuntimeEnv(_)), "{line}");
         }
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_address_option() {
-        let found = parse(&words("ray job submit --address http://a:1/ -- ls")).unwrap();
-        assert_eq!(found.dashboard(|_| None).as_deref(), Some("http://a:1"));
-        let of = |name: &'static str, value: &'static str| {
-            move |asked: &str| (asked == name).then(|| value.to_owned())
-        };
-        let from = found.dashboard(of("RAY_API_SERVER_ADDRESS", "https://b"));
-        assert_eq!(from.as_deref(), Some("https://b"));
-        assert_eq!(found.dashboard(of("RAY_ADDRESS", "auto")), None);
-    }
-
-    /// Runs the expression as Ray does, where neither launcher nor raylet exist.
-    #[test]
-    fn a_missing_launcher_is_survived() {
-        let run = |launcher: &str, environment: &[(&str, &str)]| {
-            let executable = py_executable(Path::new(launcher)).unwrap();
-            let output = Command::new("bash")
-                .args(["-c", &format!("exec {executable} -c 'print(1+1)'")])
-                .env_remove("VIRTUAL_ENV")
-                .env_remove("CONDA_PREFIX")
-                .envs(environment.iter().copied())
-                .output()
-                .unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        assert_eq!(run("/nonexistent/roar-worker", &[]), "2\n");
-        assert_eq!(run("/nonexistent/it's a roar", &[]), "2\n");
-        assert_eq!(
-            run("/nonexistent/roar", &[("VIRTUAL_ENV", "/nonexistent")]),
-            "2\n"
-        );
-        assert_eq!(run("/bin/echo", &[]), "-- -c print(1+1)\n");
     }
 }

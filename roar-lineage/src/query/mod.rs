@@ -1,6 +1,7 @@
 //! What is asked of the store. Everything is derived from what was recorded when it is
 //! asked: edges, steps, which command was the driver of a Ray job.
 
+mod actors;
 mod dag;
 mod edges;
 mod history;
