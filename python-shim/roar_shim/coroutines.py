@@ -107,11 +107,7 @@ def follow_uvloop(page, loop_type):
             """What the loop does with it, which would show this frame."""
             trace = error.__traceback__
             error.__traceback__ = trace and trace.tb_next
-            name = getattr(self.callback, "__qualname__", None)
-            context = {
-                "message": "Exception in callback %s" % (name + "()" if name else repr(self.callback)),
-                "exception": error,
-            }
+            context = {"message": "Exception in callback %r" % (self.callback,), "exception": error}
             if self.handle is not None:
                 context["handle"] = self.handle
             self.loop.call_exception_handler(context)

@@ -78,10 +78,11 @@ impl ProcessTable {
         if self.processes.contains_key(&tid) {
             return Identified::Known(tid);
         }
-        if let Some(&pid) = self.threads.get(&tid) {
-            if self.processes.contains_key(&pid) && proc::is_thread_of(tid, pid) {
-                return Identified::Known(pid);
-            }
+        if let Some(&pid) = self.threads.get(&tid)
+            && self.processes.contains_key(&pid)
+            && proc::is_thread_of(tid, pid)
+        {
+            return Identified::Known(pid);
         }
         let Some(status) = proc::status(tid) else {
             return Identified::Gone;

@@ -368,7 +368,7 @@ def others():
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=8, include_dashboard=False)
+    ray.init(address="local", num_cpus=8, include_dashboard=False)
     if "async" in sys.argv:
         asynchronous()
     else:

@@ -305,7 +305,7 @@ class Tables:
 
 
 def main():
-    ray.init(num_cpus=4, include_dashboard=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False)
     ray.get([plain.remote(), reads_only.remote(), nothing.remote(), outer.remote()])
     group = placement_group([{"CPU": 1}])
     ray.get(group.ready())
