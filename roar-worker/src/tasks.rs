@@ -296,10 +296,7 @@ fn program_name(command: &[u8]) -> &[u8] {
 }
 
 fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
-    let identity = format!(
-        "ray/{}/{}/{}/{}",
-        context.session, task.job_id, task.task_id, task.attempt
-    );
+    let identity = model::ray_identity(&context.session, &task.job_id, &task.task_id, task.attempt);
     let components = if task.actor_id.is_some() { 2 } else { 1 };
     let name = task.func.rmatch_indices('.').nth(components - 1);
     let name = name.map_or(task.func.as_str(), |(at, _)| {

@@ -1,12 +1,16 @@
 //! What the command line knows about Ray: how to have a job's workers started through
-//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`]), and how to bring
-//! home what they recorded ([`collect`]).
+//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`]), how to bring home what
+//! they recorded ([`collect`], [`gather`]), and what Ray itself says of the job
+//! ([`state`], [`compare`]).
 //!
-//! The invariant of all three: a job that would run without roar runs with it. What
+//! The invariant of all: a job that would run without roar runs with it. What
 //! cannot be instrumented is left alone, with a reason to show.
 
 pub mod collect;
+pub mod compare;
+pub mod gather;
 pub mod local;
+pub mod state;
 pub mod submit;
 
 /// A word as a POSIX shell reads it back.
