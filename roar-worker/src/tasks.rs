@@ -112,7 +112,7 @@ impl Supervisor {
         };
         for (index, no) in membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
-                let detail = task.detail.clone();
+                let detail = task.detail.clone().map(cancelled);
                 scope.end_task(*no, status, detail, (None, None), task.ended);
                 scope.hash_when_idle(*no, &mut self.pool);
                 scope.page_of.remove(no);
@@ -281,6 +281,15 @@ impl Supervisor {
                 });
             }
         }
+    }
+}
+
+/// The exceptions by which Ray ends a cancelled task say so. (Its own list of tasks calls
+/// one that was interrupted finished.)
+fn cancelled(detail: String) -> String {
+    match detail.as_str() {
+        "KeyboardInterrupt" | "TaskCancelledError" => format!("task cancelled: {detail}"),
+        _ => detail,
     }
 }
 

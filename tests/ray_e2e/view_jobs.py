@@ -22,6 +22,11 @@ def error_of(reference):
         return type(error).__name__
 
 
+def sleep():
+    for _ in range(1200):  # a cancellation does not wake a sleeper
+        time.sleep(0.1)
+
+
 def wait_until(path):
     while not os.path.exists(path):
         time.sleep(0.05)
@@ -48,14 +53,14 @@ def dies(out):
 @ray.remote(max_retries=0)
 def waits(out, name):
     at(out, name, "")
-    time.sleep(120)
+    sleep()
 
 
 @ray.remote
 class Actor:
     def waits(self, out):
         at(out, "actor", "")
-        time.sleep(120)
+        sleep()
 
     def queued(self):
         pass
@@ -75,6 +80,21 @@ def deaths(out):
     time.sleep(1.5)
     ray.kill(actor)
     print(error_of(waiting), error_of(queued))
+
+
+@ray.remote(max_retries=0)
+def s3(make):
+    import pyarrow.fs
+    import pyarrow.parquet  # which loads the library as well
+
+    if make:
+        pyarrow.fs.S3FileSystem(
+            anonymous=True, region="us-east-1", endpoint_override="http://127.0.0.1:1"
+        )
+
+
+def object_store(out, make):
+    ray.get(s3.remote(make == "client"))
 
 
 def two_steps(out):
