@@ -62,7 +62,7 @@ fn dashboard(session: &Path, job: &str, home: Home<'_>) -> Option<submitted::Bro
     }
     let collect = || {
         let cannot = |error| submitted::cannot_ask(&address, &error);
-        dashboard.collect(job).map_err(cannot)
+        dashboard.collect(job, |_, _| false).map_err(cannot)
     };
     submitted::bring_home(collect, job, home).ok()
 }

@@ -1,6 +1,7 @@
 //! The command line of roar.
 #![forbid(unsafe_code)]
 
+pub mod accounted;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -12,12 +12,14 @@ use roar_lineage::model::TaskKind;
 use roar_worker::side::JOB_VARIABLE;
 use roar_worker::{host, launcher};
 
+use crate::accounted::Submitted;
 use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
 use crate::config;
 use crate::error::UserError;
 use crate::ray::collect::{CollectError, Collected};
 use crate::ray::connection::Connection;
+use crate::ray::gather::{Gathered, Gathering};
 use crate::ray::python;
 use crate::ray::submit::{Submission, Tracing};
 use crate::{joined, output, tracing};
@@ -77,6 +79,16 @@ pub fn run(
             &args.command
         }
     };
+    let is_awaited = instrumented.is_ok() && !submission.no_wait && settings.collect;
+    let gathering = (is_awaited && store.is_some()).then(|| {
+        let (submission, ray, address) = (submission.clone(), ray.clone(), address.clone());
+        let dashboard = move || {
+            let connection = Connection::of(&submission);
+            let address = address.unwrap_or_else(|| connection.resolve(&ray));
+            connection.dashboard(&address).ok()
+        };
+        Gathering::start(dashboard, job.clone())
+    });
     let wait_status =
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
     if let (Ok(instrumented), Some(store)) = (&instrumented, store) {
@@ -95,7 +107,15 @@ pub fn run(
             Ok(Outcome::Later)
         } else {
             let address = address.unwrap_or_else(|| connection.resolve(&ray));
-            after(&connection, &address, id, &job, home, has_failed)
+            let submitted = Submitted {
+                command: &args.command,
+                job: &job,
+                submission_id: id,
+                home,
+                has_succeeded: !has_failed,
+            };
+            let gathered = gathering.map(Gathering::end).unwrap_or_default();
+            after(&connection, &address, &submitted, gathered)
         };
         match outcome {
             Ok(Outcome::Done) => {}
@@ -146,23 +166,20 @@ enum Outcome {
 fn after(
     connection: &Connection<'_>,
     address: &str,
-    submission_id: &str,
-    job: &str,
-    home: Home<'_>,
-    has_failed: bool,
+    submitted: &Submitted<'_>,
+    gathered: Gathered,
 ) -> Result<Outcome, UserError> {
     let cannot = |error| cannot_ask(address, &error);
     let dashboard = connection.dashboard(address).map_err(cannot)?;
-    match dashboard.job(submission_id) {
-        Ok(None) if has_failed => Ok(Outcome::Refused),
+    match dashboard.job(submitted.submission_id) {
+        Ok(None) if !submitted.has_succeeded => Ok(Outcome::Refused),
         // Somebody else's, of the same id.
-        Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(job) => Ok(Outcome::Done),
+        Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(submitted.job) => Ok(Outcome::Done),
         // Ctrl-C ends the waiting and not the job.
         Ok(Some(info)) if !info.has_ended() => Ok(Outcome::Later),
-        Err(error) if has_failed => Err(cannot(error)),
         _ => {
-            let collect = || dashboard.collect(job).map_err(cannot);
-            bring_home(collect, job, home).map(|_| Outcome::Done)
+            let brought = submitted.bring_home(&dashboard, gathered);
+            brought.map(|()| Outcome::Done)
         }
     }
 }

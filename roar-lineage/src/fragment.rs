@@ -17,6 +17,10 @@ use crate::object::{DrivenJob, ObjectUse};
 /// First bytes of a fragment file; the last one is the format's version.
 pub const MAGIC: [u8; 8] = *b"ROARFRG\x01";
 
+/// The observer that is Ray's own control plane: its fragments tell how tasks ended, and
+/// that a task was there which nobody traced. They tell of no files.
+pub const RAY_OBSERVER: &str = "ray";
+
 /// File name extension of a fragment file, without the dot.
 pub const EXTENSION: &str = "roarfrag";
 

@@ -4,8 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::fragment::Fragment;
-use crate::model::{Job, Task};
+use crate::fragment::{Fragment, RAY_OBSERVER};
+use crate::model::{Job, Status, Task};
 
 /// The highest revision of each fragment, ordered by task and observer.
 pub fn newest(fragments: &[Fragment]) -> Vec<&Fragment> {
@@ -19,11 +19,42 @@ pub fn newest(fragments: &[Fragment]) -> Vec<&Fragment> {
     newest.into_values().collect()
 }
 
-/// One task from what each observer says of it. Who saw it start first says what it is
-/// and where it ran; who saw the most definite end (killed over failed over completed
-/// over running) says how it ended.
-pub fn tasks<'a>(claims: impl IntoIterator<Item = &'a Task>) -> Option<Task> {
-    let mut claims: Vec<&Task> = claims.into_iter().collect();
+/// One task from what each observer says of it, by observer. Who saw it start first says
+/// what it is and where it ran; who saw the most definite end (killed over failed over
+/// completed over running) says how it ended. What Ray says is heard last: see [`ended`].
+pub fn tasks<'a>(claims: impl IntoIterator<Item = (&'a str, &'a Task)>) -> Option<Task> {
+    let (rays, seen): (Vec<_>, Vec<_>) = claims
+        .into_iter()
+        .partition(|(observer, _)| *observer == RAY_OBSERVER);
+    let ray = rays.into_iter().map(|(_, task)| task).next();
+    let seen = seen_tasks(seen.into_iter().map(|(_, task)| task).collect());
+    match (seen, ray) {
+        (Some(seen), Some(ray)) => Some(ended(seen, ray)),
+        (seen, ray) => seen.or_else(|| ray.cloned()),
+    }
+}
+
+/// How a task ended that was seen, and of which Ray tells as well. A process that is gone
+/// cannot say how its last task went: Ray's word counts there, and where Ray has an error
+/// that was not seen. What was seen to end was not killed.
+fn ended(mut seen: Task, ray: &Task) -> Task {
+    let status = match (seen.status, ray.status) {
+        (status, Status::Unknown | Status::Running) => status,
+        (Status::Unknown | Status::Running, status) => status,
+        (Status::Killed, Status::Completed) => Status::Completed,
+        (Status::Completed, Status::Failed) => Status::Failed,
+        (status, _) => status,
+    };
+    let is_new = status != seen.status;
+    seen.status = status;
+    if is_new || (ray.status_detail.is_some() && status != Status::Completed) {
+        seen.status_detail.clone_from(&ray.status_detail);
+    }
+    seen.ended_at = seen.ended_at.or(ray.ended_at);
+    seen
+}
+
+fn seen_tasks(mut claims: Vec<&Task>) -> Option<Task> {
     let text = |task: &Task| serde_json::to_string(task).unwrap_or_default();
     if claims.len() > 1 {
         claims.sort_by_cached_key(|task| (task.started_at, text(task)));

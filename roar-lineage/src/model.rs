@@ -236,6 +236,11 @@ pub fn task_id(job: &str, identity: &str) -> String {
     hasher.finalize().to_hex().chars().take(32).collect()
 }
 
+/// The identity of an attempt of a Ray task in its job, the same for all who know of it.
+pub fn ray_identity(session: &str, ray_job: &str, task: &str, attempt: u32) -> String {
+    format!("ray/{session}/{ray_job}/{task}/{attempt}")
+}
+
 /// Who observed, and how.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tracer {

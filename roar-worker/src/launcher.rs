@@ -342,6 +342,17 @@ fn run_inside(
     Ok(Ended { wait_status, gap })
 }
 
+/// Starts a thread that works beside a command: no signal is delivered to it.
+pub fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<std::thread::JoinHandle<T>> {
+    let original = SigSet::thread_get_mask()?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all_but_faults()), None)?;
+    let started = std::thread::Builder::new().spawn(work);
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&original), None);
+    started
+}
+
 /// Runs a command as this process's child, untraced; gives its wait status.
 pub fn run_untraced(command: &[OsString]) -> Result<i32, LaunchError> {
     let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);

@@ -130,7 +130,7 @@ impl Supervisor {
         };
         for (index, no) in membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
-                let detail = task.detail.clone();
+                let detail = task.detail.clone().map(cancelled);
                 scope.end_task(*no, status, detail, (None, None), task.ended);
                 scope.hash_when_idle(*no, &mut self.pool);
                 scope.page_of.remove(no);
@@ -372,6 +372,15 @@ impl Supervisor {
     }
 }
 
+/// The exceptions by which Ray ends a cancelled task say so. (Its own list of tasks calls
+/// one that was interrupted finished.)
+fn cancelled(detail: String) -> String {
+    match detail.as_str() {
+        "KeyboardInterrupt" | "TaskCancelledError" => format!("task cancelled: {detail}"),
+        _ => detail,
+    }
+}
+
 /// Name of the record that stands for Ray's job supervisor.
 const JOB_SUPERVISOR: &str = "JobSupervisor";
 
@@ -384,10 +393,7 @@ fn program_name(command: &[u8]) -> &[u8] {
 }
 
 fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
-    let identity = format!(
-        "ray/{}/{}/{}/{}",
-        context.session, task.job_id, task.task_id, task.attempt
-    );
+    let identity = model::ray_identity(&context.session, &task.job_id, &task.task_id, task.attempt);
     let components = if task.actor_id.is_some() { 2 } else { 1 };
     let name = task.func.rmatch_indices('.').nth(components - 1);
     let name = name.map_or(task.func.as_str(), |(at, _)| {

@@ -100,13 +100,13 @@ def free_ports(count):
 class Cluster:
     """`ray start --head --block`, which takes its cluster along when it is ended."""
 
-    def __init__(self, directory, as_user=(), **extra):
+    def __init__(self, directory, as_user=(), options=(), **extra):
         ports = dict(zip(PORTS, free_ports(len(PORTS))))
         self.temp = directory
         self.gcs = "%s:%d" % (NODE_IP, ports["port"])
         self.address = "http://127.0.0.1:%d" % ports["dashboard-port"]
         self.client_port = ports["ray-client-server-port"]
-        options = ["--%s=%d" % pair for pair in ports.items()]
+        options = [*options, *("--%s=%d" % pair for pair in ports.items())]
         command = [
             *as_user, RAY, "start", "--head", "--block", "--node-ip-address=" + NODE_IP,
             "--num-cpus=4", "--temp-dir=" + self.temp, "--dashboard-host=127.0.0.1",

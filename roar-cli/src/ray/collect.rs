@@ -4,7 +4,7 @@
 //! serves what is below `<session>/logs` of every live node, binary-safe. A node that is
 //! gone, or a file that went, is skipped and named: what can be had is returned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -61,12 +61,14 @@ pub struct Fetched {
 pub struct Collected {
     /// The files, by node and name.
     pub files: Vec<Fetched>,
+    /// The names on each node that could be asked.
+    pub listed: BTreeMap<String, BTreeSet<String>>,
     /// What was there and could not be had, with the reason: `node/name: why`.
     pub missed: Vec<String>,
 }
 
 /// A dashboard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dashboard {
     address: String,
     agent: Agent,
@@ -110,8 +112,13 @@ impl Dashboard {
         }
     }
 
-    /// Fetches the fragments and logs, of all live nodes, whose names begin with `prefix`.
-    pub fn collect(&self, prefix: &str) -> Result<Collected, CollectError> {
+    /// Fetches the fragments and logs, of all live nodes, whose names begin with `prefix`
+    /// and that are not `known`, by node and name.
+    pub fn collect(
+        &self,
+        prefix: &str,
+        known: impl Fn(&str, &str) -> bool,
+    ) -> Result<Collected, CollectError> {
         let mut collected = Collected::default();
         for node in self.nodes()? {
             let names = match self.list(&node) {
@@ -121,7 +128,12 @@ impl Dashboard {
                     continue;
                 }
             };
-            for name in names.into_iter().filter(|name| name.starts_with(prefix)) {
+            let names: BTreeSet<String> = names
+                .into_iter()
+                .filter(|name| name.starts_with(prefix))
+                .collect();
+            collected.listed.insert(node.clone(), names.clone());
+            for name in names.into_iter().filter(|name| !known(&node, name)) {
                 match self.file(&node, &name) {
                     Ok(bytes) => collected.files.push(Fetched {
                         node: node.clone(),
@@ -307,20 +319,26 @@ mod tests {
             (500, b"node is gone".to_vec())
         });
         let found = dashboard(&address, Some(r#"{"Authorization":"Bearer t"}"#))
-            .collect("j.")
+            .collect("j.", |_, _| false)
             .unwrap();
         let names: Vec<&str> = found.files.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["j.0.roarfrag", "j.1.roarfrag"]);
         assert_eq!(found.files[0].bytes, [0, 255, b'\n', 13]);
         assert_eq!(found.missed.len(), 2, "{:?}", found.missed);
 
-        let refused = dashboard(&address, None).collect("").unwrap_err();
+        let refused = dashboard(&address, None)
+            .collect("", |_, _| false)
+            .unwrap_err();
         assert!(refused.to_string().contains("401"), "{refused}");
     }
 
     #[test]
     fn a_dashboard_that_is_not_there_is_an_error() {
-        assert!(dashboard("http://127.0.0.1:1", None).collect("").is_err());
+        assert!(
+            dashboard("http://127.0.0.1:1", None)
+                .collect("", |_, _| false)
+                .is_err()
+        );
         let bad = Dashboard::new(
             "http://x",
             Some("[]"),

@@ -1,17 +1,21 @@
 //! What the command line knows about Ray: how to have a job's workers started through
-//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`], [`ship`]), and how to
-//! bring home what they recorded ([`connection`], [`jobs_api`], [`collect`]).
+//! `roar-worker`, locally ([`local`]) or on a cluster ([`submit`], [`ship`]), how to bring
+//! home what they recorded ([`connection`], [`jobs_api`], [`collect`], [`gather`]), and what
+//! Ray itself says of the job ([`state`], [`compare`]).
 //!
 //! The invariant of all: a job that would run without roar runs with it. What
 //! cannot be instrumented is left alone, with a reason to show.
 
 pub mod client;
 pub mod collect;
+pub mod compare;
 pub mod connection;
+pub mod gather;
 pub mod jobs_api;
 pub mod local;
 pub mod python;
 pub mod ship;
+pub mod state;
 pub mod submit;
 pub mod token;
 

@@ -5,11 +5,12 @@
 //! same fragments.
 
 mod entry;
+mod s3;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 
 use self::entry::{Entry, Written};
 
@@ -455,6 +456,14 @@ impl Accumulator {
         fragment.coverage.gaps.clone_from(&state.gaps);
         for (path, entry) in &state.files {
             self.add_uses(&mut fragment, path, entry);
+        }
+        let has_loaded = |part: &[u8]| {
+            let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
+            paths.any(|path| path.contains_str(part))
+        };
+        if let Some(library) = s3::client(&fragment.reads, has_loaded) {
+            let detail = format!("S3 is not captured, and a client of {library} was made");
+            fragment.coverage.add_gap(GapKind::S3Uncaptured, &detail, 1);
         }
         Some(fragment)
     }

@@ -150,7 +150,11 @@ pub fn trace_report(fragments: &[Fragment], all: bool) -> Option<TraceReport> {
     let mut tasks = Vec::new();
     let mut unattributed = Coverage::default();
     for parts in by_task.values() {
-        let Some(task) = join::tasks(parts.iter().map(|part| &part.task)) else {
+        let Some(task) = join::tasks(
+            parts
+                .iter()
+                .map(|part| (part.observer.as_str(), &part.task)),
+        ) else {
             continue;
         };
         if task.kind == TaskKind::Worker {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::names::{of_name, of_names};
 use super::{Store, StoreError};
 use crate::digest::Digest;
+use crate::fragment::RAY_OBSERVER;
 use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
 use crate::object::{DrivenJob, ObjectId, ObjectUse};
 
@@ -139,9 +140,14 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
         recorded.tasks.push(Usage { task, job });
         Ok(())
     })?;
-    let coverage = "SELECT task.job, coverage FROM fragment JOIN task ON task.n = fragment.task
-                    JOIN job ON job.n = task.job WHERE session = ?";
-    each(&db, coverage, session, |row| {
+    // That nobody traced a task is true as long as nobody's record of it is there.
+    let coverage = format!(
+        "SELECT task.job, coverage FROM fragment JOIN task ON task.n = fragment.task
+         JOIN job ON job.n = task.job WHERE session = ? AND NOT (observer = '{RAY_OBSERVER}'
+         AND EXISTS (SELECT 1 FROM fragment AS seen
+                     WHERE seen.task = task.n AND seen.observer <> '{RAY_OBSERVER}'))"
+    );
+    each(&db, &coverage, session, |row| {
         let job = job_index
             .get(&row.get::<_, i64>(0)?)
             .copied()

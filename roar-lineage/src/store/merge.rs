@@ -310,15 +310,19 @@ impl<'a> Merge<'a> {
     }
 
     fn join_task(&self, task: i64) -> Result<(), rusqlite::Error> {
-        let mut find = self
-            .db
-            .prepare_cached("SELECT claim FROM fragment WHERE task = ? ORDER BY observer")?;
-        let mut claims: Vec<Task> = Vec::new();
+        let mut find = self.db.prepare_cached(
+            "SELECT observer, claim FROM fragment WHERE task = ? ORDER BY observer",
+        )?;
+        let mut claims: Vec<(String, Task)> = Vec::new();
         let mut rows = find.query([task])?;
         while let Some(row) = rows.next()? {
-            claims.push(of_json(&row.get::<_, String>(0)?)?);
+            claims.push((row.get(0)?, of_json(&row.get::<_, String>(1)?)?));
         }
-        if let Some(joined) = join::tasks(&claims) {
+        if let Some(joined) = join::tasks(
+            claims
+                .iter()
+                .map(|(observer, task)| (observer.as_str(), task)),
+        ) {
             let mut update = self
                 .db
                 .prepare_cached("UPDATE task SET record = ? WHERE n = ?")?;

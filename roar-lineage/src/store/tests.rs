@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rusqlite::types::Value;
 
 use super::*;
-use crate::fragment::{Ephemeral, Fragment};
+use crate::fragment::{Ephemeral, Fragment, RAY_OBSERVER};
 use crate::model::*;
 use crate::object::{DrivenJob, ObjectId, ObjectUse};
 
@@ -42,7 +42,10 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
         Status::Killed,
     ];
     Fragment {
-        observer: format!("o{observer}"),
+        observer: match observer {
+            0 => RAY_OBSERVER.to_owned(),
+            _ => format!("o{observer}"),
+        },
         revision,
         job: Job {
             id: format!("j{}", task % 2),
@@ -67,7 +70,7 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
             kind: TaskKind::RayTask,
             name: "f".into(),
             status: statuses[(seed % 4) as usize],
-            status_detail: None,
+            status_detail: seed.is_multiple_of(2).then(|| format!("d{seed}")),
             exit_code: None,
             signal: None,
             started_at: (seed % 3) as i64,
@@ -222,4 +225,36 @@ fn what_is_no_store_or_a_newer_one_is_refused_and_the_owner_alone_reads() {
         Store::open(other.path()),
         Err(StoreError::Damaged(_))
     ));
+}
+
+#[test]
+fn what_only_ray_tells_of_is_untraced_until_a_record_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let mut ray = fragment(0, 0, 1);
+    (ray.reads, ray.writes) = (Vec::new(), Vec::new());
+    (ray.task.status, ray.task.status_detail) = (Status::Killed, Some("out of memory".into()));
+    ray.coverage = Coverage::default();
+    ray.coverage.add_gap(GapKind::UntracedWorker, "image", 1);
+    let mut own = fragment(0, 1, 1);
+    (own.task.status, own.task.pid) = (Status::Running, Some(7));
+    own.coverage = Coverage::default();
+
+    store.merge(std::slice::from_ref(&ray)).unwrap();
+    let gaps = |store: &Store| -> Vec<GapKind> {
+        let recorded = store.recorded(false).unwrap();
+        let all = recorded.coverage.iter().flat_map(|(_, part)| &part.gaps);
+        all.map(|gap| gap.kind).collect()
+    };
+    assert_eq!(gaps(&store), [GapKind::UntracedWorker]);
+
+    store.merge(&[own.clone(), ray]).unwrap();
+    assert_eq!(gaps(&store), []);
+    let joined = store.recorded(false).unwrap().tasks.remove(0).task;
+    assert_eq!(joined.status, Status::Killed);
+    assert_eq!(joined.status_detail.as_deref(), Some("out of memory"));
+    assert_eq!(
+        (joined.started_at, joined.pid),
+        (own.task.started_at, own.task.pid)
+    );
 }

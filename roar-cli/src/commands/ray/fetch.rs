@@ -68,7 +68,7 @@ pub(super) fn main(args: &FetchArgs) -> Result<ExitCode, UserError> {
             false => Duration::ZERO,
         },
     };
-    let collect = || dashboard.collect(&prefix).map_err(cannot);
+    let collect = || dashboard.collect(&prefix, |_, _| false).map_err(cannot);
     let brought = submitted::bring_home(collect, &job, home)?;
     if args.json {
         output::json(&Document {

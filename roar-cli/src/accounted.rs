@@ -1,0 +1,199 @@
+//! What came home of a submitted job, compared with what Ray says of it: what was not
+//! traced or is lost becomes a gap with its cause, and statuses are Ray's where it knows
+//! more.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use roar_lineage::document::joined_coverage;
+use roar_lineage::fragment::Fragment;
+use roar_lineage::model::{Gap, GapKind, Job, TaskKind};
+use roar_lineage::{join, mask};
+use roar_worker::{clock, host};
+
+use crate::commands::merge;
+use crate::error::UserError;
+use crate::ray::collect::Dashboard;
+use crate::ray::compare;
+use crate::ray::gather::{self, Gathered};
+use crate::ray::state::{Account, ListedTask};
+use crate::submitted::Home;
+use crate::{joined, output, tracing};
+
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long a dashboard may be silent after the job's end.
+const UNREACHABLE: Duration = Duration::from_secs(5);
+/// Workers tell Ray of their tasks once a second: its list is whole this long after the end.
+const REPORTED: Duration = Duration::from_millis(1500);
+
+/// A submitted job that has ended, and where it is to be brought.
+pub struct Submitted<'a> {
+    /// The command line as it was given.
+    pub command: &'a [OsString],
+    /// Its id, with which the names of its files begin.
+    pub job: &'a str,
+    /// Ray's id of it.
+    pub submission_id: &'a str,
+    /// Where it is to be brought.
+    pub home: Home<'a>,
+    /// Whether Ray's command did.
+    pub has_succeeded: bool,
+}
+
+impl Submitted<'_> {
+    /// Takes into the store what came home, and what Ray says of the job.
+    pub fn bring_home(
+        &self,
+        dashboard: &Dashboard,
+        mut gathered: Gathered,
+    ) -> Result<(), UserError> {
+        let ended = Instant::now();
+        let mut gaps = Vec::new();
+        let collected = self.collect(dashboard, &mut gathered, ended);
+        // The sink is there when the cluster is gone.
+        if let Some(kept) = self.home.sink.and_then(|s| joined::local(s, self.job).ok()) {
+            gathered.add(kept);
+        }
+        let (mut fragments, damaged) = gathered.fragments();
+        for fragment in &mut fragments {
+            merge::reclassify(fragment, self.home.root);
+        }
+        let account = match collected {
+            Ok(missed) => {
+                let missed = missed
+                    .into_iter()
+                    .map(|why| format!("a record was not to be had: {why}"));
+                gaps.extend(missed.map(|detail| (GapKind::LostRecords, detail)));
+                self.account(dashboard, &fragments, ended)
+            }
+            Err(why) => Err(why),
+        };
+        let damaged = damaged
+            .into_iter()
+            .map(|why| format!("a record is damaged: {why}"));
+        gaps.extend(damaged.map(|detail| (GapKind::LostRecords, detail)));
+        let account = match account {
+            Ok(account) => account,
+            Err(why) if fragments.is_empty() && gathered.session.is_none() => {
+                return Err(UserError::new("cannot ask the dashboard", why));
+            }
+            Err(why) => {
+                let detail = format!("the cluster could not be asked at the job's end: {why}");
+                gaps.push((GapKind::LostRecords, detail));
+                Account::default()
+            }
+        };
+        if gathered
+            .session
+            .as_ref()
+            .is_some_and(|s| !account.session.is_empty() && *s != account.session)
+        {
+            let session = gathered.session.as_deref().unwrap_or_default();
+            gaps.push((GapKind::LostRecords, format!("session {session} is gone")));
+        }
+        if account.left_out > 0 {
+            let detail = format!(
+                "Ray no longer lists {} of the job's tasks",
+                account.left_out
+            );
+            gaps.push((GapKind::UntracedWorker, detail));
+        }
+        let job = fragments.iter().map(|fragment| &fragment.job);
+        let job = join::jobs(job).unwrap_or_else(|| compare::job(&account, self.unknown_job()));
+        let home = compare::Home::new(&fragments);
+        for node in compare::lost_nodes(&home, &account) {
+            let detail = format!("lost node {node}: what it recorded last is gone");
+            gaps.push((GapKind::LostRecords, detail));
+        }
+        let mut rays = compare::with_ray(&job, &home, &gathered, &account);
+        rays.push(compare::with_gaps(&job, &gaps));
+        let missing = joined_coverage(rays.iter().map(|fragment| &fragment.coverage)).gaps;
+        let recorded = self.count(&fragments);
+        fragments.extend(rays);
+        tracing::keep(self.home.store, &fragments)?;
+        if !self.home.quiet {
+            eprintln!("roar: {recorded} tasks recorded; `roar dag` shows them");
+            let gap = |gap: &Gap| {
+                format!(
+                    "{} ({})",
+                    output::one_line(gap.detail.as_bytes()),
+                    gap.count
+                )
+            };
+            let list: Vec<String> = missing.iter().map(gap).collect();
+            if !list.is_empty() {
+                eprintln!("roar: the record is not complete: {}", list.join("; "));
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects until every supervisor has completed its record, as long as that is likely.
+    fn collect(
+        &self,
+        dashboard: &Dashboard,
+        gathered: &mut Gathered,
+        ended: Instant,
+    ) -> Result<Vec<String>, String> {
+        loop {
+            let is_late = ended.elapsed() > self.home.patience;
+            match gathered.collect(dashboard, self.job) {
+                Ok(collected) => {
+                    let mut names = collected.listed.values().flatten();
+                    let is_open = names.clone().any(|name| gather::is_log(name));
+                    if is_late || !(is_open || names.next().is_none()) {
+                        return Ok(collected.missed);
+                    }
+                }
+                // A job that was never submitted has no record to wait for.
+                Err(error)
+                    if ended.elapsed() > UNREACHABLE
+                        || !(self.has_succeeded || gathered.session.is_some()) =>
+                {
+                    return Err(error.to_string());
+                }
+                Err(_) => {}
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What Ray says of the job, once its workers have had the time to tell it.
+    fn account(
+        &self,
+        dashboard: &Dashboard,
+        fragments: &[Fragment],
+        ended: Instant,
+    ) -> Result<Account, String> {
+        std::thread::sleep(REPORTED.saturating_sub(ended.elapsed()));
+        let home = compare::Home::new(fragments);
+        let recorded = |task: &ListedTask| home.has(task);
+        let account = dashboard.account(self.submission_id, &home.ray_jobs(), recorded);
+        account.map_err(|error| error.to_string())
+    }
+
+    fn count(&self, fragments: &[Fragment]) -> usize {
+        let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
+        let tasks = fragments.iter().filter(is_task);
+        tasks.map(|f| &f.task.id).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The job, where neither a record nor Ray tells of it.
+    fn unknown_job(&self) -> Job {
+        let words: Vec<&[u8]> = self.command.iter().map(|w| w.as_bytes()).collect();
+        Job {
+            id: self.job.to_owned(),
+            command: mask::arguments(&words),
+            cwd: self.home.root.as_os_str().as_bytes().into(),
+            root: self.home.root.as_os_str().as_bytes().into(),
+            started_at: clock::wall(),
+            ended_at: None,
+            exit_code: None,
+            signal: None,
+            tracer: host::tracer(),
+            git: None,
+        }
+    }
+}
