@@ -95,6 +95,7 @@ ci: ## All of it, and one line that says how it went
 
 bench: wheel build ## Traced and untraced, side by side
 	bench/startup.py
+	PYTHON=$(VENV)/bin/python bench/ray_tasks.py
 	$(VENV)/bin/python bench/shim.py
 	PYTHON=$(VENV)/bin/python examples/bench.sh .cache/bench
 

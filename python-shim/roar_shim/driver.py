@@ -1,5 +1,6 @@
-"""What a script that uses Ray runs once it has connected: notes the objects that it passes
-to tasks and gets from them. Everything else about it is seen from outside.
+"""What a script that uses Ray runs: its own runtime environment is reconciled with the
+launcher, and once it has connected it notes the objects that it passes to tasks and gets
+from them. Everything else about it is seen from outside.
 """
 
 import json
@@ -9,6 +10,7 @@ from . import abi
 from .objects import Objects, wrap
 from .page import Page, sync
 
+LAUNCHER = "roar-worker"
 _page = None
 
 
@@ -25,7 +27,35 @@ def follow(ray_worker):
             pass
         return result
 
+    merge = ray_worker._merge_runtime_env
+
+    def merged(parent, child, *args, **kwargs):
+        try:
+            parent, child = reconcile(parent, child)
+        except Exception:
+            pass
+        return merge(parent, child, *args, **kwargs)
+
     ray_worker.connect = connected
+    ray_worker._merge_runtime_env = merged
+
+
+def reconcile(parent, child):
+    """The job's runtime environment, which has the launcher in it, and the script's own, so
+    that each gets what it asks for when Ray merges them."""
+    launcher = (parent or {}).get("py_executable")
+    if not child or not launcher or LAUNCHER not in launcher:
+        return parent, child
+    parent, child = dict(parent), dict(child)
+    if child.keys() & {"image_uri", "container"}:
+        # Ray takes no executable beside an image: then the script runs, untraced.
+        del parent["py_executable"]
+    elif LAUNCHER not in child.get("py_executable", LAUNCHER):
+        child["py_executable"] = "%s %s" % (launcher, child["py_executable"])
+    if child.get("py_modules") and parent.get("py_modules"):
+        # One of the job's may be the launcher.
+        child["py_modules"] = [*child["py_modules"], *parent["py_modules"]]
+    return parent, child
 
 
 def _attach(worker):

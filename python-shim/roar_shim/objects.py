@@ -11,6 +11,9 @@ places tell all of it:
 An object's id holds the id of the task that made it, so makers note nothing.
 """
 
+import sys
+import threading
+
 from . import abi
 
 _NIL = b"\xff" * 28
@@ -27,11 +30,15 @@ class Objects:
         self.current = current
         self.seen = set()
         self.markers = set()
+        self.follows_awaits = False
+        self.awaited = threading.local()
 
     def note(self, object_id, size=abi.UNKNOWN, receiver=None):
         number = self.current()
-        if number is None:
-            return
+        if number is not None:
+            self.note_for(number, object_id, size, receiver)
+
+    def note_for(self, number, object_id, size, receiver=None):
         key = (number, object_id, receiver)
         if key in self.seen:
             return
@@ -40,12 +47,17 @@ class Objects:
         self.seen.add(key)
         self.page.add_object(number, object_id, size, receiver)
 
-    def received(self, serialized, references):
+    def received(self, serialized, references, is_callback):
         for value, reference in zip(serialized, references):
             object_id = reference.binary() if reference is not None else _NIL
             if object_id != _NIL and object_id not in self.markers:
                 data = value[0] if isinstance(value, tuple) else getattr(value, "data", None)
-                self.note(object_id, abi.UNKNOWN if data is None else len(data))
+                size = abi.UNKNOWN if data is None else len(data)
+                if is_callback and self.follows_awaits:
+                    # Who awaits it is known in a moment.
+                    self.awaited.last = object_id, size
+                else:
+                    self.note(object_id, size)
 
     def submitted(self, result):
         """Remembers what only says that a generator has come to its end."""
@@ -76,7 +88,7 @@ def wrap(objects, is_alive, failed):
     def deserialize_objects(self, serialized_objects, object_refs, *rest, **options):
         try:
             if is_alive():
-                objects.received(serialized_objects, object_refs)
+                objects.received(serialized_objects, object_refs, _is_outermost())
         except Exception:
             failed()
         return deserialize(self, serialized_objects, object_refs, *rest, **options)
@@ -102,6 +114,38 @@ def wrap(objects, is_alive, failed):
     RemoteFunction._remote = submitting(RemoteFunction._remote, _task_of)
     ActorHandle._actor_method_call = submitting(ActorHandle._actor_method_call, _task_of)
     ActorClass._remote = submitting(ActorClass._remote, _constructor_of)
+
+
+def follow_awaits(objects, is_alive, failed):
+    """In an async actor: what a coroutine awaits is read on a thread of Ray's, which then
+    completes the future that was made for the coroutine, on the coroutine's thread."""
+    from concurrent.futures import Future
+
+    init, set_result = Future.__init__, Future.set_result
+
+    def future_init(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        if is_alive():
+            self._roar_task = objects.page.current()
+
+    def future_set_result(self, result):
+        try:
+            last = objects.awaited.__dict__.pop("last", None)
+            number = self.__dict__.get("_roar_task")
+            if last and number and is_alive() and _is_outermost():
+                objects.note_for(number, *last)
+        except Exception:
+            failed()
+        return set_result(self, result)
+
+    objects.follows_awaits = True
+    Future.__init__ = _like(init, future_init)
+    Future.set_result = _like(set_result, future_set_result)
+
+
+def _is_outermost():
+    """Whether the caller was called by Ray's compiled code on a thread of Ray's own."""
+    return sys._getframe(1).f_back is None
 
 
 def _like(original, wrapper):

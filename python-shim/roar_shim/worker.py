@@ -76,7 +76,7 @@ def attach(fd):
         threads.follow(page, processes.follow(page, _failed))
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
-        objects.wrap(objects.Objects(page, page.at_work), lambda: _page is not None, _failed)
+        objects.wrap(hooks.objects, lambda: _page is not None, _failed)
     except Exception:
         _page = page
         _forget()
@@ -152,6 +152,7 @@ class _Hooks:
         self.supervisor = None  # number of the task that is Ray's job supervisor
         self.is_asyncio = False
         self.windows = {}  # of async actors: task id -> window
+        self.objects = objects.Objects(page, page.at_work)
 
     def wrap(self, ray_worker, ray_utils):
         change_title = ray_worker._changeproctitle
@@ -202,6 +203,7 @@ class _Hooks:
         if task_id[:8] == b"\xff" * 8 and core.current_actor_is_asyncio():
             self.is_asyncio = True
             coroutines.follow(page, self.windows)
+            objects.follow_awaits(self.objects, lambda: _page is not None, _failed)
         local = page.local
         if self.is_asyncio:
             window.key = task_id

@@ -114,7 +114,10 @@ impl Submitted<'_> {
         fragments.extend(rays);
         tracing::keep(self.home.store, &fragments)?;
         if !self.home.quiet {
-            eprintln!("roar: {recorded} tasks recorded; `roar dag` shows them");
+            match recorded {
+                0 => eprintln!("roar: nothing was recorded of the job"),
+                _ => eprintln!("roar: {recorded} tasks recorded; `roar dag` shows them"),
+            }
             let gap = |gap: &Gap| {
                 format!(
                     "{} ({})",

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::object::{DrivenJob, ObjectUse};
 
 /// First bytes of a task log; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARLOG\x01";
+pub const MAGIC: [u8; 8] = *b"ROARLOG\x02";
 
 /// File name extension of a task log, without the dot.
 pub const EXTENSION: &str = "roarlog";

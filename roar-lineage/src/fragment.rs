@@ -15,7 +15,7 @@ use crate::model::{Coverage, FileUse, FileVersion, Job, Package, Process, Stamp,
 use crate::object::{DrivenJob, ObjectUse};
 
 /// First bytes of a fragment file; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARFRG\x01";
+pub const MAGIC: [u8; 8] = *b"ROARFRG\x02";
 
 /// The observer that is Ray's own control plane: its fragments tell how tasks ended, and
 /// that a task was there which nobody traced. They tell of no files.
@@ -100,6 +100,9 @@ pub enum ReadError {
     /// Written by a later version of roar.
     #[error("fragment format {0} is newer than this roar reads")]
     Newer(u8),
+    /// Written by an earlier version of roar.
+    #[error("fragment format {0} is older than this roar reads")]
+    Older(u8),
     /// A frame whose checksum holds and whose content does not decode.
     #[error("damaged fragment")]
     Damaged,
@@ -111,6 +114,7 @@ pub fn read(content: &[u8]) -> Result<(Vec<Fragment>, bool), ReadError> {
     let body = frame::body_of(content, MAGIC).map_err(|bad| match bad {
         frame::BadHeader::Foreign => ReadError::NotAFragmentFile,
         frame::BadHeader::Newer(version) => ReadError::Newer(version),
+        frame::BadHeader::Older(version) => ReadError::Older(version),
     })?;
     let mut frames = frame::Frames::new(body);
     let mut fragments = Vec::new();

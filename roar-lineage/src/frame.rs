@@ -4,6 +4,8 @@
 //! A writer that dies leaves at most one torn frame at the end; a reader stops there and
 //! says so.
 
+use std::cmp::Ordering;
+
 /// The largest payload a reader accepts (bytes): anything larger is damage.
 pub const MAX_PAYLOAD: u32 = 1 << 30;
 
@@ -23,9 +25,11 @@ pub enum BadHeader {
     Foreign,
     /// The same kind of file in a newer format.
     Newer(u8),
+    /// The same kind of file in an older format, which is read no more.
+    Older(u8),
 }
 
-/// What follows the header, if the header is `magic` or an older version of it.
+/// What follows the header, if the header is `magic`.
 pub fn body_of(content: &[u8], magic: [u8; 8]) -> Result<&[u8], BadHeader> {
     let (header, body) = content.split_first_chunk::<8>().ok_or(BadHeader::Foreign)?;
     let [name @ .., version] = header;
@@ -33,10 +37,11 @@ pub fn body_of(content: &[u8], magic: [u8; 8]) -> Result<&[u8], BadHeader> {
     if name != wanted {
         return Err(BadHeader::Foreign);
     }
-    if version > newest {
-        return Err(BadHeader::Newer(*version));
+    match version.cmp(newest) {
+        Ordering::Equal => Ok(body),
+        Ordering::Greater => Err(BadHeader::Newer(*version)),
+        Ordering::Less => Err(BadHeader::Older(*version)),
     }
-    Ok(body)
 }
 
 /// The whole frames at the beginning of `rest`.

@@ -124,14 +124,18 @@ class Cluster:
             self.stop()
             raise
 
+    def ask(self, path, timeout=2):
+        """What the dashboard answers (bytes)."""
+        request = urllib.request.Request(self.address + path)
+        request.add_header("Authorization", "Bearer " + TOKEN)
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.read()
+
     def is_up(self):
         assert self.process.poll() is None, open(self.log.name).read()
         try:
             for path in ("/api/jobs/", "/api/v0/nodes"):
-                request = urllib.request.Request(self.address + path)
-                request.add_header("Authorization", "Bearer " + TOKEN)
-                with urllib.request.urlopen(request, timeout=2) as answer:
-                    text = answer.read()
+                text = self.ask(path)
         except OSError:
             return False
         return b'"ALIVE"' in text

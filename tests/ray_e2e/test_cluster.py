@@ -188,23 +188,6 @@ def test_the_users_own_runtime_env_works(cluster, project, through_roar):
     assert [names(node["writes"], out) for node in wrote] == [["said.txt"]]
 
 
-def test_a_node_without_the_launcher_runs_the_job(cluster, project, tmp_path):
-    out = os.path.join(project, "out")
-    bare = os.path.join(str(tmp_path), "bin")
-    os.mkdir(bare)
-    alone = os.path.join(bare, "roar")
-    with open(ROAR, "rb") as source, open(alone, "wb") as target:
-        target.write(source.read())
-    os.chmod(alone, 0o755)
-    done = run(
-        alone, "run", RAY, "job", "submit", "--address", cluster.address, "--",
-        PYTHON, JOBS, "speaks", out, cwd=project,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "a task's words" in done.stdout
-    assert os.path.exists(os.path.join(out, "said.txt"))
-
-
 def test_the_exit_status_of_a_failing_job_is_rays(cluster, project):
     plain = run(
         RAY, "job", "submit", "--address", cluster.address, "--", "false", cwd=project

@@ -31,6 +31,11 @@ EXPECTED = {
     ("join of stream", "driver"),
     ("second_time 1", "driver"),
     ("small", "driver"),
+    ("small", "Async.first"),
+    ("large", "Async.second"),
+    ("own_put", "Async.second"),
+    ("Async.first", "driver"),
+    ("Async.second", "driver"),
 }
 
 

@@ -1,5 +1,6 @@
 """What was not traced, and what Ray knows better, is told."""
 
+import json
 import os
 import shutil
 import signal
@@ -145,7 +146,6 @@ def test_how_a_task_ended_is_rays_word(cluster, project):
         ("dies", "killed", "worker died", ("dies",)),
         ("waits", "failed", "task cancelled", ("cancelled",)),
         ("waits", "killed", "task cancelled", ("forced",)),
-        ("Actor.__init__", "completed", "", ()),
         ("Actor.waits", "killed", "actor died", ("actor",)),
     }
     details = {name: detail for name, _, _, detail, _ in of_tasks(document, out)}
@@ -297,11 +297,8 @@ class Second:
         wait_for(lambda: len(self.nodes()) == 2, 60, "the second node")
 
     def nodes(self):
-        import json
-        import urllib.request
-
-        with urllib.request.urlopen(self.head.address + "/api/v0/nodes", timeout=10) as answer:
-            return {node["node_id"] for node in json.load(answer)["data"]["result"]["result"]}
+        answer = json.loads(self.head.ask("/api/v0/nodes", timeout=10))
+        return {node["node_id"] for node in answer["data"]["result"]["result"]}
 
     def id(self):
         (own,) = self.nodes() - self.known

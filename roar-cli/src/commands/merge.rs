@@ -138,6 +138,7 @@ pub fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String>
     let (record, is_torn) = task_log::replay(content).map_err(|bad| match bad {
         BadHeader::Foreign => "not a task log".to_owned(),
         BadHeader::Newer(version) => format!("log format {version} is newer than this roar reads"),
+        BadHeader::Older(version) => format!("log format {version} is older than this roar reads"),
     })?;
     let mut fragments = record.state.fragments(record.revision);
     for fragment in &mut fragments {

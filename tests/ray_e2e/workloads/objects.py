@@ -1,5 +1,6 @@
 """Passes objects in every way: small and large, put, nested, to actors, from generators."""
 
+import asyncio
 import sys
 
 import ray
@@ -67,6 +68,18 @@ class Model:
 
 
 @ray.remote
+class Async:
+    async def first(self, box):
+        await asyncio.sleep(0.3)
+        return await box[0] + 1
+
+    async def second(self, box):
+        values = await asyncio.gather(*box)
+        await asyncio.sleep(0.3)
+        return len(values)
+
+
+@ray.remote
 def score(prediction):
     return prediction
 
@@ -84,4 +97,6 @@ scored = score.remote(model.predict.remote(many))
 items = list(stream.remote())
 streamed = join.remote(*items)
 again = second_time.remote(sys.argv[1], one)
-print(ray.get([unwrapped, last, scored, outer.remote(), streamed, again]))
+waiter = Async.remote()
+awaited = [waiter.first.remote([one]), waiter.second.remote([many, kept])]
+print(ray.get(awaited + [unwrapped, last, scored, outer.remote(), streamed, again]))
