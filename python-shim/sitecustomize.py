@@ -10,13 +10,13 @@ import sys
 
 
 def _install():
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(__file__)
     hook = os.environ.get("__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR", "")
     if hook.startswith("roar_shim."):
         import roar_shim  # noqa: F401
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
+    sys.path[:] = [entry for entry in sys.path if entry != here]
     sys.path_importer_cache.pop(here, None)
-    if "roar_shim" in sys.modules:
+    if "roar_shim" in sys.modules or sys.version_info < (3, 8):
         return
 
     class Finder:
@@ -52,7 +52,10 @@ def _install():
     sys.meta_path.insert(0, Finder)
 
 
-_install()
+try:
+    _install()
+except Exception:
+    pass
 del _install, os
 
 # The one behind this one, where there is one.
@@ -60,6 +63,6 @@ _this = sys.modules.pop(__name__, None)
 try:
     import sitecustomize  # noqa: F401
 except ImportError as _error:
-    if _error.name != "sitecustomize":
+    if getattr(_error, "name", "sitecustomize") != "sitecustomize":
         raise
     sys.modules[__name__] = _this

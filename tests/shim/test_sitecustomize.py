@@ -49,3 +49,14 @@ def test_isolated_pythons_do_not_see_it():
 def test_ray_is_followed():
     code = "import ray._private.worker as worker; print(worker.connect.__module__)"
     assert python(code, SHIM) == "roar_shim.driver\n"
+
+
+def test_a_directory_that_is_gone_is_no_trouble(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = 'cd "$1" && rmdir "$1" && "$2" -c "print(1)"'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", str(gone), sys.executable], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": SHIM},
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
