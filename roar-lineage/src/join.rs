@@ -21,7 +21,7 @@ pub fn newest(fragments: &[Fragment]) -> Vec<&Fragment> {
 
 /// One task from what each observer says of it, by observer. Who saw it start first says
 /// what it is and where it ran; who saw the most definite end (killed over failed over
-/// completed over running) says how it ended. What Ray says is heard last: see [`ended`].
+/// completed over running) says how it ended. What Ray says is heard last.
 pub fn tasks<'a>(claims: impl IntoIterator<Item = (&'a str, &'a Task)>) -> Option<Task> {
     let (rays, seen): (Vec<_>, Vec<_>) = claims
         .into_iter()

@@ -1,6 +1,6 @@
 //! Ray's own account of a job, from the dashboard's state API (Ray 2.54).
 //!
-//! A listing has no pages: it ends after [`LIMIT`] entries, and says how many there were.
+//! A listing has no pages: it ends after 10 000 entries, and says how many there were.
 //! Details are asked for only where they are needed: each repeats the runtime environment.
 
 use std::collections::{BTreeMap, BTreeSet};
