@@ -3,7 +3,8 @@
 Ray drives the methods from a thread of fibers and runs them on the thread of an event
 loop. The context in which a callback runs says whose it is; whatever the callback starts
 (tasks, timers, threads) runs in a copy of that context. Without a number in it, or a slot
-of its own, the thread works for whom it did.
+of its own, the thread works for whom it did. After every callback it works for whom it did
+before: a method's first step has no number when it begins, and one when it ends.
 """
 
 import contextvars
@@ -57,11 +58,12 @@ def follow_asyncio(page):
     local, words = page.local, page.words
 
     def _run(handle):
-        number, word = handle._context.get(task), local.word
-        if number is None or not word:
+        word = local.word
+        if not word:
             return run(handle)
-        before = words[word]
-        words[word] = number
+        before, number = words[word], handle._context.get(task)
+        if number is not None:
+            words[word] = number
         try:
             return run(handle)
         finally:
@@ -85,11 +87,12 @@ def follow_uvloop(page, loop_type):
             self.handle = None
 
         def __call__(self, *args):
-            number, word = task_of_context(), local.word
-            if number is None or not word:
+            word = local.word
+            if not word:
                 return self.run(args)
-            before = words[word]
-            words[word] = number
+            before, number = words[word], task_of_context()
+            if number is not None:
+                words[word] = number
             try:
                 return self.run(args)
             finally:
@@ -120,11 +123,12 @@ def follow_uvloop(page, loop_type):
 
     def step(callback, *args):
         """A task's step, which raises nothing that the loop would show."""
-        number, word = task_of_context(), local.word
-        if number is None or not word:
+        word = local.word
+        if not word:
             return callback(*args)
-        before = words[word]
-        words[word] = number
+        before, number = words[word], task_of_context()
+        if number is not None:
+            words[word] = number
         try:
             return callback(*args)
         finally:

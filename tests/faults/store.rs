@@ -111,9 +111,9 @@ fn a_full_disk_loses_this_run_and_nothing_else() {
     fs::create_dir(project.path(".roar")).unwrap();
     let script = format!(
         "set -e
-mount -t tmpfs -o size=256k none .roar
+mount -t tmpfs -o size=1m none .roar
 {roar} run -q -- cat in >/dev/null
-head -c 1M /dev/zero > .roar/fill 2>/dev/null || :
+head -c 2M /dev/zero > .roar/fill 2>/dev/null || :
 set +e
 {roar} run -- bash -c 'cat in > copy; for i in {{1..400}}; do echo $i > many-files-$i; done; echo out; exit 5'
 code=$?

@@ -190,9 +190,18 @@ fn explained(path: &Path, source: rusqlite::Error) -> StoreError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path),
         Some(ErrorCode::DiskFull) => StoreError::Full(path),
+        // SQLite's shared memory finds no room.
+        Some(ErrorCode::SystemIoFailure) if is_full(&path) => StoreError::Full(path),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(path),
         _ => StoreError::Database { path, source },
     }
+}
+
+/// Whether there is less room than SQLite needs to begin (bytes).
+fn is_full(path: &Path) -> bool {
+    const LEAST: u64 = 128 << 10;
+    let free = nix::sys::statvfs::statvfs(path.parent().unwrap_or(path));
+    free.is_ok_and(|fs| fs.blocks_available() * fs.fragment_size() < LEAST)
 }
 
 /// Whether shared memory beside `path` may not be shared: WAL needs it.
