@@ -404,6 +404,10 @@ def test_a_script_that_asks_for_an_image_gets_as_far_as_without_roar(project, ou
     assert done.stdout == "connected\n"
 
 
+def paths(files):
+    return [file["path"] for file in files]
+
+
 @pytest.mark.parametrize("where", ["local", "submitted"])
 def test_two_jobs_at_once_never_mix(request, tmp_path, where):
     projects, running = [], []
