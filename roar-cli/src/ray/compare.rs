@@ -29,8 +29,15 @@ const DEATHS: &[&str] = &[
     "OUT_OF_DISK_ERROR",
     "NODE_OUT_OF_MEMORY",
 ];
-/// Methods that Ray calls by itself.
-const INTERNAL: &[&str] = &[".__ray_terminate__", ".__ray_checkpoint__"];
+/// Methods that Ray calls by itself; Ray 2.43 also lists those of the actor that runs a
+/// submission's driver.
+const INTERNAL: &[&str] = &[
+    ".__ray_terminate__",
+    ".__ray_checkpoint__",
+    "JobSupervisor.ping",
+    "JobSupervisor.run",
+    "JobSupervisor.__init__",
+];
 const MILLISECOND: i64 = 1_000_000;
 
 /// What came home, looked at for comparison.
