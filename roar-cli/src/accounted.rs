@@ -2,14 +2,12 @@
 //! traced or is lost becomes a gap with its cause, and statuses are Ray's where it knows
 //! more.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use roar_lineage::document::joined_coverage;
-use roar_lineage::fragment::Fragment;
-use roar_lineage::model::{Gap, GapKind, Job, TaskKind};
+use roar_lineage::model::{Gap, GapKind, Job};
 use roar_lineage::{join, mask};
 use roar_worker::{clock, host};
 
@@ -19,10 +17,9 @@ use crate::ray::collect::Dashboard;
 use crate::ray::compare;
 use crate::ray::gather::{self, Gathered};
 use crate::ray::state::{Account, ListedTask};
-use crate::submitted::Home;
+use crate::submitted::{self, Home, PAUSE};
 use crate::{joined, output, tracing};
 
-const PAUSE: Duration = Duration::from_millis(300);
 /// How long a dashboard may be silent after the job's end.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 /// Workers tell Ray of their tasks once a second: its list is whole this long after the end.
@@ -60,13 +57,14 @@ impl Submitted<'_> {
         for fragment in &mut fragments {
             merge::reclassify(fragment, self.home.root);
         }
+        let home = compare::Home::new(&fragments);
         let account = match collected {
             Ok(missed) => {
                 let missed = missed
                     .into_iter()
                     .map(|why| format!("a record was not to be had: {why}"));
                 gaps.extend(missed.map(|detail| (GapKind::LostRecords, detail)));
-                self.account(dashboard, &fragments, ended)
+                self.account(dashboard, &home, ended)
             }
             Err(why) => Err(why),
         };
@@ -102,7 +100,6 @@ impl Submitted<'_> {
         }
         let job = fragments.iter().map(|fragment| &fragment.job);
         let job = join::jobs(job).unwrap_or_else(|| compare::job(&account, self.unknown_job()));
-        let home = compare::Home::new(&fragments);
         for node in compare::lost_nodes(&home, &account) {
             let detail = format!("lost node {node}: what it recorded last is gone");
             gaps.push((GapKind::LostRecords, detail));
@@ -110,7 +107,7 @@ impl Submitted<'_> {
         let mut rays = compare::with_ray(&job, &home, &gathered, &account);
         rays.push(compare::with_gaps(&job, &gaps));
         let missing = joined_coverage(rays.iter().map(|fragment| &fragment.coverage)).gaps;
-        let recorded = self.count(&fragments);
+        let recorded = submitted::count_tasks(&fragments);
         fragments.extend(rays);
         tracing::keep(self.home.store, &fragments)?;
         if !self.home.quiet {
@@ -167,20 +164,13 @@ impl Submitted<'_> {
     fn account(
         &self,
         dashboard: &Dashboard,
-        fragments: &[Fragment],
+        home: &compare::Home<'_>,
         ended: Instant,
     ) -> Result<Account, String> {
         std::thread::sleep(REPORTED.saturating_sub(ended.elapsed()));
-        let home = compare::Home::new(fragments);
         let recorded = |task: &ListedTask| home.has(task);
         let account = dashboard.account(self.submission_id, &home.ray_jobs(), recorded);
         account.map_err(|error| error.to_string())
-    }
-
-    fn count(&self, fragments: &[Fragment]) -> usize {
-        let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
-        let tasks = fragments.iter().filter(is_task);
-        tasks.map(|f| &f.task.id).collect::<BTreeSet<_>>().len()
     }
 
     /// The job, where neither a record nor Ray tells of it.

@@ -26,7 +26,8 @@ use crate::{joined, output, tracing};
 
 /// How long the supervisors of the job's workers may take to complete their records.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(300);
+/// Between two looks at what they have.
+pub const PAUSE: Duration = Duration::from_millis(300);
 
 /// Where the record of a job goes, and how loud that is.
 #[derive(Debug, Clone, Copy)]
@@ -226,23 +227,21 @@ pub fn bring_home(
         merge::reclassify(fragment, home.root);
     }
     tracing::keep(home.store, &found.fragments)?;
-    let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
-    let tasks: BTreeSet<_> = found
-        .fragments
-        .iter()
-        .filter(is_task)
-        .map(|fragment| &fragment.task.id)
-        .collect();
+    let tasks = count_tasks(&found.fragments);
     if !home.quiet {
-        eprintln!(
-            "roar: {} tasks recorded; `roar dag` shows them",
-            tasks.len()
-        );
+        eprintln!("roar: {tasks} tasks recorded; `roar dag` shows them");
     }
     Ok(BroughtHome {
-        tasks: tasks.len(),
+        tasks,
         missed: found.missed.len(),
     })
+}
+
+/// How many tasks fragments tell of.
+pub fn count_tasks(fragments: &[Fragment]) -> usize {
+    let is_task = |fragment: &&Fragment| fragment.task.kind != TaskKind::Worker;
+    let tasks = fragments.iter().filter(is_task);
+    tasks.map(|f| &f.task.id).collect::<BTreeSet<_>>().len()
 }
 
 /// What was collected and what the sink has, which is there when the cluster is gone.

@@ -1,9 +1,9 @@
 //! Where a cluster's dashboard is, and how it wants to be asked: as the `ray` command
 //! would find out from its options and the environment.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -11,6 +11,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use super::collect::{CollectError, Dashboard};
 use super::python;
 use super::submit::Submission;
+use super::token;
 
 /// Where jobs are submitted when nothing says otherwise.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8265";
@@ -85,12 +86,7 @@ fn token(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     if !variable("RAY_AUTH_MODE")?.eq_ignore_ascii_case("token") {
         return None;
     }
-    let token = match (variable("RAY_AUTH_TOKEN"), variable("RAY_AUTH_TOKEN_PATH")) {
-        (Some(token), _) if !token.is_empty() => token,
-        (_, Some(path)) => fs::read_to_string(path).ok()?,
-        _ => fs::read_to_string(PathBuf::from(variable("HOME")?).join(".ray/auth_token")).ok()?,
-    };
-    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    token::find(|name| variable(name).map(OsString::from))
 }
 
 fn tls(verify: Option<&str>) -> Result<TlsConfig, CollectError> {

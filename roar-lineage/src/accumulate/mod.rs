@@ -350,14 +350,15 @@ impl Accumulator {
         &self.classifier
     }
 
+    fn files(&self, no: TaskNo) -> impl Iterator<Item = (&BString, &Entry)> {
+        let state = self.tasks.get(&no).into_iter();
+        state.flat_map(|state| &state.files)
+    }
+
     /// The paths that a task has written and that should be looked at when it ends.
     /// `again`: also those that were looked at before.
     pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
-        let files = self
-            .tasks
-            .get(&no)
-            .into_iter()
-            .flat_map(|state| &state.files);
+        let files = self.files(no);
         files
             .filter(|(_, entry)| {
                 entry
@@ -373,12 +374,7 @@ impl Accumulator {
     /// category of each.
     pub fn unhashed(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
         let mut wanted = Vec::new();
-        for (path, entry) in self
-            .tasks
-            .get(&no)
-            .into_iter()
-            .flat_map(|state| &state.files)
-        {
+        for (path, entry) in self.files(no) {
             let category = self.classifier.category(path, entry.is_executed());
             let left = entry.write.as_ref().and_then(|write| write.left.flatten());
             for version in entry.reads.iter().map(|seen| seen.version).chain(left) {
@@ -392,11 +388,7 @@ impl Accumulator {
 
     /// The versions that a task has overwritten, without a digest.
     pub fn replaced(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
-        let files = self
-            .tasks
-            .get(&no)
-            .into_iter()
-            .flat_map(|state| &state.files);
+        let files = self.files(no);
         let replaced = files.filter_map(|(path, entry)| {
             let write = entry.write.as_ref()?;
             let before = write
@@ -410,11 +402,7 @@ impl Accumulator {
 
     /// Paths of installed distributions that a task read.
     pub fn package_files(&self, no: TaskNo) -> Vec<BString> {
-        let files = self
-            .tasks
-            .get(&no)
-            .into_iter()
-            .flat_map(|state| &state.files);
+        let files = self.files(no);
         files
             .filter(|(path, entry)| {
                 !entry.reads.is_empty()

@@ -112,7 +112,6 @@ pub(super) fn of_actors(recorded: &Recorded) -> Vec<Edge> {
 /// An object joins its maker to the tasks that received it.
 pub(super) fn of_objects(recorded: &Recorded) -> Vec<Edge> {
     let makers = Makers::new(recorded);
-    let mut seen = BTreeSet::new();
     let mut edges: Vec<Edge> = Vec::new();
     let mut places: HashMap<(usize, usize, ObjectId), usize> = HashMap::new();
     for (recorder, used) in &recorded.objects {
@@ -120,19 +119,15 @@ pub(super) fn of_objects(recorded: &Recorded) -> Vec<Edge> {
             let Some(from) = makers.of(used, to).filter(|from| *from != to) else {
                 continue;
             };
-            let key = (from, to, used.object);
-            if seen.insert(key) {
-                places.insert(key, edges.len());
-                edges.push(Edge {
+            let place = *places.entry((from, to, used.object)).or_insert(edges.len());
+            match edges.get_mut(place).map(|edge| &mut edge.via) {
+                Some(Via::Object { size }) => *size = size.or(used.size),
+                _ => edges.push(Edge {
                     from,
                     to,
                     path: used.object.hex().into(),
                     via: Via::Object { size: used.size },
-                });
-            } else if let Some(Via::Object { size }) =
-                places.get(&key).map(|&place| &mut edges[place].via)
-            {
-                *size = size.or(used.size);
+                }),
             }
         }
     }
