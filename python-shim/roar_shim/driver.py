@@ -65,7 +65,7 @@ def _attach(worker):
         if page is None:
             return
         objects = Objects(page, lambda: 0)
-        wrap(objects, lambda: _page is not None, lambda: None)
+        wrap(objects, lambda: None)
         os.register_at_fork(after_in_child=_forget)
         _page = page
     else:
@@ -92,4 +92,6 @@ def _open():
 def _forget():
     """In a forked child: the page is the parent's."""
     global _page
-    _page = None
+    if _page is not None:
+        _page.leave()
+        _page = None

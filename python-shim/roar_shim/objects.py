@@ -72,11 +72,10 @@ class Objects:
             self.note(reference.binary(), receiver=receiver)
 
 
-def wrap(objects, is_alive, failed):
+def wrap(objects, failed):
     """Wraps the names that Ray looks up while it submits tasks and reads objects.
 
-    ``is_alive`` says whether the page is still this process's own; ``failed`` notes an
-    exception of ours, which never reaches Ray.
+    ``failed`` notes an exception of ours, which never reaches Ray.
     """
     import ray._private.worker
     from ray import ObjectRef
@@ -87,7 +86,7 @@ def wrap(objects, is_alive, failed):
 
     def deserialize_objects(self, serialized_objects, object_refs, *rest, **options):
         try:
-            if is_alive():
+            if objects.page.is_ours:
                 objects.received(serialized_objects, object_refs, _is_outermost())
         except Exception:
             failed()
@@ -97,7 +96,7 @@ def wrap(objects, is_alive, failed):
         def submitted(self, *args, **options):
             result = submit(self, *args, **options)
             try:
-                if is_alive():
+                if objects.page.is_ours:
                     objects.submitted(result)
                     references = _references(args, options, ObjectRef)
                     if references:
@@ -116,7 +115,7 @@ def wrap(objects, is_alive, failed):
     ActorClass._remote = submitting(ActorClass._remote, _constructor_of)
 
 
-def follow_awaits(objects, is_alive, failed):
+def follow_awaits(objects, failed):
     """In an async actor: what a coroutine awaits is read on a thread of Ray's, which then
     completes the future that was made for the coroutine, on the coroutine's thread."""
     from concurrent.futures import Future
@@ -125,14 +124,14 @@ def follow_awaits(objects, is_alive, failed):
 
     def future_init(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        if is_alive():
+        if objects.page.is_ours:
             self._roar_task = objects.page.current()
 
     def future_set_result(self, result):
         try:
             last = objects.awaited.__dict__.pop("last", None)
             number = self.__dict__.get("_roar_task")
-            if last and number and is_alive() and _is_outermost():
+            if last and number and objects.page.is_ours and _is_outermost():
                 objects.note_for(number, *last)
         except Exception:
             failed()

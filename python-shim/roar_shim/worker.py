@@ -76,7 +76,7 @@ def attach(fd):
         threads.follow(page, processes.follow(page, _failed))
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
-        objects.wrap(hooks.objects, lambda: _page is not None, _failed)
+        objects.wrap(hooks.objects, _failed)
     except Exception:
         _page = page
         _forget()
@@ -203,7 +203,7 @@ class _Hooks:
         if task_id[:8] == b"\xff" * 8 and core.current_actor_is_asyncio():
             self.is_asyncio = True
             coroutines.follow(page, self.windows)
-            objects.follow_awaits(self.objects, lambda: _page is not None, _failed)
+            objects.follow_awaits(self.objects, _failed)
         local = page.local
         if self.is_asyncio:
             window.key = task_id

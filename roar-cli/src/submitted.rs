@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use roar_lineage::event;
-use roar_lineage::fragment::{self, Fragment};
+use roar_lineage::fragment::Fragment;
 use roar_lineage::model::TaskKind;
 use roar_worker::side::JOB_VARIABLE;
 use roar_worker::{host, launcher};
@@ -19,7 +18,7 @@ use crate::config;
 use crate::error::UserError;
 use crate::ray::collect::{CollectError, Collected};
 use crate::ray::connection::Connection;
-use crate::ray::gather::{Gathered, Gathering};
+use crate::ray::gather::{self, Gathered, Gathering};
 use crate::ray::python;
 use crate::ray::submit::{Submission, Tracing};
 use crate::{joined, output, tracing};
@@ -280,13 +279,8 @@ impl Found {
             missed: collected.missed.iter().map(could_not).collect(),
         };
         for file in collected.files {
-            let is_log = file.name.ends_with(event::EXTENSION);
-            let read = if is_log {
-                merge::fragments_of_log(&file.bytes)
-            } else {
-                fragment::read(&file.bytes).map_err(|error| error.to_string())
-            };
-            match read {
+            let is_log = gather::is_log(&file.name);
+            match merge::fragments_of(&file.bytes, is_log) {
                 Ok((mut read, _)) => {
                     read.retain(|fragment| fragment.job.id == job);
                     found.is_open |= is_log && !read.is_empty();

@@ -122,19 +122,23 @@ fn is_log(path: &Path) -> bool {
 fn read(path: &Path) -> Result<Vec<Fragment>, UserError> {
     let cannot = |why: String| UserError::new(format!("cannot read {}", path.display()), why);
     let content = fs::read(path).map_err(|error| cannot(error.to_string()))?;
-    let (fragments, is_torn) = if is_log(path) {
-        fragments_of_log(&content).map_err(cannot)?
-    } else {
-        fragment::read(&content).map_err(|error| cannot(error.to_string()))?
-    };
+    let (fragments, is_torn) = fragments_of(&content, is_log(path)).map_err(cannot)?;
     if is_torn {
         warn(path, "its end is torn; what stands before it was taken");
     }
     Ok(fragments)
 }
 
+/// The fragments of a task log, or of a file of sealed ones; whether its end is torn.
+pub fn fragments_of(content: &[u8], is_log: bool) -> Result<(Vec<Fragment>, bool), String> {
+    match is_log {
+        true => fragments_of_log(content),
+        false => fragment::read(content).map_err(|error| error.to_string()),
+    }
+}
+
 /// The fragments of a task log that its supervisor did not seal: as far as it came.
-pub fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
+fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
     let (record, is_torn) = task_log::replay(content).map_err(|bad| match bad {
         BadHeader::Foreign => "not a task log".to_owned(),
         BadHeader::Newer(version) => format!("log format {version} is newer than this roar reads"),

@@ -89,12 +89,7 @@ impl Gathered {
         let (logs, sealed): (Vec<_>, Vec<_>) =
             self.files.iter().partition(|((_, name), _)| is_log(name));
         for ((_, name), bytes) in sealed.into_iter().chain(logs) {
-            let read = if is_log(name) {
-                merge::fragments_of_log(bytes)
-            } else {
-                fragment::read(bytes).map_err(|error| error.to_string())
-            };
-            match read {
+            match merge::fragments_of(bytes, is_log(name)) {
                 Ok((read, _)) => fragments.extend(read),
                 Err(why) => damaged.push(format!("{name}: {why}")),
             }
