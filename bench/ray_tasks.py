@@ -51,7 +51,7 @@ print(json.dumps([tasks, calls, first]))
 def main():
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     roar = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else f"{root}/target/release/roar")
-    python = os.environ.get("PYTHON", sys.executable)
+    python = os.path.abspath(os.environ.get("PYTHON", sys.executable))
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     print("| | untraced | traced | ratio |")
     print("|---|---|---|---|")

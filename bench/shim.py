@@ -39,7 +39,7 @@ def begin_and_end(count=1000):
         page = new_page()
         began = time.thread_time_ns()
         for _ in range(count):
-            number = page.begin(task_id, 0, abi.TASK, 8)
+            number = page.begin(task_id, 0, 8)
             page.work_for(number)
             page.end(number, abi.COMPLETED)
             page.work_for(0)

@@ -5,7 +5,7 @@ The same numbers as ``roar-tracee/src/abi.rs``, where their meaning is written d
 """
 
 MAGIC = int.from_bytes(b"ROARPAGE", "little")
-VERSION = 2
+VERSION = 3
 
 VERSION_AT = 8
 ONLY_RUNNING = 16
@@ -23,9 +23,10 @@ SLOT_SIZE = 16
 
 ENTRIES = SLOTS + SLOT_COUNT * SLOT_SIZE
 ENTRY_COUNT = 4096
-ENTRY_SIZE = 128
+ENTRY_SIZE = 64
+DIRTY = ENTRIES + ENTRY_COUNT * ENTRY_SIZE
 
-STRINGS = ENTRIES + ENTRY_COUNT * ENTRY_SIZE
+STRINGS = DIRTY + ENTRY_COUNT * 8
 STRINGS_SIZE = 256 * 1024
 
 OBJECTS = STRINGS + STRINGS_SIZE
@@ -45,33 +46,19 @@ OBJECT_RECEIVER = 56
 UNKNOWN = 2**64 - 1
 
 # Offsets within an entry.
-STATE = 0
-NUMBER = 8
-BEGAN_WALL = 16
-BEGAN = 24
-ENDED_WALL = 32
-ENDED = 40
-DIRTY = 48
-KIND = 56
-ATTEMPT = 60
-FUNC = 64
-DETAIL = 68
-TASK_ID = 72
-ACTOR_ID = 96
-JOB_ID = 112
+NUMBER = 0
+STATE = 8
+DETAIL = 12
+BEGAN = 16
+ENDED = 24
+FUNC = 32
+ATTEMPT = 36
+TASK_ID = 40
 
 # States of an entry.
-FREE = 0
 RUNNING = 1
 COMPLETED = 2
 FAILED = 3
-
-# Kinds of a task.
-TASK = 0
-ACTOR_INIT = 1
-ACTOR_METHOD = 2
-INTERNAL = 3
-JOB_SUPERVISOR = 4
 
 PAGE_PATH = "/dev/null/roar/1/page"
 SYNC_PATH = "/dev/null/roar/1/sync"

@@ -33,31 +33,40 @@ class Objects:
         self.follows_awaits = False
         self.awaited = threading.local()
 
-    def note(self, object_id, size=abi.UNKNOWN, receiver=None):
-        number = self.current()
-        if number is not None:
-            self.note_for(number, object_id, size, receiver)
-
     def note_for(self, number, object_id, size, receiver=None):
-        key = (number, object_id, receiver)
-        if key in self.seen:
+        # Bytes, which the garbage collector need not look at.
+        key = object_id
+        if number:
+            key += number.to_bytes(8, "little")
+        if receiver is not None:
+            key += receiver
+        seen = self.seen
+        if key in seen:
             return
-        if len(self.seen) >= _MOST_SEEN:
-            self.seen.clear()
-        self.seen.add(key)
+        if len(seen) >= _MOST_SEEN:
+            seen.clear()
+        seen.add(key)
         self.page.add_object(number, object_id, size, receiver)
 
     def received(self, serialized, references, is_callback):
+        is_awaited = is_callback and self.follows_awaits
+        number = None
+        markers = self.markers
         for value, reference in zip(serialized, references):
             object_id = reference.binary() if reference is not None else _NIL
-            if object_id != _NIL and object_id not in self.markers:
+            if object_id != _NIL and object_id not in markers:
                 data = value[0] if isinstance(value, tuple) else getattr(value, "data", None)
                 size = abi.UNKNOWN if data is None else len(data)
-                if is_callback and self.follows_awaits:
+                if is_awaited:
                     # Who awaits it is known in a moment.
                     self.awaited.last = object_id, size
-                else:
-                    self.note(object_id, size)
+                    continue
+                if number is None:
+                    # Not before there is something to note: it gives the thread a slot.
+                    number = self.current()
+                    if number is None:
+                        return
+                self.note_for(number, object_id, size)
 
     def submitted(self, result):
         """Remembers what only says that a generator has come to its end."""
@@ -68,8 +77,10 @@ class Objects:
             self.markers.add(marker.binary())
 
     def passed(self, references, receiver):
-        for reference in references:
-            self.note(reference.binary(), receiver=receiver)
+        number = self.current()
+        if number is not None:
+            for reference in references:
+                self.note_for(number, reference.binary(), abi.UNKNOWN, receiver)
 
 
 def wrap(objects, failed):
@@ -162,6 +173,8 @@ def _references(args, options, ObjectRef):
             positional = argument
         elif named is None and isinstance(argument, dict):
             named = argument
+    if not positional and not named:
+        return ()
     found = [value for value in positional or () if isinstance(value, ObjectRef)]
     found += [value for value in (named or {}).values() if isinstance(value, ObjectRef)]
     return found

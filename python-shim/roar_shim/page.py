@@ -4,6 +4,9 @@ Every word that announces something is one aligned 64-bit store, made after what
 announces. Nothing that runs for every task takes a lock: a cancelled Ray task gets its KeyboardInterrupt
 between any two instructions, and a lock that it left behind would stop the worker.
 Where threads can race, the last store is followed by a look at whether it still holds.
+
+What runs for every task runs with cold caches, where each name that is looked up costs
+tens of nanoseconds: it is written to look up few.
 """
 
 import itertools
@@ -12,17 +15,23 @@ import os
 import struct
 import sys
 import threading
-from time import CLOCK_BOOTTIME, clock_gettime_ns, time_ns
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from . import abi
 
-# An entry from NUMBER on, and its end: see roar-tracee/src/abi.rs.
-_BEGIN = struct.Struct("<QQQQQQIIII24s16s4s")
-_END = struct.Struct("<QQ")
+# An entry from STATE on: see roar-tracee/src/abi.rs.
+_pack_entry = struct.Struct("<IIQQII24s").pack_into
 # A record of an object from OBJECT_NUMBER on.
-_OBJECT = struct.Struct("<QQ28sI24s")
+_pack_object = struct.Struct("<QQ28sI24s").pack_into
 _U32 = struct.Struct("<I")
-_NO_ACTOR = b"\xff" * 12
+_RUNNING = abi.RUNNING
+# Words, counted from the page's beginning.
+_ONLY_RUNNING, _ISSUED, _TAKEN = abi.ONLY_RUNNING >> 3, abi.ISSUED >> 3, abi.OBJECTS_TAKEN >> 3
+_ENTRIES, _DIRTY = abi.ENTRIES >> 3, abi.DIRTY >> 3
+_ENTRY_MASK, _ENTRY_WORDS = abi.ENTRY_COUNT - 1, abi.ENTRY_SIZE >> 3
+_STATE, _ENDED = abi.STATE >> 3, abi.ENDED >> 3
+_OBJECTS, _OBJECT_COUNT, _OBJECT_SIZE = abi.OBJECTS, abi.OBJECT_COUNT, abi.OBJECT_SIZE
+_UNKNOWN = abi.UNKNOWN
 
 
 def sync():
@@ -154,26 +163,21 @@ class Page:
 
     # Tasks
 
-    def begin(self, task_id, attempt, kind, func, detail=0):
+    def begin(self, task_id, attempt, func, detail=0):
         """Enters a task, and returns its number (0 when the table is full)."""
         number = next(self._numbers)
-        at = abi.ENTRIES + number % abi.ENTRY_COUNT * abi.ENTRY_SIZE
         words = self.words
-        if words[at >> 3] != abi.FREE:
+        word = _ENTRIES + (number & _ENTRY_MASK) * _ENTRY_WORDS
+        if words[word]:
             sync()
-            if words[at >> 3] != abi.FREE:
+            if words[word]:
                 self._count(0)
                 return 0
-        actor = task_id[8:24]
-        if actor[:12] == _NO_ACTOR:
-            actor = b""
-        _BEGIN.pack_into(
-            self.map, at + 8, number, time_ns(), clock_gettime_ns(CLOCK_BOOTTIME), 0, 0, 0,
-            kind, attempt, func, detail, task_id, actor, task_id[20:24],
-        )
-        words[at >> 3] = abi.RUNNING
-        if words[3] < number:
-            words[3] = number
+        now = clock_gettime_ns(CLOCK_BOOTTIME)
+        _pack_entry(self.map, (word << 3) + 8, _RUNNING, detail, now, 0, func, attempt, task_id)
+        words[word] = number
+        if words[_ISSUED] < number:
+            words[_ISSUED] = number
         self._count(number)
         return number
 
@@ -182,52 +186,63 @@ class Page:
         if not number:
             self._uncount(0)
             return False
-        at = abi.ENTRIES + number % abi.ENTRY_COUNT * abi.ENTRY_SIZE
-        _END.pack_into(self.map, at + abi.ENDED_WALL, time_ns(), clock_gettime_ns(CLOCK_BOOTTIME))
-        if detail:
-            _U32.pack_into(self.map, at + abi.DETAIL, detail)
-        self.words[at >> 3] = state
+        index = number & _ENTRY_MASK
+        words = self.words
+        word = _ENTRIES + index * _ENTRY_WORDS
+        words[word + _ENDED] = clock_gettime_ns(CLOCK_BOOTTIME)
+        # The supervisor may free the entry as soon as this is stored.
+        dirty = words[_DIRTY + index]
+        words[word + _STATE] = state | detail << 32
         self._uncount(number)
-        return self.words[(at + abi.DIRTY) >> 3] != 0
+        return dirty or words[_DIRTY + index]
 
     # Objects
 
-    def add_object(self, number, object_id, size=abi.UNKNOWN, receiver=None):
+    def add_object(self, number, object_id, size=_UNKNOWN, receiver=None):
         """An object went into a task, or was passed to the one with the id `receiver`."""
         index = next(self._object_indices)
         words = self.words
-        if index - words[abi.OBJECTS_TAKEN >> 3] >= abi.OBJECT_COUNT:
+        if index - words[_TAKEN] >= _OBJECT_COUNT:
             sync()
-        at = abi.OBJECTS + index % abi.OBJECT_COUNT * abi.OBJECT_SIZE
-        if index - words[abi.OBJECTS_TAKEN >> 3] >= abi.OBJECT_COUNT:
-            # Nobody takes them any more. The ring ends here for good.
-            words[abi.OBJECTS_LOST >> 3] += 1
-            return
-        _OBJECT.pack_into(
-            self.map, at + abi.OBJECT_NUMBER, number, size, object_id, receiver is not None, receiver or b"",
-        )
+            if index - words[_TAKEN] >= _OBJECT_COUNT:
+                # Nobody takes them any more. The ring ends here for good.
+                words[abi.OBJECTS_LOST >> 3] += 1
+                return
+        at = _OBJECTS + index % _OBJECT_COUNT * _OBJECT_SIZE
+        _pack_object(self.map, at + 8, number, size, object_id, receiver is not None, receiver or b"")
         words[at >> 3] = index + 1
 
-    # An unattributed task (0) counts too, so that nobody else is called the only one.
+    # Tasks that run. One that found no entry (0) counts too, so that nobody else is called
+    # the only one. Appending and removing are atomic under the interpreter lock, and so is
+    # a look at a list's length.
 
     def _count(self, number):
-        self._running.append(number)
+        running = self._running
+        running.append(number)
+        if len(running) == 1:
+            self.words[_ONLY_RUNNING] = number
+            if len(running) == 1:
+                return
         self._publish()
 
     def _uncount(self, number):
+        running = self._running
         try:
-            self._running.remove(number)
+            running.remove(number)
         except ValueError:
             pass
+        if not running:
+            self.words[_ONLY_RUNNING] = 0
+            if not running:
+                return
         self._publish()
 
     def _publish(self):
-        # Appending, removing and slicing a list are atomic under the interpreter lock;
-        # a thread that was overtaken between its look and its store stores again.
+        # A thread that was overtaken between its look and its store stores again.
         running, words = self._running, self.words
         while True:
             seen = running[:2]
-            words[2] = abi.MANY if seen[1:] else seen[0] if seen else 0
+            words[_ONLY_RUNNING] = abi.MANY if seen[1:] else seen[0] if seen else 0
             if running[:2] == seen:
                 return
 

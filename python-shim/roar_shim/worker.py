@@ -17,6 +17,7 @@ The names (Ray 2.54 to 2.60):
   async actor apart, which interleave on two threads.
 """
 
+import functools
 import json
 import os
 
@@ -27,10 +28,7 @@ HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 CHAIN_VARIABLE = "ROAR_CHAIN_HOOK"
 SUPERVISOR_MODULE = "ray.dashboard.modules.job.job_supervisor."
 SUPERVISOR_NAME = "_ray_internal_job_actor_"
-# What Ray itself runs as tasks and actors. Its libraries (ray.data, ray.train, …) run
-# their users' work and are not in this list.
-INTERNAL = ("ray.dashboard.", "ray._private.", "ray.util.client.", "ray.autoscaler.",
-            "ray.util.placement_group.")
+_CONSTRUCTOR = b"\xff" * 8
 
 _page = None  # None: no supervisor, or this is a forked child
 _logged = False
@@ -106,6 +104,25 @@ def _failed():
             pass
 
 
+class _Titles:
+    """What Ray's context manager does, where that is known, without a generator: what is
+    saved by it is about what a window costs."""
+
+    __slots__ = ("set_title", "title", "next_title")
+    NAMES = ("_mode", "LOCAL_MODE", "ray", "_raylet", "setproctitle")
+
+    def __init__(self, set_title, title, next_title):
+        self.set_title = set_title
+        self.title = title
+        self.next_title = next_title
+
+    def __enter__(self):
+        self.set_title(self.title)
+
+    def __exit__(self, kind, error, trace):
+        self.set_title(self.next_title)
+
+
 class _Window:
     """The context manager around one task; lets Ray's own do its work inside."""
 
@@ -147,15 +164,17 @@ class _Hooks:
         self.page = page
         self.worker = ray_worker.global_worker
         self.core = self.worker.core_worker
-        self.functions = {}  # qualified name -> (reference, kind or None)
-        self.context_is_whole = False
-        self.supervisor = None  # number of the task that is Ray's job supervisor
+        self.functions = {}  # qualified name -> reference
+        self.is_supervisor = False  # of a job: its one task lives as long as its process
         self.is_asyncio = False
         self.windows = {}  # of async actors: task id -> window
         self.objects = objects.Objects(page, page.at_work)
 
     def wrap(self, ray_worker, ray_utils):
         change_title = ray_worker._changeproctitle
+        known = getattr(change_title, "__wrapped__", None)
+        if getattr(getattr(known, "__code__", None), "co_names", None) == _Titles.NAMES:
+            change_title = functools.partial(_Titles, ray_worker.ray._raylet.setproctitle)
         format_error = ray_utils.format_error_message
 
         def _changeproctitle(title, next_title):
@@ -173,37 +192,17 @@ class _Hooks:
     # One task
 
     def begin(self, window):
-        if self.supervisor is not None:
-            return
         core, page = self.core, self.page
         task_id = core.get_current_task_id().binary()
-        attempt = core.get_current_task_attempt_number()
         name = core.get_current_task_function_name()
-        func, kind = self.functions.get(name) or self.name_function(name)
-        if kind is None:
-            # 8 bytes of its own (all ones: a constructor), then the actor's 16, whose
-            # last 4 are the job's (and first 12 all ones: no actor).
-            if task_id[8:20] == b"\xff" * 12:
-                kind = abi.TASK
-            elif task_id[:8] == b"\xff" * 8:
-                kind = abi.ACTOR_INIT
-            else:
-                kind = abi.ACTOR_METHOD
-        if not self.context_is_whole:
-            self.context_is_whole = True
-            self.write_context()
-        if kind == abi.JOB_SUPERVISOR:
-            # Lives as long as its process, whose children are all drivers.
-            actor = core.get_actor_name() or ""
-            actor = actor.decode() if isinstance(actor, bytes) else actor
-            if actor.startswith(SUPERVISOR_NAME):
-                actor = actor[len(SUPERVISOR_NAME) :]
-            self.supervisor = page.begin(task_id, attempt, kind, func, page.intern(actor))
-            return
-        if task_id[:8] == b"\xff" * 8 and core.current_actor_is_asyncio():
-            self.is_asyncio = True
-            coroutines.follow(page, self.windows)
-            objects.follow_awaits(self.objects, _failed)
+        func = self.functions.get(name)
+        if func is None:
+            if self.is_supervisor:
+                return
+            func, detail = self.first(name, task_id)
+            if self.is_supervisor:
+                page.begin(task_id, core.get_current_task_attempt_number(), func, detail)
+                return
         local = page.local
         if self.is_asyncio:
             window.key = task_id
@@ -211,8 +210,31 @@ class _Hooks:
         elif local.window is not None:
             self.end(local.window)  # its end was lost to a cancellation
         local.window = window
-        window.number = page.begin(task_id, attempt, kind, func)
-        page.work_for(window.number)
+        window.number = page.begin(task_id, core.get_current_task_attempt_number(), func)
+        word = local.word
+        if word:
+            page.words[word] = window.number
+
+    def first(self, name, task_id):
+        """The first task with this function: references to the name, and to what is told
+        beside it."""
+        if not self.functions:
+            self.write_context(is_first_task=True)
+        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        if text.startswith(SUPERVISOR_MODULE):
+            # The processes that it starts are drivers.
+            actor = self.core.get_actor_name() or ""
+            actor = actor.decode() if isinstance(actor, bytes) else actor
+            if actor.startswith(SUPERVISOR_NAME):
+                actor = actor[len(SUPERVISOR_NAME) :]
+            self.is_supervisor = True
+            return self.page.intern(text), self.page.intern(actor)
+        if task_id.startswith(_CONSTRUCTOR) and self.core.current_actor_is_asyncio():
+            self.is_asyncio = True
+            coroutines.follow(self.page, self.windows)
+            objects.follow_awaits(self.objects, _failed)
+        self.functions[name] = func = self.page.intern(text)
+        return func, 0
 
     def end(self, window):
         number = window.number
@@ -224,8 +246,10 @@ class _Hooks:
             dirty = page.end(number, abi.COMPLETED)
         else:
             dirty = page.end(number, abi.FAILED, page.intern(window.error))
-        page.work_for(0)
         local = page.local
+        word = local.word
+        if word:
+            page.words[word] = 0
         if local.window is window:
             local.window = None
         if window.key is not None and self.windows.get(window.key) is window:
@@ -244,17 +268,7 @@ class _Hooks:
         except Exception:
             _failed()
 
-    def name_function(self, name):
-        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
-        kind = None
-        if text.startswith(SUPERVISOR_MODULE):
-            kind = abi.JOB_SUPERVISOR
-        elif text.startswith(INTERNAL):
-            kind = abi.INTERNAL
-        self.functions[name] = found = (self.page.intern(text), kind)
-        return found
-
-    def write_context(self):
+    def write_context(self, is_first_task=False):
         """Says which worker this is; again at the first task, when its job is known."""
         worker = self.worker
         values = {
@@ -264,8 +278,8 @@ class _Hooks:
             "session": lambda: worker.node.session_name,
             "namespace": lambda: worker.namespace,
         }
-        if self.context_is_whole:
-            # Not before the first task: Ray keeps the first answer, which may be empty.
+        if is_first_task:
+            # Not before: Ray keeps the first answer, which may be empty.
             values["submission_id"] = self.submission_id
         context = {"role": "worker"}
         for key, value in values.items():

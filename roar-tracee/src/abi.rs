@@ -5,17 +5,20 @@
 //! process is stopped in a notification, or on a slow timer. All integers are
 //! little-endian. A word becomes visible after everything that it announces.
 //!
-//! A task's life on the page: an entry is filled in, its [`entry::STATE`] becomes
-//! [`state::RUNNING`], [`ISSUED`] grows; the thread's slot is set to the task's number
-//! while the thread works for it; at the end the times and the final state are stored
-//! and, where [`entry::DIRTY`] was set by the supervisor, [`SYNC_PATH`] is opened once, so
-//! that the supervisor can look at what the task left before anybody else can change it.
-//! The supervisor frees the entry by storing [`state::FREE`].
+//! A task's life on the page: an entry is filled in, its [`entry::NUMBER`] is stored,
+//! [`ISSUED`] grows; the thread's slot is set to the task's number while the thread works
+//! for it; at the end the time and the final state are stored and, where the supervisor
+//! has set the task's word in [`DIRTY`], [`SYNC_PATH`] is opened once, so that the
+//! supervisor can look at what the task left before anybody else can change it.
+//! The supervisor frees the entry by storing 0 as its number.
+//!
+//! What a worker stores for every task is all in one cache line, and is the least that
+//! tells it: the rest follows from the task's id and the function's name.
 
 /// First eight bytes of the page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ROARPAGE");
 /// Version of this layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// Offset of the version word.
 pub const VERSION_AT: usize = 8;
@@ -51,11 +54,14 @@ pub const ENTRIES: usize = SLOTS + SLOT_COUNT * SLOT_SIZE;
 /// Number of entries.
 pub const ENTRY_COUNT: usize = 4096;
 /// Size of an entry (bytes).
-pub const ENTRY_SIZE: usize = 128;
+pub const ENTRY_SIZE: usize = 64;
+/// Offset of one word for each entry, stored as 1 by the supervisor when the entry's task
+/// has written a file.
+pub const DIRTY: usize = ENTRIES + ENTRY_COUNT * ENTRY_SIZE;
 
 /// Offset of the strings: each is a `u32` length and that many bytes of UTF-8; a
 /// reference is the offset from [`STRINGS`], never 0, since the first 8 bytes are unused.
-pub const STRINGS: usize = ENTRIES + ENTRY_COUNT * ENTRY_SIZE;
+pub const STRINGS: usize = DIRTY + ENTRY_COUNT * 8;
 /// Size of the region for strings (bytes).
 pub const STRINGS_SIZE: usize = 256 * 1024;
 
@@ -87,61 +93,34 @@ pub const OBJECT_RECEIVER: usize = 56;
 
 /// Offsets within an entry.
 pub mod entry {
-    /// One of [`super::state`].
-    pub const STATE: usize = 0;
-    /// The task's number.
-    pub const NUMBER: usize = 8;
-    /// Start, nanoseconds since the epoch.
-    pub const BEGAN_WALL: usize = 16;
+    /// The task's number; 0 when the entry is free. Stored last.
+    pub const NUMBER: usize = 0;
+    /// One of [`super::state`] (u32).
+    pub const STATE: usize = 8;
+    /// Reference to a detail: of Ray's job supervisor the submission id, of a failed task
+    /// the error's class (u32); 0 for none. One word with the state.
+    pub const DETAIL: usize = 12;
     /// Start, nanoseconds of `CLOCK_BOOTTIME`.
-    pub const BEGAN: usize = 24;
-    /// End, nanoseconds since the epoch.
-    pub const ENDED_WALL: usize = 32;
-    /// End, nanoseconds of `CLOCK_BOOTTIME`.
-    pub const ENDED: usize = 40;
-    /// Stored as 1 by the supervisor when the task has written a file.
-    pub const DIRTY: usize = 48;
-    /// One of [`super::kind`] (u32).
-    pub const KIND: usize = 56;
-    /// Attempt number (u32).
-    pub const ATTEMPT: usize = 60;
+    pub const BEGAN: usize = 16;
+    /// End, likewise; stored before the final state.
+    pub const ENDED: usize = 24;
     /// Reference to the function's qualified name (u32).
-    pub const FUNC: usize = 64;
-    /// Reference to a detail: for [`super::kind::JOB_SUPERVISOR`] the submission id,
-    /// for a failed task the error's class (u32); 0 for none.
-    pub const DETAIL: usize = 68;
-    /// Task id (24 bytes).
-    pub const TASK_ID: usize = 72;
-    /// Actor id (16 bytes), all zero for none.
-    pub const ACTOR_ID: usize = 96;
-    /// Job id (4 bytes).
-    pub const JOB_ID: usize = 112;
+    pub const FUNC: usize = 32;
+    /// Attempt number (u32).
+    pub const ATTEMPT: usize = 36;
+    /// Task id (24 bytes): 8 bytes of its own (all ones: a constructor), then the actor's
+    /// 16 (whose first 12 are all ones where there is no actor, and last 4 the job's).
+    pub const TASK_ID: usize = 40;
 }
 
 /// States of an entry.
 pub mod state {
-    /// Not in use.
-    pub const FREE: u64 = 0;
     /// The task is running.
-    pub const RUNNING: u64 = 1;
+    pub const RUNNING: u32 = 1;
     /// The task ended well.
-    pub const COMPLETED: u64 = 2;
+    pub const COMPLETED: u32 = 2;
     /// The task ended with an exception.
-    pub const FAILED: u64 = 3;
-}
-
-/// Kinds of a task.
-pub mod kind {
-    /// A Ray task.
-    pub const TASK: u32 = 0;
-    /// An actor's constructor.
-    pub const ACTOR_INIT: u32 = 1;
-    /// An actor's method.
-    pub const ACTOR_METHOD: u32 = 2;
-    /// Ray's own work, never shown.
-    pub const INTERNAL: u32 = 3;
-    /// Ray's job supervisor: the processes it starts are drivers.
-    pub const JOB_SUPERVISOR: u32 = 4;
+    pub const FAILED: u32 = 3;
 }
 
 /// Opening this gives a process its attribution page. Without a supervisor it fails with
@@ -159,4 +138,4 @@ pub const SCOPE_PATH: &[u8] = b"/dev/null/roar/1/scope";
 /// What all magic paths begin with.
 pub const MAGIC_PREFIX: &[u8] = b"/dev/null/roar/";
 
-const _: () = assert!(ENTRIES == 69632 && STRINGS == 593_920 && PAGE_SIZE == 1_249_280);
+const _: () = assert!(ENTRIES == 69632 && STRINGS == 364_544 && PAGE_SIZE == 1_019_904);

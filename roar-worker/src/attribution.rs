@@ -3,26 +3,70 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::sync::Arc;
 use std::os::fd::{AsFd, OwnedFd};
 
 use roar_lineage::object::{ObjectId, RayTaskId, hex};
 use roar_tracee::abi::{self, entry, state};
 
+use crate::clock;
 use crate::process_table::Membership;
 use crate::sys::mapping::{self, Mapping};
 
 /// Slots without a thread after which the search for one ends.
 const SLOT_GAP: usize = 64;
 
+/// Where Ray's job supervisor is defined.
+const JOB_SUPERVISOR: &str = "ray.dashboard.modules.job.job_supervisor.";
+/// What Ray itself runs as tasks and actors. Its libraries (ray.data, ray.train, …) run
+/// their users' work and are not in this list.
+const INTERNAL: [&str; 5] = [
+    "ray.dashboard.",
+    "ray._private.",
+    "ray.util.client.",
+    "ray.autoscaler.",
+    "ray.util.placement_group.",
+];
+
+/// What a task is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A Ray task.
+    Task,
+    /// An actor's constructor.
+    ActorInit,
+    /// An actor's method.
+    ActorMethod,
+    /// Ray's own work, never shown.
+    Internal,
+    /// Ray's job supervisor: the processes it starts are drivers.
+    JobSupervisor,
+}
+
+impl Kind {
+    /// What its id and its function's qualified name say.
+    fn of(id: &RayTaskId, func: &str) -> Self {
+        if func.starts_with(JOB_SUPERVISOR) {
+            Self::JobSupervisor
+        } else if INTERNAL.iter().any(|prefix| func.starts_with(prefix)) {
+            Self::Internal
+        } else if id[8..20] == [0xff; 12] {
+            Self::Task
+        } else if id[..8] == [0xff; 8] {
+            Self::ActorInit
+        } else {
+            Self::ActorMethod
+        }
+    }
+}
+
 /// A task as its worker described it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageTask {
     /// Number on the page.
     pub number: u64,
-    /// One of `abi::state`.
-    pub state: u64,
-    /// One of `abi::kind`.
-    pub kind: u32,
+    /// What it is.
+    pub kind: Kind,
     /// Attempt, from 0.
     pub attempt: u32,
     /// Qualified name of the function.
@@ -37,8 +81,19 @@ pub struct PageTask {
     pub job_id: String,
     /// Start: wall time, stamp.
     pub began: (i64, u64),
-    /// End: wall time, stamp.
-    pub ended: (i64, u64),
+}
+
+/// How a task ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageEnd {
+    /// Number on the page.
+    pub number: u64,
+    /// Whether it ended with an exception.
+    pub failed: bool,
+    /// See `abi::entry::DETAIL`.
+    pub detail: Option<String>,
+    /// Wall time, stamp.
+    pub at: (i64, u64),
 }
 
 /// Something that happened on a page.
@@ -47,7 +102,25 @@ pub enum Change {
     /// A task began.
     Began(PageTask),
     /// A task ended.
-    Ended(PageTask),
+    Ended(PageEnd),
+}
+
+/// What a process says of itself on its page.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Context {
+    /// `worker` or `driver`.
+    pub role: String,
+    /// Job id, hexadecimal.
+    pub job_id: String,
+    /// Node id, hexadecimal.
+    pub node_id: String,
+    /// Worker id, hexadecimal.
+    pub worker_id: String,
+    /// Name of Ray's session.
+    pub session: String,
+    /// The submission that the job belongs to; empty for none.
+    pub submission_id: String,
 }
 
 /// Whose work a thread does.
@@ -80,6 +153,8 @@ pub struct Page {
     next: u64,
     next_object: u64,
     lost_objects: u64,
+    context: Arc<Context>,
+    context_document: Vec<u8>,
     waiting: BTreeSet<u64>,
     tasks: HashMap<u64, Membership>,
 }
@@ -97,6 +172,8 @@ impl Page {
                 next: 1,
                 next_object: 0,
                 lost_objects: 0,
+                context: Arc::default(),
+                context_document: Vec::new(),
                 waiting: BTreeSet::new(),
                 tasks: HashMap::new(),
             },
@@ -104,13 +181,15 @@ impl Page {
         ))
     }
 
-    /// The context document, once it is whole.
-    pub fn context(&self) -> Option<serde_json::Value> {
-        let length = usize::try_from(self.map.load(abi::CONTEXT_LEN)).ok()?;
-        if length == 0 || length > abi::CONTEXT_MAX {
-            return None;
+    /// What the process says of itself, as far as that is whole.
+    pub fn context(&mut self) -> Arc<Context> {
+        let length = usize::try_from(self.map.load(abi::CONTEXT_LEN)).unwrap_or(0);
+        let document = self.map.bytes(abi::CONTEXT, length.min(abi::CONTEXT_MAX));
+        if document != self.context_document {
+            self.context = Arc::new(serde_json::from_slice(&document).unwrap_or_default());
+            self.context_document = document;
         }
-        serde_json::from_slice(&self.map.bytes(abi::CONTEXT, length)).ok()
+        self.context.clone()
     }
 
     /// What has happened since the last look.
@@ -125,17 +204,25 @@ impl Page {
         let mut changes = Vec::new();
         for number in self.waiting.clone() {
             let at = entry_at(number);
-            let state = self.map.load(at + entry::STATE);
-            if state == state::FREE || self.map.load(at + entry::NUMBER) != number {
+            if self.map.load(at + entry::NUMBER) != number {
                 continue;
             }
-            let task = self.task(number, at, state);
-            if !self.tasks.contains_key(&number) {
-                changes.push(Change::Began(task.clone()));
+            let is_known = self.tasks.contains_key(&number);
+            let (state, detail) = halves(self.map.load(at + entry::STATE));
+            if is_known && state == state::RUNNING {
+                continue;
+            }
+            if !is_known {
+                changes.push(Change::Began(self.task(number, at)));
             }
             if state != state::RUNNING {
                 self.waiting.remove(&number);
-                changes.push(Change::Ended(task));
+                changes.push(Change::Ended(PageEnd {
+                    number,
+                    failed: state == state::FAILED,
+                    detail: self.string(detail),
+                    at: on_both_clocks(self.map.load(at + entry::ENDED)),
+                }));
             }
         }
         changes
@@ -181,28 +268,24 @@ impl Page {
         }
     }
 
-    fn task(&self, number: u64, at: usize, state: u64) -> PageTask {
-        let word = |offset| self.map.load(at + offset);
-        let halves = |offset| (word(offset) as u32, (word(offset) >> 32) as u32);
-        let hexadecimal = |offset, length| hex(&self.map.bytes(at + offset, length));
-        let (kind, attempt) = halves(entry::KIND);
-        let (func, detail) = halves(entry::FUNC);
-        let actor_id = hexadecimal(entry::ACTOR_ID, 16);
+    fn task(&self, number: u64, at: usize) -> PageTask {
+        let (_, detail) = halves(self.map.load(at + entry::STATE));
+        let (func, attempt) = halves(self.map.load(at + entry::FUNC));
+        let func = self.string(func).unwrap_or_default();
+        let mut id: RayTaskId = [0; 24];
+        id.copy_from_slice(&self.map.bytes(at + entry::TASK_ID, 24));
+        let kind = Kind::of(&id, &func);
+        let has_actor = id[8..20] != [0xff; 12];
         PageTask {
             number,
-            state,
             kind,
             attempt,
-            func: self.string(func).unwrap_or_default(),
+            func,
             detail: self.string(detail),
-            task_id: hexadecimal(entry::TASK_ID, 24),
-            actor_id: actor_id
-                .bytes()
-                .any(|digit| digit != b'0')
-                .then_some(actor_id),
-            job_id: hexadecimal(entry::JOB_ID, 4),
-            began: (word(entry::BEGAN_WALL).cast_signed(), word(entry::BEGAN)),
-            ended: (word(entry::ENDED_WALL).cast_signed(), word(entry::ENDED)),
+            task_id: hex(&id),
+            actor_id: has_actor.then(|| hex(&id[8..])),
+            job_id: hex(&id[20..]),
+            began: on_both_clocks(self.map.load(at + entry::BEGAN)),
         }
     }
 
@@ -232,14 +315,15 @@ impl Page {
 
     /// Frees the entry of a task that has ended and is recorded.
     pub fn release(&self, number: u64) {
-        self.map.store(entry_at(number) + entry::STATE, state::FREE);
+        self.map.store(dirty_at(number), 0);
+        self.map.store(entry_at(number) + entry::NUMBER, 0);
     }
 
     /// Asks the worker to say when a task ends, since it has written files.
     pub fn mark_dirty(&self, membership: &Membership) {
         for number in &self.waiting {
             if self.tasks.get(number) == Some(membership) {
-                self.map.store(entry_at(*number) + entry::DIRTY, 1);
+                self.map.store(dirty_at(*number), 1);
             }
         }
     }
@@ -287,6 +371,21 @@ impl Page {
 
 fn entry_at(number: u64) -> usize {
     abi::ENTRIES + (number % abi::ENTRY_COUNT as u64) as usize * abi::ENTRY_SIZE
+}
+
+fn dirty_at(number: u64) -> usize {
+    abi::DIRTY + (number % abi::ENTRY_COUNT as u64) as usize * 8
+}
+
+/// The two 32-bit integers in a word.
+fn halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+/// Wall time and stamp of a stamp.
+fn on_both_clocks(stamp: u64) -> (i64, u64) {
+    let ago = clock::stamp().saturating_sub(stamp);
+    (clock::wall().saturating_sub_unsigned(ago), stamp)
 }
 
 fn object_at(index: u64) -> usize {

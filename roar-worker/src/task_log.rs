@@ -10,11 +10,14 @@ use roar_lineage::frame::{self, BadHeader, Frames};
 
 /// Bytes kept for a later try when the disk is full; beyond that records are lost.
 const MAX_BACKLOG: usize = 8 << 20;
+/// Bytes after which held records are written all the same.
+const LARGEST_HELD: usize = 64 << 10;
 
 /// A log being written.
 pub struct TaskLog {
     file: File,
     backlog: Vec<u8>,
+    is_held: bool,
     lost: u64,
 }
 
@@ -24,6 +27,7 @@ impl TaskLog {
         let mut log = Self {
             file,
             backlog: Vec::new(),
+            is_held: false,
             lost: 0,
         };
         log.write(&MAGIC);
@@ -43,6 +47,12 @@ impl TaskLog {
             return;
         }
         self.backlog.extend_from_slice(bytes);
+        if !self.is_held || self.backlog.len() > LARGEST_HELD {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
         while !self.backlog.is_empty() {
             match self.file.write(&self.backlog) {
                 Ok(0) => return,
@@ -90,6 +100,17 @@ impl Recorder {
             log.append(event);
         }
         news
+    }
+
+    /// While it is held, what is recorded goes to the log in few large writes; when it is
+    /// held no longer, all of it is there.
+    pub fn hold(&mut self, is_held: bool) {
+        if let Some(log) = &mut self.log {
+            log.is_held = is_held;
+            if !is_held {
+                log.flush();
+            }
+        }
     }
 
     /// Log records that could not be kept.

@@ -7,9 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{self, GapKind, RayIds, Status, Task, TaskKind};
 use roar_lineage::object::{DrivenJob, ObjectUse};
-use roar_tracee::abi::{kind, state};
 
-use crate::attribution::{Change, Page, PageTask, Work};
+use crate::attribution::{Change, Context, Kind, Page, PageEnd, PageObject, PageTask, Work};
 use crate::process_table::Membership;
 use crate::scope;
 use crate::supervisor::{Supervisor, Turn};
@@ -17,29 +16,8 @@ use crate::supervisor::{Supervisor, Turn};
 /// How long the end of a process may take that has left its filter (milliseconds).
 const LAST_END_MS: u16 = 200;
 
-/// What a worker says of itself on its page.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Context {
-    role: String,
-    job_id: String,
-    node_id: String,
-    worker_id: String,
-    session: String,
-    submission_id: String,
-}
-
 /// Role of a process that runs a job's script and no tasks.
 const DRIVER: &str = "driver";
-
-impl Context {
-    fn of(page: &Page) -> Self {
-        let context = page.context();
-        context
-            .and_then(|context| serde_json::from_value(context).ok())
-            .unwrap_or_default()
-    }
-}
 
 impl Supervisor {
     /// Takes in what has happened on all pages.
@@ -65,24 +43,49 @@ impl Supervisor {
     }
 
     fn take_in(&mut self, pid: u32, base: &Membership, page: &mut Page) {
+        let changes = page.changes();
+        let objects = page.objects();
+        let lost = page.lost_objects();
+        if changes.is_empty() && objects.is_empty() && lost == 0 {
+            return;
+        }
+        let context = page.context();
+        self.hold_logs(base, true);
         let mut ended = Vec::new();
-        for change in page.changes() {
+        for change in changes {
             match change {
-                Change::Began(task) => self.task_began(pid, base, page, &task),
-                Change::Ended(task) => ended.push(task),
+                Change::Began(task) => self.task_began(pid, base, page, &context, &task),
+                Change::Ended(end) => ended.push(end),
             }
         }
-        self.take_objects(base, page);
-        for task in ended {
-            self.task_ended(page, &task);
-            page.release(task.number);
+        self.take_objects(base, page, &context, objects, lost);
+        for end in &ended {
+            self.task_ended(base, page, end);
+        }
+        self.hold_logs(base, false);
+        for end in &ended {
+            page.release(end.number);
         }
     }
 
-    fn task_began(&mut self, pid: u32, base: &Membership, page: &mut Page, task: &PageTask) {
-        let context = Context::of(page);
-        self.name_job(&context, task);
-        if matches!(task.kind, kind::INTERNAL) {
+    fn hold_logs(&mut self, base: &Membership, is_held: bool) {
+        for (index, _) in base.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                scope.recorder.hold(is_held);
+            }
+        }
+    }
+
+    fn task_began(
+        &mut self,
+        pid: u32,
+        base: &Membership,
+        page: &mut Page,
+        context: &Context,
+        task: &PageTask,
+    ) {
+        self.name_job(context, task);
+        if task.kind == Kind::Internal {
             page.assign(task.number, base.clone());
             return;
         }
@@ -98,13 +101,13 @@ impl Supervisor {
             let Some(job) = scope.recorder.state.job().map(|job| job.id.clone()) else {
                 continue;
             };
-            let mut record = record_of(&job, pid, &context, task);
+            let mut record = record_of(&job, pid, context, task);
             record.parent = parent;
             if let Some(outer) = scope.recorder.state.task(*outer) {
                 record.host.clone_from(&outer.host);
                 record.boot.clone_from(&outer.boot);
             }
-            if task.kind == kind::JOB_SUPERVISOR {
+            if task.kind == Kind::JobSupervisor {
                 // Not a node: what it starts becomes one.
                 record.kind = TaskKind::Worker;
                 record.status_detail.clone_from(&task.detail);
@@ -116,22 +119,21 @@ impl Supervisor {
         page.assign(task.number, membership.into());
     }
 
-    fn task_ended(&mut self, page: &Page, task: &PageTask) {
-        let Some(membership) = page.membership(task.number).cloned() else {
+    fn task_ended(&mut self, base: &Membership, page: &Page, end: &PageEnd) {
+        // Ray's own work is the process's.
+        let membership = page.membership(end.number).filter(|tasks| *tasks != base);
+        let Some(membership) = membership.cloned() else {
             return;
         };
-        if task.kind == kind::INTERNAL {
-            return;
-        }
-        let status = if task.state == state::FAILED {
+        let status = if end.failed {
             Status::Failed
         } else {
             Status::Completed
         };
         for (index, no) in membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
-                let detail = task.detail.clone().map(cancelled);
-                scope.end_task(*no, status, detail, (None, None), task.ended);
+                let detail = end.detail.clone().map(cancelled);
+                scope.end_task(*no, status, detail, (None, None), end.at);
                 scope.hash_when_idle(*no, &mut self.pool);
                 scope.page_of.remove(no);
             }
@@ -139,15 +141,16 @@ impl Supervisor {
     }
 
     /// Records which objects went into tasks, and through the process itself.
-    fn take_objects(&mut self, base: &Membership, page: &mut Page) {
-        let objects = page.objects();
-        let lost = page.lost_objects();
-        if objects.is_empty() && lost == 0 {
-            return;
-        }
-        let context = Context::of(page);
-        if context.role == DRIVER {
-            self.drives(base, &context);
+    fn take_objects(
+        &mut self,
+        base: &Membership,
+        page: &Page,
+        context: &Context,
+        objects: Vec<PageObject>,
+        lost: u64,
+    ) {
+        if context.role == DRIVER && !objects.is_empty() {
+            self.drives(base, context);
         }
         for found in objects {
             let membership = match found.number {
@@ -248,7 +251,7 @@ impl Supervisor {
             return;
         }
         let submission = match task.kind {
-            kind::JOB_SUPERVISOR => task.detail.clone().unwrap_or_default(),
+            Kind::JobSupervisor => task.detail.clone().unwrap_or_default(),
             _ => context.submission_id.clone(),
         };
         let within = if submission.is_empty() {
@@ -404,11 +407,11 @@ fn record_of(job: &str, pid: u32, context: &Context, task: &PageTask) -> Task {
         id: model::task_id(job, &identity),
         parent: None,
         kind: match task.kind {
-            kind::ACTOR_INIT => TaskKind::RayActorInit,
-            kind::ACTOR_METHOD => TaskKind::RayActorMethod,
+            Kind::ActorInit => TaskKind::RayActorInit,
+            Kind::ActorMethod => TaskKind::RayActorMethod,
             _ => TaskKind::RayTask,
         },
-        name: if task.kind == kind::JOB_SUPERVISOR {
+        name: if task.kind == Kind::JobSupervisor {
             JOB_SUPERVISOR.into()
         } else {
             name.into()

@@ -20,7 +20,6 @@ sys.path[:0] = [SHIM, HERE]
 
 from roar_shim import abi  # noqa: E402
 
-KINDS = {0: "task", 1: "actor_init", 2: "actor_method", 3: "internal", 4: "job_supervisor"}
 STATES = {1: "running", 2: "completed", 3: "failed"}
 
 
@@ -50,22 +49,29 @@ class PageFile:
         return self.data[abi.STRINGS + reference + 4 :][:length].decode()
 
     def entry(self, at):
-        kind, attempt, func, detail, task, actor, job = struct.unpack_from(
-            "<IIII24s16s4s", self.data, at + abi.KIND
+        number, state, detail, began, ended, func, attempt, task = struct.unpack_from(
+            "<QIIQQII24s", self.data, at
         )
+        func = self.string(func)
+        if func.startswith("ray.dashboard.modules.job.job_supervisor."):
+            kind = "job_supervisor"
+        elif task[8:20] == b"\xff" * 12:
+            kind = "task"
+        else:
+            kind = "actor_init" if task[:8] == b"\xff" * 8 else "actor_method"
         return {
             "pid": self.pid,
-            "number": self.word(at + abi.NUMBER),
-            "state": STATES[self.word(at + abi.STATE)],
-            "began": self.word(at + abi.BEGAN),
-            "ended": self.word(at + abi.ENDED),
-            "kind": KINDS[kind],
+            "number": number,
+            "state": STATES[state],
+            "began": began,
+            "ended": ended,
+            "kind": kind,
             "attempt": attempt,
-            "func": self.string(func),
+            "func": func,
             "detail": self.string(detail),
             "task": task.hex(),
-            "actor": actor.hex() if any(actor) else None,
-            "job": job.hex(),
+            "actor": task[8:].hex() if kind.startswith("actor") else None,
+            "job": task[20:].hex(),
         }
 
     def slots(self):
@@ -131,24 +137,24 @@ def test_a_full_table_leaves_tasks_unattributed():
     page = Page(fd)
     os.close(fd)
     task_id = bytes(8) + b"\xff" * 12 + b"\x01\0\0\0"
-    numbers = [page.begin(task_id, 0, abi.TASK, 0) for _ in range(abi.ENTRY_COUNT)]
+    numbers = [page.begin(task_id, 0, 0) for _ in range(abi.ENTRY_COUNT)]
     assert numbers == list(range(1, abi.ENTRY_COUNT + 1))
     for number in numbers:
         assert not page.end(number, abi.COMPLETED)
     assert page.words[abi.ONLY_RUNNING >> 3] == 0
 
     # Entry 1 is next, and nobody freed it.
-    assert page.begin(task_id, 0, abi.TASK, 0) == 0
+    assert page.begin(task_id, 0, 0) == 0
     assert page.words[abi.ONLY_RUNNING >> 3] == 0
     entry_of_2 = (abi.ENTRIES + 2 * abi.ENTRY_SIZE) >> 3
-    page.words[entry_of_2] = abi.FREE
-    second = page.begin(task_id, 0, abi.TASK, 0)
+    page.words[entry_of_2] = 0
+    second = page.begin(task_id, 0, 0)
     assert second == abi.ENTRY_COUNT + 2 == page.words[abi.ISSUED >> 3]
     # The unattributed one still runs, so the other is not the only one.
     assert page.words[abi.ONLY_RUNNING >> 3] == abi.MANY
     page.end(0, abi.COMPLETED)
     assert page.words[abi.ONLY_RUNNING >> 3] == second
-    page.words[entry_of_2 + (abi.DIRTY >> 3)] = 1
+    page.words[(abi.DIRTY >> 3) + 2] = 1
     assert page.end(second, abi.COMPLETED)
 
 
