@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 
+import jsonschema
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -70,8 +71,17 @@ def roar(*arguments, cwd, code=0, **extra):
     return done
 
 
+def document(text):
+    """What a command printed as JSON, checked against its schema."""
+    found = json.loads(text)
+    path = os.path.join(ROOT, "docs", "schema", found["schema"].replace("/", ".") + ".json")
+    with open(path) as schema:
+        jsonschema.validate(found, json.load(schema))
+    return found
+
+
 def graph(cwd, **extra):
-    return json.loads(roar("dag", "--json", cwd=cwd, **extra).stdout)
+    return document(roar("dag", "--json", cwd=cwd, **extra).stdout)
 
 
 def wait_for(condition, seconds=30, what="it"):

@@ -11,7 +11,8 @@ import time
 
 import pytest
 from conftest import (
-    HERE, PYTHON, RAY, ROAR, Cluster, environment, graph, make_project, roar, run, wait_for,
+    HERE, PYTHON, RAY, ROAR, Cluster, document, environment, graph, make_project, roar, run,
+    wait_for,
 )
 
 JOBS = os.path.join(HERE, "jobs.py")
@@ -190,7 +191,7 @@ def fetched(cluster, project, id, **extra):
 
     wait_for(is_over, 60, "the end of " + id)
     done = roar("ray", "fetch", "--json", "--address", cluster.address, id, cwd=project, **extra)
-    return json.loads(done.stdout)
+    return document(done.stdout)
 
 
 def test_a_job_not_waited_for_is_fetched(cluster, project, out):
@@ -201,9 +202,8 @@ def test_a_job_not_waited_for_is_fetched(cluster, project, out):
     )
     assert "`roar ray fetch %s` collects it" % id in done.stderr
     assert graph_is_empty(project)
-    document = fetched(cluster, project, id)
-    assert document["schema"] == "roar.ray.fetch/1"
-    assert (document["status"], document["tasks"], document["missed"]) == ("SUCCEEDED", 2, 0)
+    found = fetched(cluster, project, id)
+    assert (found["status"], found["tasks"], found["missed"]) == ("SUCCEEDED", 2, 0)
     assert written(project, out) == SAID
     before = graph(project)
     fetched(cluster, project, id)
@@ -461,8 +461,8 @@ def test_an_actor_can_be_one_node(project, out):
     assert kinds.count("ray_actor_method") == 8
 
     roar("config", "set", "ray.actor_attribution", "per_actor", cwd=project)
-    document = graph(project)
-    actors = {n["id"]: n for n in document["nodes"] if n["kind"].startswith("ray_actor")}
+    recorded = graph(project)
+    actors = {n["id"]: n for n in recorded["nodes"] if n["kind"].startswith("ray_actor")}
     assert {n["name"] for n in actors.values()} == {"Keeper"}
     files = {
         (frozenset(os.path.relpath(p, out) for p in paths(n["reads"]) if p.startswith(out)),
@@ -470,17 +470,17 @@ def test_an_actor_can_be_one_node(project, out):
         for n in actors.values()
     }
     assert files == {(frozenset([x]), frozenset([x + ".kept"])) for x in ("a", "b")}
-    name = {node["id"]: node["name"] for node in document["nodes"]}
+    name = {node["id"]: node["name"] for node in recorded["nodes"]}
     edges = {
         (name[e["from"]], name[e["to"]], os.path.relpath(e["path"], out))
-        for e in document["edges"] if e["path"].startswith(out)
+        for e in recorded["edges"] if e["path"].startswith(out)
     }
     assert edges == {
         ("writes", "Keeper", "a"), ("writes", "Keeper", "b"),
         ("Keeper", "reads", "a.kept"), ("Keeper", "reads", "b.kept"),
     }
     others = [n for n in calls["nodes"] if not n["kind"].startswith("ray_actor")]
-    assert {n["id"] for n in document["nodes"]} - set(actors) == {n["id"] for n in others}
+    assert {n["id"] for n in recorded["nodes"]} - set(actors) == {n["id"] for n in others}
     for command in ("status", "log"):
         roar(command, "--json", cwd=project)
 
@@ -505,7 +505,7 @@ def test_a_sink_has_the_record_too(cluster, project, out):
     other = os.path.join(project, "other")
     os.mkdir(other)
     os.mkdir(os.path.join(other, ".roar"))
-    roar("merge", sink, cwd=other)
+    document(roar("merge", "--json", sink, cwd=other).stdout)
     assert {node["id"] for node in graph(other)["nodes"]} == expected
 
 
@@ -515,11 +515,11 @@ def test_the_environment_names_the_project_and_wins_over_the_files(project, tmp_
     os.mkdir(os.path.join(elsewhere, ".roar"))
     with open(os.path.join(project, "roar.toml"), "w") as file:
         file.write('[ray]\nship = "path"\nsink = "shared"\n')
-    roar("config", "set", "ray.ship", "pip", cwd=project)
+    document(roar("config", "set", "--json", "ray.ship", "pip", cwd=project).stdout)
 
     def settings(cwd, **extra):
-        document = json.loads(roar("config", "list", "--json", cwd=cwd, **extra).stdout)
-        return {s["key"]: (s["value"], s["source"]) for s in document["settings"]}
+        found = document(roar("config", "list", "--json", cwd=cwd, **extra).stdout)
+        return {s["key"]: (s["value"], s["source"]) for s in found["settings"]}
 
     own, shared = os.path.join(project, ".roar", "config.toml"), os.path.join(project, "roar.toml")
     expected = {
