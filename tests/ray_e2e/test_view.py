@@ -97,6 +97,39 @@ def test_tasks_with_an_executable_of_their_own_are_named(cluster, project):
     assert gaps(graph(project)) >= {("untraced_worker", cause, 2)}
 
 
+# Stands for NVIDIA's profiler, which is no package: what Ray does with it is the same.
+PROFILER = """#!/bin/sh
+echo "$@" >> "$(dirname "$0")/calls"
+until [ "${1##*/}" = python ]; do shift; done
+exec "$@"
+"""
+
+
+def test_work_under_a_profiler_runs_as_it_would_and_is_named(project, tmp_path):
+    directory = tempfile.mkdtemp(prefix="roar-view-", dir="/tmp")
+    profiler = os.path.join(str(tmp_path), "nsys")
+    with open(profiler, "w") as script:
+        script.write(PROFILER)
+    os.chmod(profiler, 0o755)
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(PYTHON), "/usr/bin:/bin"])
+    cluster = Cluster(os.path.join(directory, "ray"), PATH=path)
+    try:
+        out = os.path.join(project, "out")
+        submit(cluster, project, "profiled", out)
+        assert sorted(os.listdir(out)) == ["profiled", "traced"]
+        with open(os.path.join(str(tmp_path), "calls")) as calls:
+            assert "default_worker.py" in calls.read()
+        document = graph(project)
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    assert gaps(document) == {("untraced_worker", "untraced work: the profiler nsight", 1)}
+    assert of_tasks(document, out) == [
+        ("writes", 0, "completed", None, ()),
+        ("writes", 0, "completed", None, ("traced",)),
+    ]
+
+
 def test_a_cluster_without_the_launcher_leaves_gaps_and_no_record(project, tmp_path):
     # Python's directory may have a launcher in it.
     directory = tempfile.mkdtemp(prefix="roar-view-", dir="/tmp")

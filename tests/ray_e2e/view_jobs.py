@@ -43,6 +43,11 @@ def untraced(out):
     ray.get([own.remote(out, "own-1"), own.remote(out, "own-2")])
 
 
+def profiled(out):
+    ray.get(writes.remote(out, "traced"))
+    ray.get(writes.options(runtime_env={"nsight": "default"}).remote(out, "profiled"))
+
+
 @ray.remote(max_retries=0)
 def dies(out):
     at(out, "dies", "")

@@ -185,6 +185,12 @@ fn cause(task: &ListedTask, gathered: &Gathered, account: &Account) -> String {
     if !container.is_null() {
         return "a container image of its own".to_owned();
     }
+    for profiler in ["nsight", "rocprof_sys"] {
+        // The key that Ray stores has an underscore.
+        if !environment[profiler].is_null() || !environment[format!("_{profiler}")].is_null() {
+            return format!("the profiler {profiler}");
+        }
+    }
     let of_job = account.job.as_ref();
     let of_job = of_job.and_then(|job| job.runtime_env["py_executable"].as_str());
     match environment["py_executable"].as_str() {
