@@ -20,13 +20,17 @@ def _install():
         return
 
     class Finder:
-        """Finds one module as it would be found anyway, and is told when it is there."""
+        """Finds one module as it would be found anyway, and is told when it is there. It
+        stays: an import of another thread, which walks over the list of finders, would miss
+        one if it were taken away."""
+
+        found = False
 
         @staticmethod
         def find_spec(name, path=None, target=None):
-            if name != "ray._private.worker":
+            if name != "ray._private.worker" or Finder.found:
                 return None
-            sys.meta_path.remove(Finder)
+            Finder.found = True
             from importlib.machinery import PathFinder
 
             spec = PathFinder.find_spec(name, path, target)

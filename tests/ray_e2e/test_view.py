@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,6 +96,22 @@ def test_tasks_with_an_executable_of_their_own_are_named(cluster, project):
     # The records are there as well: the order in which they are taken in is no matter.
     roar("merge", cluster.fragments, cwd=project)
     assert gaps(graph(project)) >= {("untraced_worker", cause, 2)}
+
+
+def test_a_daemon_that_outlives_its_worker_is_a_gap_of_its_task_until_it_ends(cluster, project):
+    out = os.path.join(project, "out")
+    done = submit(cluster, project, "outlived", out)
+    with open(os.path.join(out, "daemon")) as file:
+        daemon = int(file.read())
+    try:
+        outlived = ("still_running", "processes went on after their worker had ended", 1)
+        assert gaps(graph(project)) == {outlived}
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+    (id,) = re.findall(r"Job '(\S+)' succeeded", done.stdout + done.stderr)
+    wait_for(lambda: not any(name.endswith(".roarlog") for name in os.listdir(cluster.fragments)))
+    roar("ray", "fetch", "--address", cluster.address, id, cwd=project)
+    assert graph(project)["coverage"] == {"complete": True, "gaps": []}
 
 
 # Stands for NVIDIA's profiler, which is no package: what Ray does with it is the same.

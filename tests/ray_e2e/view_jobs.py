@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -41,6 +42,18 @@ def untraced(out):
     ray.get(writes.remote(out, "traced"))
     own = writes.options(runtime_env={"py_executable": sys.executable})
     ray.get([own.remote(out, "own-1"), own.remote(out, "own-2")])
+
+
+@ray.remote
+def leaves_a_daemon(out):
+    # Ray ends the children that a worker leaves, not theirs.
+    shell = 'sleep 600 > /dev/null 2>&1 & echo $! > "$0"'
+    subprocess.run(["sh", "-c", shell, os.path.join(out, "daemon")], start_new_session=True)
+
+
+def outlived(out):
+    ray.get(writes.remote(out, "alone"))
+    ray.get(leaves_a_daemon.remote(out))
 
 
 def profiled(out):

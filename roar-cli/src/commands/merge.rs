@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use roar_lineage::category::Classifier;
 use roar_lineage::fragment::{self, Fragment};
 use roar_lineage::frame::BadHeader;
-use roar_lineage::model::{Category, FileUse, GapKind, How};
+use roar_lineage::model::{Category, FileUse, GapKind, How, Status};
 use roar_lineage::store::Store;
 use roar_lineage::{event, query};
 use roar_worker::task_log;
@@ -144,14 +144,34 @@ fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
         BadHeader::Newer(version) => format!("log format {version} is newer than this roar reads"),
         BadHeader::Older(version) => format!("log format {version} is older than this roar reads"),
     })?;
+    let worker = record.state.task(0);
+    let is_over = worker.is_some_and(|worker| worker.status != Status::Running);
     let mut fragments = record.state.fragments(record.revision);
+    let outlived = is_over && fragments.iter().any(|fragment| running(fragment) > 0);
     for fragment in &mut fragments {
-        let detail = "the supervisor did not complete the record";
-        fragment
-            .coverage
-            .add_gap(GapKind::SupervisorDied, detail, 1);
+        let (kind, detail, count) = match running(fragment) {
+            // It waits for these, and has told all of the others.
+            0 if outlived && fragment.task.status != Status::Running => continue,
+            count if outlived && count > 0 => {
+                let detail = "processes went on after their worker had ended";
+                (GapKind::StillRunning, detail, count)
+            }
+            _ => {
+                let detail = "the supervisor did not complete the record";
+                (GapKind::SupervisorDied, detail, 1)
+            }
+        };
+        fragment.coverage.add_gap(kind, detail, count);
     }
     Ok((fragments, is_torn))
+}
+
+/// How many of a task's processes were not seen to end.
+fn running(fragment: &Fragment) -> u64 {
+    let processes = fragment.processes.iter();
+    processes
+        .filter(|process| process.ended_at.is_none())
+        .count() as u64
 }
 
 fn warn(path: &Path, what: &str) {
