@@ -77,9 +77,13 @@ def steps(out):
 
 @ray.remote(max_retries=0)
 def many_files(out, count):
-    for number in range(count):
-        at(out, "file-%04d" % number, "content")
-    return count
+    """Waits twice, for what the test does to the disk."""
+    for half, asked, told in (("a", "half", "go"), ("b", "all", "end")):
+        for number in range(count):
+            at(out, "%s-%03d" % (half, number), half)
+        at(out, asked, "")
+        wait_until(out, told)
+    return 2 * count
 
 
 def files(out, count):
@@ -90,6 +94,55 @@ def files(out, count):
 @ray.remote
 def writes(out, number):
     at(out, "of-%05d" % number, "%d" % number)
+
+
+@ray.remote
+def by_polars(out, name):
+    import polars
+
+    path = os.path.join(out, name)
+    polars.DataFrame({"x": range(50_000)}).write_parquet(path + "-a.parquet")
+    lazy = polars.scan_parquet([path + "-a.parquet", os.path.join(out, "given.parquet")])
+    lazy.with_columns(y=polars.col("x") * 2).sink_parquet(path + "-b.parquet")
+    return polars.read_parquet(path + "-b.parquet").height
+
+
+@ray.remote
+def by_pyarrow(out, name):
+    import pyarrow
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    parts = os.path.join(out, name)
+    table = pyarrow.table({"x": range(3000), "part": [number % 3 for number in range(3000)]})
+    pyarrow.dataset.write_dataset(
+        table, parts, format="parquet", partitioning=["part"], use_threads=True
+    )
+    given = pyarrow.dataset.dataset(os.path.join(out, "given.parquet")).to_table(use_threads=True)
+    pyarrow.parquet.write_table(given, parts + ".parquet")
+    return pyarrow.parquet.read_table(parts + ".parquet", use_threads=True).num_rows
+
+
+@ray.remote
+def counts(out, names):
+    """Reads what the others wrote, by the threads that served them."""
+    import polars
+    import pyarrow.dataset
+
+    paths = [os.path.join(out, name) for name in names]
+    return polars.scan_parquet(paths[0]).collect().height, pyarrow.dataset.dataset(paths[1]).count_rows()
+
+
+def tables(out):
+    import pyarrow
+    import pyarrow.parquet
+
+    given = pyarrow.table({"x": range(1000)})
+    pyarrow.parquet.write_table(given, os.path.join(out, "given.parquet"))
+    for turn in "12":
+        print(ray.get(by_polars.remote(out, "polars-" + turn)))
+        print(ray.get(by_pyarrow.remote(out, "pyarrow-" + turn)))
+        print(ray.get(counts.remote(out, ["polars-%s-b.parquet" % turn, "pyarrow-%s" % turn])))
 
 
 def tasks(out, count):
@@ -132,6 +185,7 @@ def workers(out, count):
 
 if __name__ == "__main__":
     os.makedirs(sys.argv[2], exist_ok=True)
-    ray.init(**({"num_cpus": 2} if sys.argv[1] == "tasks" else {}))
+    own = {"tasks": {"num_cpus": 2}, "tables": {"num_cpus": 1}}
+    ray.init(**own.get(sys.argv[1], {}))
     globals()[sys.argv[1]](*sys.argv[2:])
     ray.shutdown()
