@@ -208,7 +208,8 @@ def test_a_killed_supervisor_leaves_what_it_saw_and_a_gap(cluster, project):
     assert [kind for kind, _ in gaps(document)] == ["supervisor_died"], gaps(document)
     said = [line for line in errors.splitlines() if "not complete" in line]
     assert said == [
-        "roar: the record is not complete: the supervisor did not complete the record (2)"
+        "roar: the record is not complete: the supervisor did not complete the record"
+        " (killed, or no space?) (2)"
     ], errors
 
 
@@ -308,7 +309,7 @@ class SmallDisk:
         self.do('rm "$1/filler"')
 
     def clear(self):
-        self.do('find "$1" -type f -delete')
+        self.do('rm -rf "$1"/* "$1"/.[!.]*')
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +340,6 @@ def on_small_disk(disk, project, after_half=None, after_all=None):
                 do()
             open(os.path.join(out, told), "w").close()
         output, errors = job.process.communicate(timeout=150)
-    print(output, errors)
     disk.clear()
     # The driver exits with 3, which Ray's command makes 1.
     assert job.process.returncode == 1, (output, errors)
@@ -349,7 +349,6 @@ def on_small_disk(disk, project, after_half=None, after_all=None):
     document = graph(project)
     ((name, status, writes),) = of_tasks(document, out)
     assert (name, status) == ("many_files", "completed")
-    print(errors, document["coverage"], len(writes))
     return document, set(writes), errors
 
 
@@ -364,11 +363,17 @@ def test_a_disk_that_fills_leaves_what_was_recorded_before_and_a_gap(small_disk,
     document, writes, errors = on_small_disk(small_disk, project, small_disk.fill)
     assert set(HALVES["a"]) < writes < {"half", "all", *HALVES["a"], *HALVES["b"]}
     assert not document["coverage"]["complete"]
+    assert "supervisor_died" in {kind for kind, _ in gaps(document)}
+    assert "the supervisor did not complete the record (killed, or no space?)" in errors
 
 
 def test_a_disk_that_is_full_leaves_a_gap(small_disk, project):
     small_disk.fill()
     document, writes, errors = on_small_disk(small_disk, project)
     assert writes == set()
+    kinds = {kind for kind, _ in gaps(document)}
+    assert kinds == {"lost_records", "untraced_worker"}, gaps(document)
+    empty = [detail for kind, detail in gaps(document) if kind == "lost_records"]
+    assert all(detail.endswith("it is empty (has its node no space left?)") for detail in empty)
     assert not document["coverage"]["complete"]
-    assert 0
+    assert "has its node no space left?" in errors
