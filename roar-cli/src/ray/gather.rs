@@ -96,12 +96,11 @@ impl Gathered {
 
     /// Whether a node has a record of which neither the log nor what was sealed is here.
     pub fn lacks_some_of(&self, node: &str) -> bool {
-        let is_here = |name: &str| {
-            let name = name.to_owned();
-            self.files.contains_key(&(node.to_owned(), name))
-        };
-        let mut of_node = self.listed.iter().filter(|(of, _)| of == node);
-        of_node.any(|(_, name)| !is_here(&log_of(name)) && !is_here(&sealed_of(name)))
+        let is_its = |(of, _): &&(String, String)| of == node;
+        let here = self.files.keys().filter(is_its);
+        let here: BTreeSet<&str> = here.map(|(_, name)| stem_of(name)).collect();
+        let mut listed = self.listed.iter().filter(is_its);
+        listed.any(|(_, name)| !here.contains(stem_of(name)))
     }
 
     /// The fragments, those of sealed files before those of logs, and what was damaged.
