@@ -84,15 +84,15 @@ def test_what_rays_memory_monitor_kills_was_killed_for_memory(project, own_direc
 
     total = get_system_memory()
     # The greedy task stops in time should nobody stop it.
-    assert total - get_used_memory() > 5 * GIB, "this test needs 5 GiB of free memory"
-    threshold = (get_used_memory() + 2 * GIB) / total
+    assert total - get_used_memory() > 8 * GIB, "this test needs 8 GiB of free memory"
+    threshold = (get_used_memory() + 4 * GIB) / total
     own = Cluster(
         os.path.join(own_directory, "ray"), RAY_memory_usage_threshold="%.4f" % threshold,
         RAY_memory_monitor_refresh_ms="100",
     )
     out = os.path.join(project, "out")
     try:
-        done = run(*command(own, "out_of_memory", out, 4 * GIB), cwd=project)
+        done = run(*command(own, "out_of_memory", out, 6 * GIB), cwd=project)
     finally:
         own.stop()
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -214,11 +214,10 @@ def test_a_killed_supervisor_leaves_what_it_saw_and_a_gap(cluster, project):
 
 
 def test_every_one_of_many_tasks_has_its_file(project):
-    """As many as ROAR_TEST_TASKS says."""
-    count = int(os.environ.get("ROAR_TEST_TASKS", "3000"))
+    count = 10_000
     out = os.path.join(project, "out")
     began = time.monotonic()
-    roar("run", "-q", PYTHON, JOB, "tasks", out, str(count), cwd=project, timeout=550)
+    roar("run", "-q", PYTHON, JOB, "tasks", out, str(count), cwd=project, timeout=300)
     ran = time.monotonic()
     document = graph(project, timeout=120)
     print("%d tasks: run %.1f s, graph %.1f s" % (count, ran - began, time.monotonic() - ran))
@@ -374,6 +373,8 @@ def test_a_disk_that_is_full_leaves_a_gap(small_disk, project):
     kinds = {kind for kind, _ in gaps(document)}
     assert kinds == {"lost_records", "untraced_worker"}, gaps(document)
     empty = [detail for kind, detail in gaps(document) if kind == "lost_records"]
+    # Of the driver's worker and of the task's.
+    assert len(empty) == 2, empty
     assert all(detail.endswith("it is empty (has its node no space left?)") for detail in empty)
     assert not document["coverage"]["complete"]
     assert "has its node no space left?" in errors
