@@ -106,9 +106,11 @@ impl Submitted<'_> {
         }
         let mut rays = compare::with_ray(&job, &home, &gathered, &account);
         rays.push(compare::with_gaps(&job, &gaps));
-        let missing = joined_coverage(rays.iter().map(|fragment| &fragment.coverage)).gaps;
         let recorded = submitted::count_tasks(&fragments);
         fragments.extend(rays);
+        let newest = join::newest(&fragments);
+        let mut missing = joined_coverage(newest.iter().map(|f| &f.coverage)).gaps;
+        missing.retain(|gap| gap.kind.hides_files());
         tracing::keep(self.home.store, &fragments)?;
         if !self.home.quiet {
             match recorded {

@@ -107,10 +107,20 @@ impl Sealer {
             .create(true)
             .mode(0o600)
             .open(&self.file)?;
-        if file.metadata()?.len() == 0 {
-            file.write_all(&fragment::MAGIC)?;
+        let before = file.metadata()?.len();
+        let magic = if before == 0 {
+            &fragment::MAGIC[..]
+        } else {
+            &[]
+        };
+        // A part of a frame would take all that follows along.
+        if let Err(error) = file.write_all(&[magic, frame].concat()) {
+            file.set_len(before)?;
+            if before == 0 {
+                std::fs::remove_file(&self.file)?;
+            }
+            return Err(error);
         }
-        file.write_all(frame)?;
         if let Some(mirror) = &self.mirror {
             mirror.grown();
         }

@@ -13,8 +13,8 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shim.rs"));
 /// The variable that brings the directory into every Python.
 pub const PYTHONPATH: &str = "PYTHONPATH";
 
-/// Writes the files into a directory of their own in `directory`, once, whole or not at
-/// all; gives that directory.
+/// Writes the files into a directory of their own in `directory`, once; gives that
+/// directory when all of them are there: Ray ends a worker whose hook is missing.
 pub fn install(directory: &Path) -> Option<PathBuf> {
     let contents: Vec<u8> = FILES
         .iter()
@@ -23,16 +23,33 @@ pub fn install(directory: &Path) -> Option<PathBuf> {
         .collect();
     let digest = Digest::of(&contents).hex();
     let path = directory.join(format!("roar-shim-{}", digest.get(..16)?));
-    if path.exists() {
-        return Some(path);
-    }
-    let draft = directory.join(format!(".roar-shim-{}", std::process::id()));
-    let written = write(&draft).and_then(|()| std::fs::rename(&draft, &path));
-    if written.is_err() {
+    if !is_whole(&path) {
+        let draft = directory.join(format!(".roar-shim-{}", std::process::id()));
+        let _ = write(&draft).and_then(|()| put(&draft, &path));
         let _ = std::fs::remove_dir_all(&draft);
     }
     // Another process may have been quicker.
-    (written.is_ok() || path.exists()).then_some(path)
+    is_whole(&path).then_some(path)
+}
+
+fn is_whole(directory: &Path) -> bool {
+    FILES.iter().all(|(name, content)| {
+        let there = std::fs::metadata(directory.join(name));
+        there.is_ok_and(|there| there.is_file() && there.len() == content.len() as u64)
+    })
+}
+
+/// Moves the files to their place; one by one where somebody has taken some away.
+fn put(draft: &Path, directory: &Path) -> io::Result<()> {
+    if std::fs::rename(draft, directory).is_ok() {
+        return Ok(());
+    }
+    for (name, _) in FILES {
+        let path = directory.join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        std::fs::rename(draft.join(name), path)?;
+    }
+    Ok(())
 }
 
 fn write(directory: &Path) -> io::Result<()> {
@@ -66,12 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_are_written_once_and_whole() {
+    fn the_files_are_written_once_and_made_whole_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = install(directory.path()).unwrap();
         assert!(path.join("sitecustomize.py").is_file());
         assert!(path.join("roar_shim/worker.py").is_file());
-        assert_eq!(install(directory.path()), Some(path));
+        assert_eq!(install(directory.path()), Some(path.clone()));
+        std::fs::remove_file(path.join("roar_shim/worker.py")).unwrap();
+        std::fs::write(path.join("roar_shim/page.py"), "").unwrap();
+        assert_eq!(install(directory.path()), Some(path.clone()));
+        assert!(is_whole(&path));
         let entries = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(entries, 1);
     }

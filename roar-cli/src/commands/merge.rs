@@ -157,7 +157,7 @@ fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
                 (GapKind::StillRunning, detail, count)
             }
             _ => {
-                let detail = "the supervisor did not complete the record";
+                let detail = "the supervisor did not complete the record (killed, or no space?)";
                 (GapKind::SupervisorDied, detail, 1)
             }
         };
