@@ -65,7 +65,7 @@ test-ray: debug venv
 
 .cache/ray-%/.ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(@D)
-	sed -e 's/^ray\[default\]==.*/ray[default]==$*/' -e '/^maturin/d' $(REQUIREMENTS) \
+	sed -e 's/^ray\[default\]==.*/ray[default]==$*/' -e '/^maturin/d' -e '/^ray-cpp/d' $(REQUIREMENTS) \
 		> $(@D)/requirements.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(@D)/requirements.txt
 	@touch $@

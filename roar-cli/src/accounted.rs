@@ -75,7 +75,7 @@ impl Submitted<'_> {
         let account = match account {
             Ok(account) => account,
             Err(why) if fragments.is_empty() && gathered.session.is_none() => {
-                return Err(UserError::new("cannot ask the dashboard", why));
+                return Err(submitted::cannot_ask(dashboard.address(), why));
             }
             Err(why) => {
                 let detail = format!("the cluster could not be asked at the job's end: {why}");

@@ -2,6 +2,7 @@
 //! `roar-worker`, and what they recorded brought home through the dashboard.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
 use crate::config;
 use crate::error::UserError;
-use crate::ray::collect::{CollectError, Collected};
+use crate::ray::collect::Collected;
 use crate::ray::connection::Connection;
 use crate::ray::gather::{self, Gathered, Gathering};
 use crate::ray::python;
@@ -169,7 +170,7 @@ fn after(
     submitted: &Submitted<'_>,
     gathered: Gathered,
 ) -> Result<Outcome, UserError> {
-    let cannot = |error| cannot_ask(address, &error);
+    let cannot = |error| cannot_ask(address, error);
     let dashboard = connection.dashboard(address).map_err(cannot)?;
     match dashboard.job(submitted.submission_id) {
         Ok(None) if !submitted.has_succeeded => Ok(Outcome::Refused),
@@ -185,7 +186,7 @@ fn after(
 }
 
 /// Why a dashboard could not be asked.
-pub fn cannot_ask(address: &str, error: &CollectError) -> UserError {
+pub fn cannot_ask(address: &str, error: impl Display) -> UserError {
     let address = output::masked(address);
     UserError::new(format!("cannot ask the dashboard at {address}"), error)
 }

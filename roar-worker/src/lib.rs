@@ -23,6 +23,7 @@ pub mod launch;
 pub mod launcher;
 pub mod live;
 mod observe;
+mod other_workers;
 pub mod packages;
 pub mod proc;
 pub mod process_table;

@@ -253,6 +253,7 @@ impl Supervisor {
             changes_credentials,
         } = execution;
         self.become_driver(pid, &argv);
+        self.become_other_worker(pid, &argv);
         let work = match (self.table.get(pid), work) {
             // A worker's own exec, or one that became a driver just now.
             (Some(process), Work::Task(_)) if process.page.is_none() => {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use roar_lineage::event::{Event, TaskNo};
-use roar_lineage::model::{GapKind, Status};
+use roar_lineage::model::{GapKind, Status, TaskKind};
 
 use crate::digest_pool::DigestPool;
 use crate::guardian::{self, Guardian, Shared};
@@ -92,7 +92,8 @@ pub struct Supervisor {
     pub(crate) inner: Vec<Inner>,
     pub(crate) pool: DigestPool,
     pub(crate) own: Credentials,
-    /// Commands that Ray's job supervisor started: their process and task.
+    /// Processes with a task of their own, commands that Ray's job supervisor started and
+    /// workers of other languages: the process, and the task in each scope.
     pub(crate) drivers: Vec<(u32, usize, TaskNo)>,
     pub(crate) is_side: bool,
     /// Whether a process of the tree has asked for an attribution page.
@@ -311,14 +312,20 @@ impl Supervisor {
     }
 
     fn end_driver(&mut self, pid: u32, wait_status: Option<i32>, at: (i64, u64)) {
-        let Some(position) = self.drivers.iter().position(|(driver, ..)| *driver == pid) else {
-            return;
-        };
-        let (_, index, no) = self.drivers.remove(position);
-        let (status, exit_code, signal) =
-            wait_status.map_or((Status::Unknown, None, None), scope::status_of);
-        if let Some(scope) = self.scopes.get_mut(index) {
-            scope.end_task(no, status, None, (exit_code, signal), at);
+        while let Some(position) = self.drivers.iter().position(|(driver, ..)| *driver == pid) {
+            let (_, index, no) = self.drivers.swap_remove(position);
+            let (status, exit_code, signal) =
+                wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+            let Some(scope) = self.scopes.get_mut(index) else {
+                continue;
+            };
+            match scope.recorder.state.task(no).cloned() {
+                // How such a worker ends says nothing of its tasks.
+                Some(task) if task.kind == TaskKind::RayTask => {
+                    scope.end_task(no, task.status, task.status_detail, (None, None), at);
+                }
+                _ => scope.end_task(no, status, None, (exit_code, signal), at),
+            }
         }
     }
 

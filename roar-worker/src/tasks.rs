@@ -352,7 +352,7 @@ impl Supervisor {
     }
 
     /// Makes a process do a task's work, and records it as the task's.
-    fn join(&mut self, pid: u32, membership: Membership) {
+    pub(crate) fn join(&mut self, pid: u32, membership: Membership) {
         let Some(process) = self.table.get_mut(pid) else {
             return;
         };

@@ -123,7 +123,9 @@ fn of_group(
     let container = containers.first().filter(|first| first.is_map());
     let container = container.ok_or_else(|| format!("{name} has no container"))?;
 
-    let config = json!({"runtime_env": {"py_executable": executable(None)?}}).to_string();
+    // Ray's C++ drivers and workers end where the metadata is missing.
+    let runtime_env = json!({"py_executable": executable(None)?});
+    let config = json!({"runtime_env": runtime_env, "metadata": {}}).to_string();
     let mut variables = vec![(JOB_CONFIG, config), (OVERRIDE, "1".to_owned())];
     if let Some(sink) = options.sink {
         variables.push(("ROAR_SINK", sink.to_owned()));

@@ -112,10 +112,20 @@ impl Dashboard {
         })
     }
 
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether the headers say who asks.
+    fn is_authorized(&self) -> bool {
+        let mut names = self.headers.keys();
+        names.any(|name| name.eq_ignore_ascii_case("authorization"))
+    }
+
     /// Adds a token, unless the headers hold one already.
     pub fn authorize(&mut self, token: &str) {
-        let is_ours = |name: &String| name.eq_ignore_ascii_case("authorization");
-        if !self.headers.keys().any(is_ours) {
+        if !self.is_authorized() {
             let bearer = format!("Bearer {token}");
             self.headers.insert("Authorization".to_owned(), bearer);
         }
@@ -199,6 +209,7 @@ impl Dashboard {
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, CollectError> {
         let mut response = self.ask(path, query, None)?;
         if response.status() == 401
+            && !self.is_authorized()
             && let Some(token) = token::find(|name| std::env::var_os(name))
         {
             response = self.ask(path, query, Some(&token))?;

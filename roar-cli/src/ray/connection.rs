@@ -72,7 +72,7 @@ impl<'a> Connection<'a> {
             Some(headers) => Some(headers.to_owned()),
             None => std::env::var("RAY_JOB_HEADERS").ok(),
         };
-        let tls = tls(self.verify)?;
+        let tls = tls(self.verify, |name| std::env::var(name).ok())?;
         let mut dashboard = Dashboard::new(address, headers.as_deref(), TIMEOUT, tls)?;
         if let Some(token) = token(|name| std::env::var(name).ok()) {
             dashboard.authorize(&token);
@@ -89,13 +89,28 @@ fn token(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     token::find(|name| variable(name).map(OsString::from))
 }
 
-fn tls(verify: Option<&str>) -> Result<TlsConfig, CollectError> {
+/// Where nothing else is said, the certificates are those of Ray's own HTTP client: the
+/// variables are `requests`'.
+fn tls(
+    verify: Option<&str>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<TlsConfig, CollectError> {
     let builder = TlsConfig::builder();
     let path = match verify.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("true" | "1") => return Ok(builder.build()),
+        None | Some("true" | "1") => {
+            let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+                .into_iter()
+                .filter_map(variable)
+                .find(|path| !path.is_empty());
+            match bundle {
+                Some(path) => path,
+                None => return Ok(builder.build()),
+            }
+        }
         Some("false" | "0") => return Ok(builder.disable_verification(true).build()),
-        Some(_) => Path::new(verify.unwrap_or_default()),
+        Some(_) => verify.unwrap_or_default().to_owned(),
     };
+    let path = Path::new(&path);
     let certificates = certificates(path)
         .map_err(|error| CollectError::Certificates(format!("{}: {error}", path.display())))?;
     let roots = RootCerts::new_with_certs(&certificates);
@@ -164,9 +179,14 @@ mod tests {
 
     #[test]
     fn verification_is_what_ray_takes() {
-        assert!(!tls(None).unwrap().disable_verification());
-        assert!(tls(Some("False")).unwrap().disable_verification());
-        let error = tls(Some("/nonexistent.pem")).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent.pem"), "{error}");
+        let unset = |_: &str| None;
+        assert!(!tls(None, unset).unwrap().disable_verification());
+        let error = tls(Some("/nonexistent.pem"), unset).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent.pem"), "{error}");
+
+        let set = |name: &str| (name == "CURL_CA_BUNDLE").then(|| "/other.pem".to_owned());
+        let error = tls(Some("true"), set).unwrap_err();
+        assert!(error.to_string().contains("/other.pem"), "{error}");
+        assert!(tls(Some("False"), set).unwrap().disable_verification());
     }
 }

@@ -75,6 +75,10 @@ fn merge(executable: &str, existing: Option<OsString>) -> Option<String> {
         return None;
     }
     runtime_env.insert("py_executable".into(), executable.into());
+    // Ray's C++ drivers and workers end where it is missing.
+    config
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     serde_json::to_string(&config).ok()
 }
 
@@ -106,7 +110,9 @@ mod tests {
     #[test]
     fn sets_the_executable_quoted_for_a_shell() {
         let executable = "'/opt/my tools/roar-worker' --job=j --root=/p --";
-        let expected = serde_json::json!({"runtime_env": {"py_executable": executable}});
+        let expected = serde_json::json!({
+            "runtime_env": {"py_executable": executable}, "metadata": {},
+        });
         assert_eq!(config(None), Some(expected));
     }
 

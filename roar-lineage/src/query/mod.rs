@@ -53,7 +53,7 @@ impl Graph {
         edges.extend(ray::of_objects(&recorded));
         let mut is_hidden = is_worker;
         if !all {
-            for index in ray::idle_constructors(&recorded, &edges) {
+            for index in ray::idle(&recorded, &edges) {
                 is_hidden[index] = true;
             }
         }

@@ -63,12 +63,19 @@ pub(super) fn name_drivers(recorded: &mut Recorded) {
     }
 }
 
-/// Constructors that ended well and touched neither data nor objects say nothing.
-pub(super) fn idle_constructors(recorded: &Recorded, edges: &[Edge]) -> BTreeSet<usize> {
-    let constructors = recorded.tasks.iter().enumerate().filter(|(_, usage)| {
-        usage.task.kind == TaskKind::RayActorInit && usage.task.status == Status::Completed
+/// Constructors that ended well, and workers whose tasks are not told apart, say nothing
+/// where they touched neither data nor objects.
+pub(super) fn idle(recorded: &Recorded, edges: &[Edge]) -> BTreeSet<usize> {
+    let candidates = recorded.tasks.iter().enumerate().filter(|(_, usage)| {
+        let task = &usage.task;
+        let is_worker = || task.ray.as_ref().is_some_and(|ray| ray.task_id.is_none());
+        match task.kind {
+            TaskKind::RayActorInit => task.status == Status::Completed,
+            TaskKind::RayTask => is_worker(),
+            _ => false,
+        }
     });
-    let mut idle: BTreeSet<usize> = constructors.map(|(index, _)| index).collect();
+    let mut idle: BTreeSet<usize> = candidates.map(|(index, _)| index).collect();
     for used in &recorded.uses {
         if used.file.category == Category::Data {
             idle.remove(&used.task);

@@ -1,0 +1,78 @@
+"""A cluster in containers that have nothing of ours; needs root for a Docker of its own."""
+
+import os
+
+import compare
+import pytest
+from conftest import EXAMPLES, PYTHON, RAY, ROAR, WORKER, graph, roar
+from containers import Docker
+
+EXPECTED = os.path.join(EXAMPLES, "expected-graph.json")
+# The profile of system calls is the stock one in both.
+RIGHTS = {
+    "stock": (),
+    "least": ("--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+}
+
+
+@pytest.fixture(scope="module")
+def docker():
+    if os.getuid() != 0:
+        pytest.skip("needs root to start a dockerd")
+    started = Docker()
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def check(project, out):
+    """The graph is the example's, whole; returns it."""
+    document = graph(project)
+    found = compare.normal_form(document, out)
+    lines = compare.differences(found, compare.expected(EXPECTED))
+    assert not lines, "\n".join(lines)
+    assert document["coverage"]["complete"], document["coverage"]
+    return document
+
+
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_a_job_on_a_cluster_that_has_nothing_of_ours(docker, project, rights):
+    id, address = docker.cluster(RIGHTS[rights])
+    try:
+        looks = "command -v roar roar-worker; ls -d %s %s %s" % (ROAR, WORKER, project)
+        seen = docker.client("exec", id, "sh", "-c", looks).stdout
+        assert seen == b"", seen
+        submit = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--"]
+        done = roar("run", *submit, "python", "pipeline.py", cwd=project)
+        assert "roar: 11 tasks recorded" in done.stderr, done.stderr
+        assert "600 rows, the largest is" in done.stdout
+        (params,) = {
+            file["path"] for node in graph(project)["nodes"] for file in node["writes"]
+            if os.path.basename(file["path"]) == "params.json"
+        }
+        # In the container, where the job's working directory was unpacked.
+        assert params.startswith("/tmp/ray/session_") and not os.path.exists(params)
+        document = check(project, os.path.dirname(params))
+        hostname = docker.docker("exec", id, "uname", "-n").strip()
+        assert {node["host"] for node in document["nodes"]} == {hostname}
+
+        # Ray's own status for a job that failed.
+        roar("run", *submit, "false", cwd=project, code=1)
+    finally:
+        docker.remove(id)
+
+
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_a_script_within_a_container(docker, project, rights):
+    for path in (project, os.path.join(project, ".roar")):
+        os.chmod(path, 0o777)
+    own = ["%s:%s:ro" % (path, path) for path in (ROAR, WORKER)]
+    mounts = [*own, "%s:%s" % (project, project)]
+    done = docker.client(
+        "run", "--rm", "--workdir", project, *docker.words(RIGHTS[rights], *mounts), "bare",
+        ROAR, "run", PYTHON, "pipeline.py",
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert b"600 rows, the largest is" in done.stdout
+    check(project, os.path.join(project, "pipeline-out"))
