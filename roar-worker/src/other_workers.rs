@@ -78,7 +78,7 @@ impl Supervisor {
                 }),
                 ..outer
             });
-            self.drivers.push((pid, *index, no));
+            self.own_tasks.push((pid, *index, no));
             membership.push((*index, no));
         }
         self.join(pid, Membership::from(membership));

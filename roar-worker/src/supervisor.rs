@@ -94,7 +94,7 @@ pub struct Supervisor {
     pub(crate) own: Credentials,
     /// Processes with a task of their own, commands that Ray's job supervisor started and
     /// workers of other languages: the process, and the task in each scope.
-    pub(crate) drivers: Vec<(u32, usize, TaskNo)>,
+    pub(crate) own_tasks: Vec<(u32, usize, TaskNo)>,
     pub(crate) is_side: bool,
     /// Whether a process of the tree has asked for an attribution page.
     pub(crate) has_pages: bool,
@@ -120,7 +120,7 @@ impl Supervisor {
             inner: Vec::new(),
             pool,
             own: own.unwrap_or_default(),
-            drivers: Vec::new(),
+            own_tasks: Vec::new(),
             is_side,
             has_pages: false,
         };
@@ -307,13 +307,17 @@ impl Supervisor {
         }
         let page = process.page.take();
         self.end_page(pid, &process.membership, page, at);
-        self.end_driver(pid, wait_status, at);
+        self.end_own_task(pid, wait_status, at);
         Turn::Ended(pid, wait_status)
     }
 
-    fn end_driver(&mut self, pid: u32, wait_status: Option<i32>, at: (i64, u64)) {
-        while let Some(position) = self.drivers.iter().position(|(driver, ..)| *driver == pid) {
-            let (_, index, no) = self.drivers.swap_remove(position);
+    fn end_own_task(&mut self, pid: u32, wait_status: Option<i32>, at: (i64, u64)) {
+        while let Some(position) = self
+            .own_tasks
+            .iter()
+            .position(|(driver, ..)| *driver == pid)
+        {
+            let (_, index, no) = self.own_tasks.swap_remove(position);
             let (status, exit_code, signal) =
                 wait_status.map_or((Status::Unknown, None, None), scope::status_of);
             let Some(scope) = self.scopes.get_mut(index) else {

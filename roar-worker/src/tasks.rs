@@ -314,7 +314,7 @@ impl Supervisor {
             return;
         };
         let no = scope.add_task(task);
-        self.drivers.push((pid, index, no));
+        self.own_tasks.push((pid, index, no));
         self.join(pid, Membership::from([(index, no)]));
     }
 
