@@ -1,0 +1,157 @@
+//! What the state tells: the tasks, what is still to be looked at, and the records.
+
+use bstr::{BString, ByteSlice};
+
+use super::entry::Entry;
+use super::{Accumulator, s3};
+use crate::category::Classifier;
+use crate::event::TaskNo;
+use crate::fragment::Fragment;
+use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Task, TaskKind};
+
+impl Accumulator {
+    /// The unique name of the supervisor that observed.
+    pub fn observer(&self) -> &str {
+        &self.observer
+    }
+
+    /// The job, once the first event has told it.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
+    }
+
+    /// The numbers of all tasks.
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = TaskNo> {
+        self.tasks.keys().copied()
+    }
+
+    /// A task as far as it is known.
+    pub fn task(&self, no: TaskNo) -> Option<&Task> {
+        self.tasks.get(&no).map(|state| &state.task)
+    }
+
+    /// Decides categories as this run's records have them.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    fn files(&self, no: TaskNo) -> impl Iterator<Item = (&BString, &Entry)> {
+        let state = self.tasks.get(&no).into_iter();
+        state.flat_map(|state| &state.files)
+    }
+
+    /// The paths that a task has written and that should be looked at when it ends.
+    /// `again`: also those that were looked at before.
+    pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
+        let files = self.files(no);
+        files
+            .filter(|(_, entry)| {
+                entry
+                    .write
+                    .as_ref()
+                    .is_some_and(|w| again || w.left.is_none())
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// The versions of a task's files that have no outcome of hashing yet, with the
+    /// category of each.
+    pub fn unhashed(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
+        let mut wanted = Vec::new();
+        for (path, entry) in self.files(no) {
+            let category = self.classifier.category(path, entry.is_executed());
+            let left = entry.write.as_ref().and_then(|write| write.left.flatten());
+            for version in entry.reads.iter().map(|seen| seen.version).chain(left) {
+                if !self.digests.contains_key(&version) {
+                    wanted.push((path.clone(), version, category));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// The versions that a task has overwritten, without a digest.
+    pub fn replaced(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
+        let files = self.files(no);
+        let replaced = files.filter_map(|(path, entry)| {
+            let write = entry.write.as_ref()?;
+            let before = write
+                .before
+                .filter(|before| write.left != Some(Some(*before)))?;
+            let is_unknown = !self.digests.contains_key(&before);
+            is_unknown.then(|| (path.clone(), before, self.classifier.category(path, false)))
+        });
+        replaced.collect()
+    }
+
+    /// Paths of installed distributions that a task read.
+    pub fn package_files(&self, no: TaskNo) -> Vec<BString> {
+        let files = self.files(no);
+        files
+            .filter(|(path, entry)| {
+                !entry.reads.is_empty()
+                    && self.classifier.category(path, false) == Category::Package
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// The record of one task as it stands.
+    pub fn fragment(&self, no: TaskNo, revision: u64) -> Option<Fragment> {
+        let state = self.tasks.get(&no)?;
+        let mut job = self.job.clone()?;
+        if matches!(state.task.kind, TaskKind::Command | TaskKind::RayDriver) {
+            job.ended_at = state.task.ended_at;
+            job.exit_code = state.task.exit_code;
+            job.signal = state.task.signal;
+        }
+        let mut fragment = Fragment {
+            observer: self.observer.clone(),
+            revision,
+            job,
+            task: state.task.clone(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            deletes: Vec::new(),
+            ephemeral: state.ephemeral,
+            ephemerals: state.ephemerals.clone(),
+            packages: state.packages.iter().cloned().collect(),
+            processes: self.processes_of(no),
+            coverage: if no == 0 {
+                self.counts.clone()
+            } else {
+                Coverage::default()
+            },
+            objects: state.objects.iter().cloned().collect(),
+            drives: state.drives.iter().cloned().collect(),
+        };
+        fragment.coverage.gaps.clone_from(&state.gaps);
+        for (path, entry) in &state.files {
+            self.add_uses(&mut fragment, path, entry);
+        }
+        let has_loaded = |part: &[u8]| {
+            let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
+            paths.any(|path| path.contains_str(part))
+        };
+        if let Some(library) = s3::client(&fragment.reads, has_loaded) {
+            let detail = format!("S3 is not captured, and a client of {library} was made");
+            fragment.coverage.add_gap(GapKind::S3Uncaptured, &detail, 1);
+        }
+        Some(fragment)
+    }
+
+    /// The records of all tasks.
+    pub fn fragments(&self, revision: u64) -> Vec<Fragment> {
+        self.tasks()
+            .filter_map(|no| self.fragment(no, revision))
+            .collect()
+    }
+
+    fn processes_of(&self, no: TaskNo) -> Vec<Process> {
+        let all = self.processes.values();
+        all.filter(|(task, _)| *task == no)
+            .map(|(_, process)| process.clone())
+            .collect()
+    }
+}
