@@ -65,8 +65,8 @@ test-ray: debug venv
 
 .cache/ray-%/.ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(@D)
-	sed -e 's/^ray\[default\]==.*/ray[default]==$*/' -e '/^maturin/d' -e '/^ray-cpp/d' $(REQUIREMENTS) \
-		> $(@D)/requirements.txt
+	sed -e 's/^ray\[default\]==.*/ray[default]==$*/' -e '/^maturin/d' -e '/^ray-cpp/d' \
+		$(REQUIREMENTS) > $(@D)/requirements.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(@D)/requirements.txt
 	@touch $@
 

@@ -19,8 +19,8 @@ from conftest import PYTHON, RAY, environment, wait_for
 SUBNET = "10.78.%d" % (os.getpid() % 250)
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc")
 HAS = SYSTEM + ("/dev", "/proc", "/sys", "/tmp")
-TOKEN_MODE = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED",
-              "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+PASSED_ON = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED",
+             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
 class Docker:
@@ -76,9 +76,7 @@ class Docker:
         env = environment()
         env["PATH"] = os.pathsep.join([os.path.dirname(PYTHON), "/usr/bin", "/bin"])
         env["HOME"] = "/tmp"
-        given = [
-            word for name in ("PATH", "HOME", *TOKEN_MODE) for word in ("--env", name + "=" + env[name])
-        ]
+        given = ["--env=%s=%s" % (name, env[name]) for name in ("PATH", "HOME", *PASSED_ON)]
         python = {sys.prefix, os.path.realpath(sys.prefix), sys.base_prefix}
         shown = [path for path in (*SYSTEM, *sorted(python)) if os.path.isdir(path)]
         bound = ["%s:%s:ro" % (path, path) for path in shown] + list(mounts)

@@ -94,9 +94,8 @@ class Front:
             pass
 
     def asked(self):
-        """The values of a header per request, by the program that asked."""
-        found = self.heads
-        self.heads = []
+        """Of each request since the last call: the path, the header's fields, and as they came."""
+        found, self.heads = self.heads, []
         return [
             (path, {name.lower(): value for name, value in fields}, fields) for path, fields in found
         ]
