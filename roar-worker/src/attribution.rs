@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::Arc;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use roar_lineage::object::{ObjectId, RayTaskId, hex};
 use roar_tracee::abi::{self, entry, state};

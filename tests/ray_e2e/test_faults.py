@@ -84,15 +84,15 @@ def test_what_rays_memory_monitor_kills_was_killed_for_memory(project, own_direc
 
     total = get_system_memory()
     # The greedy task stops in time should nobody stop it.
-    assert total - get_used_memory() > 5 * GIB, "this test needs 5 GiB of free memory"
-    threshold = (get_used_memory() + 2 * GIB) / total
+    assert total - get_used_memory() > 8 * GIB, "this test needs 8 GiB of free memory"
+    threshold = (get_used_memory() + 4 * GIB) / total
     own = Cluster(
         os.path.join(own_directory, "ray"), RAY_memory_usage_threshold="%.4f" % threshold,
         RAY_memory_monitor_refresh_ms="100",
     )
     out = os.path.join(project, "out")
     try:
-        done = run(*command(own, "out_of_memory", out, 4 * GIB), cwd=project)
+        done = run(*command(own, "out_of_memory", out, 6 * GIB), cwd=project)
     finally:
         own.stop()
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -208,16 +208,16 @@ def test_a_killed_supervisor_leaves_what_it_saw_and_a_gap(cluster, project):
     assert [kind for kind, _ in gaps(document)] == ["supervisor_died"], gaps(document)
     said = [line for line in errors.splitlines() if "not complete" in line]
     assert said == [
-        "roar: the record is not complete: the supervisor did not complete the record (2)"
+        "roar: the record is not complete: the supervisor did not complete the record"
+        " (killed, or no space?) (2)"
     ], errors
 
 
 def test_every_one_of_many_tasks_has_its_file(project):
-    """As many as ROAR_TEST_TASKS says."""
-    count = int(os.environ.get("ROAR_TEST_TASKS", "3000"))
+    count = 10_000
     out = os.path.join(project, "out")
     began = time.monotonic()
-    roar("run", "-q", PYTHON, JOB, "tasks", out, str(count), cwd=project, timeout=550)
+    roar("run", "-q", PYTHON, JOB, "tasks", out, str(count), cwd=project, timeout=300)
     ran = time.monotonic()
     document = graph(project, timeout=120)
     print("%d tasks: run %.1f s, graph %.1f s" % (count, ran - began, time.monotonic() - ran))
@@ -308,7 +308,7 @@ class SmallDisk:
         self.do('rm "$1/filler"')
 
     def clear(self):
-        self.do('find "$1" -type f -delete')
+        self.do('rm -rf "$1"/* "$1"/.[!.]*')
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,6 @@ def on_small_disk(disk, project, after_half=None, after_all=None):
                 do()
             open(os.path.join(out, told), "w").close()
         output, errors = job.process.communicate(timeout=150)
-    print(output, errors)
     disk.clear()
     # The driver exits with 3, which Ray's command makes 1.
     assert job.process.returncode == 1, (output, errors)
@@ -349,7 +348,6 @@ def on_small_disk(disk, project, after_half=None, after_all=None):
     document = graph(project)
     ((name, status, writes),) = of_tasks(document, out)
     assert (name, status) == ("many_files", "completed")
-    print(errors, document["coverage"], len(writes))
     return document, set(writes), errors
 
 
@@ -364,11 +362,19 @@ def test_a_disk_that_fills_leaves_what_was_recorded_before_and_a_gap(small_disk,
     document, writes, errors = on_small_disk(small_disk, project, small_disk.fill)
     assert set(HALVES["a"]) < writes < {"half", "all", *HALVES["a"], *HALVES["b"]}
     assert not document["coverage"]["complete"]
+    assert "supervisor_died" in {kind for kind, _ in gaps(document)}
+    assert "the supervisor did not complete the record (killed, or no space?)" in errors
 
 
 def test_a_disk_that_is_full_leaves_a_gap(small_disk, project):
     small_disk.fill()
     document, writes, errors = on_small_disk(small_disk, project)
     assert writes == set()
+    kinds = {kind for kind, _ in gaps(document)}
+    assert kinds == {"lost_records", "untraced_worker"}, gaps(document)
+    empty = [detail for kind, detail in gaps(document) if kind == "lost_records"]
+    # Of the driver's worker and of the task's.
+    assert len(empty) == 2, empty
+    assert all(detail.endswith("it is empty (has its node no space left?)") for detail in empty)
     assert not document["coverage"]["complete"]
-    assert 0
+    assert "has its node no space left?" in errors

@@ -146,7 +146,7 @@ fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
     })?;
     let mut fragments = record.state.fragments(record.revision);
     for fragment in &mut fragments {
-        let detail = "the supervisor did not complete the record";
+        let detail = "the supervisor did not complete the record (killed, or no space?)";
         fragment
             .coverage
             .add_gap(GapKind::SupervisorDied, detail, 1);

@@ -17,6 +17,12 @@ use super::token;
 
 /// Largest file that is fetched (bytes).
 const FILE_LIMIT: u64 = 1 << 32;
+/// Where files are read.
+const FILE: &str = "/api/v0/logs/file";
+/// What the dashboard's server says where the dashboard itself says nothing: it has no
+/// other answer for an empty file.
+const NO_ANSWER: &str = "500 Internal Server Error";
+
 /// Files that are ours.
 const EXTENSIONS: [&str; 2] = [".roarfrag", ".roarlog"];
 
@@ -35,6 +41,9 @@ pub enum CollectError {
         /// What was asked for: a path of the API.
         what: String,
     },
+    /// A file that holds nothing.
+    #[error("it is empty (has its node no space left?)")]
+    Empty,
     /// The dashboard did not answer as expected.
     #[error("failed to ask the Ray dashboard for {what}: {why}")]
     Dashboard {
@@ -179,7 +188,7 @@ impl Dashboard {
             ("format", "text"),
             ("lines", "-1"),
         ];
-        self.get("/api/v0/logs/file", &query)
+        self.get(FILE, &query)
     }
 
     pub(super) fn json(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, CollectError> {
@@ -202,8 +211,10 @@ impl Dashboard {
             return Err(CollectError::Missing { what });
         }
         if !status.is_success() {
-            // The dashboard also fails so for an empty file, which holds nothing anyway.
             let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+            if path == FILE && text.starts_with(NO_ANSWER) {
+                return Err(CollectError::Empty);
+            }
             let line = text.lines().next().unwrap_or("").to_owned();
             return Err(unexpected(
                 path,
@@ -311,7 +322,7 @@ mod tests {
                 return (200, listing.into());
             }
             if path.contains("roarlog") {
-                return (500, b"gone".to_vec());
+                return (500, b"500 Internal Server Error\n\nin trouble".to_vec());
             }
             if path.starts_with("/api/v0/logs/file?node_id=a&") && path.ends_with("&lines=-1") {
                 return (200, vec![0, 255, b'\n', 13]);
@@ -325,6 +336,16 @@ mod tests {
         assert_eq!(names, ["j.0.roarfrag", "j.1.roarfrag"]);
         assert_eq!(found.files[0].bytes, [0, 255, b'\n', 13]);
         assert_eq!(found.missed.len(), 2, "{:?}", found.missed);
+        assert!(
+            found.missed[0].contains("it is empty"),
+            "{:?}",
+            found.missed
+        );
+        assert!(
+            found.missed[1].contains("node is gone"),
+            "{:?}",
+            found.missed
+        );
 
         let refused = dashboard(&address, None)
             .collect("", |_, _| false)

@@ -206,6 +206,9 @@ fn of_node(node: Option<&str>, gathered: &Gathered, account: &Account) -> String
         Some(node) if gathered.is_without(node) => {
             format!("roar-worker is missing on node {node}, or could not start there")
         }
+        Some(node) if gathered.lacks_some_of(node) => {
+            format!("a record on node {node} could not be had")
+        }
         _ => "unknown cause (its worker left no record)".to_owned(),
     }
 }

@@ -25,6 +25,8 @@ pub struct Gathered {
     files: BTreeMap<(String, String), Vec<u8>>,
     /// Of the files those that grow no more.
     complete: BTreeSet<(String, String)>,
+    /// The files that are there, whether they could be had or not.
+    listed: BTreeSet<(String, String)>,
     /// The session that they are of.
     pub session: Option<String>,
 }
@@ -56,6 +58,11 @@ impl Gathered {
     /// A log that is gone from its node was sealed; one that went with its node was not.
     fn take(&mut self, collected: &Collected) {
         let listed = &collected.listed;
+        let pair = |(node, names): (&String, &BTreeSet<String>)| {
+            let names = names.iter().map(|name| (node.clone(), name.clone()));
+            names.collect::<Vec<_>>()
+        };
+        self.listed.extend(listed.iter().flat_map(pair));
         self.files.retain(|(node, name), _| {
             let names = listed.get(node);
             !is_log(name) || names.is_none_or(|names| names.contains(name))
@@ -80,7 +87,20 @@ impl Gathered {
 
     /// Whether a node has nothing of the job.
     pub fn is_without(&self, node: &str) -> bool {
-        !self.files.keys().any(|(of, _)| of == node)
+        !self
+            .files
+            .keys()
+            .chain(&self.listed)
+            .any(|(of, _)| of == node)
+    }
+
+    /// Whether a node has a record of which neither the log nor what was sealed is here.
+    pub fn lacks_some_of(&self, node: &str) -> bool {
+        let is_its = |(of, _): &&(String, String)| of == node;
+        let here = self.files.keys().filter(is_its);
+        let here: BTreeSet<&str> = here.map(|(_, name)| stem_of(name)).collect();
+        let mut listed = self.listed.iter().filter(is_its);
+        listed.any(|(_, name)| !here.contains(stem_of(name)))
     }
 
     /// The fragments, those of sealed files before those of logs, and what was damaged.
@@ -104,8 +124,13 @@ pub fn is_log(name: &str) -> bool {
 }
 
 fn log_of(name: &str) -> String {
-    let stem = name.strip_suffix(fragment::EXTENSION).unwrap_or(name);
-    format!("{stem}{}", event::EXTENSION)
+    format!("{}{}", stem_of(name), event::EXTENSION)
+}
+
+fn stem_of(name: &str) -> &str {
+    let sealed = name.strip_suffix(fragment::EXTENSION);
+    let log = || name.strip_suffix(event::EXTENSION);
+    sealed.or_else(log).unwrap_or(name)
 }
 
 /// A collection that goes on beside the job.
