@@ -8,6 +8,7 @@ before: a method's first step has no number when it begins, and one when it ends
 """
 
 import contextvars
+from types import BuiltinMethodType
 
 task = contextvars.ContextVar("roar_task", default=None)
 
@@ -77,6 +78,8 @@ def follow_uvloop(page, loop_type):
     from asyncio import Task
 
     local, words, task_of_context = page.local, page.words, task.get
+    get_debug = loop_type.get_debug
+    step_type = None  # that of a task's steps, as soon as one was seen
 
     class Callback:
         __slots__ = ("__weakref__", "loop", "callback", "handle")
@@ -138,7 +141,13 @@ def follow_uvloop(page, loop_type):
         original = getattr(loop_type, name)
 
         def schedule(self, callback, *args, context=None):
-            if type(getattr(callback, "__self__", None)) is Task and not self.get_debug():
+            nonlocal step_type
+            # In debug mode the loop shows what it was given.
+            if type(callback) is step_type and not get_debug(self):
+                return original(self, step, callback, context=context)
+            if type(getattr(callback, "__self__", None)) is Task and not get_debug(self):
+                if not args and type(callback) is not BuiltinMethodType:
+                    step_type = type(callback)
                 return original(self, step, callback, *args, context=context)
             if not page.is_ours or not callable(callback):
                 return original(self, callback, *args, context=context)
