@@ -188,8 +188,11 @@ def test_a_cancelled_task_ends_and_the_next_is_right(tmp_path):
     ray = cluster(directory)
     try:
 
+        began = os.path.join(directory, "began")
+
         @ray.remote(max_retries=0)
         def slow():
+            open(began, "w").close()
             start = time.time()
             while time.time() - start < 30:
                 time.sleep(0.02)
@@ -201,7 +204,9 @@ def test_a_cancelled_task_ends_and_the_next_is_right(tmp_path):
             return worker._page.current(), worker._page.words[2]
 
         reference = slow.remote()
-        time.sleep(2.5)
+        while not os.path.exists(began):
+            time.sleep(0.1)
+        time.sleep(0.5)
         ray.cancel(reference)
         try:
             ray.get(reference)
