@@ -25,7 +25,9 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
         b".triton" => next == b"cache",
         b".nv" => next == b"ComputeCache",
         b"ray" => next.starts_with(b"session_"),
-        _ => component.starts_with(b"torchinductor_") || component.starts_with(b"roar-shim-"),
+        _ => [&b"torchinductor_"[..], b"roar-shim-", b"hsperfdata_"]
+            .iter()
+            .any(|prefix| component.starts_with(prefix)),
     }
 }
 
@@ -230,6 +232,7 @@ mod tests {
             (b"/etc/passwd", false, System),
             (b"/tmp/f", false, Temp),
             (b"/tmp/ray/session_1/logs/worker.out", false, Runtime),
+            (b"/tmp/hsperfdata_u/4711", false, Runtime),
             (
                 b"/tmp/ray/session_1/runtime_resources/working_dir_files/p/in.csv",
                 false,
