@@ -14,7 +14,7 @@ export ROAR_BIN_DIR ?= $(CURDIR)/target/debug
 export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
-.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray \
+.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
 	test-ray-versions lint fmt clippy doc ci bench clean
 
 help: ## What can be made
@@ -49,6 +49,9 @@ $(WHEEL_READY): $(SOURCES) $(VENV_READY)
 demo: wheel ## A Ray pipeline under `roar run`, and its graph
 	PYTHON=$(VENV)/bin/python examples/demo.sh .cache/demo
 
+# What takes an installation of its own, or long.
+FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages tls)
+
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
 
@@ -61,7 +64,10 @@ test-shim: venv
 	$(PYTEST) tests/shim
 
 test-ray: debug venv
-	$(PYTEST) --durations=5 tests/ray_e2e
+	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
+
+test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
+	$(PYTEST) --durations=5 $(FAR)
 
 .cache/ray-%/.ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(@D)
