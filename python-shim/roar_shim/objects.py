@@ -17,7 +17,7 @@ import threading
 from . import abi
 
 _NIL = b"\xff" * 28
-_CONSTRUCTOR = b"\xff" * 8
+CONSTRUCTOR = b"\xff" * 8
 _MOST_SEEN = 1 << 16
 
 
@@ -190,4 +190,4 @@ def _task_of(result):
 
 def _constructor_of(handle):
     actor_id = getattr(handle, "_actor_id", None)
-    return _CONSTRUCTOR + actor_id.binary() if actor_id is not None else None
+    return CONSTRUCTOR + actor_id.binary() if actor_id is not None else None

@@ -31,7 +31,6 @@ _ENTRIES, _DIRTY = abi.ENTRIES >> 3, abi.DIRTY >> 3
 _ENTRY_MASK, _ENTRY_WORDS = abi.ENTRY_COUNT - 1, abi.ENTRY_SIZE >> 3
 _STATE, _ENDED = abi.STATE >> 3, abi.ENDED >> 3
 _OBJECTS, _OBJECT_COUNT, _OBJECT_SIZE = abi.OBJECTS, abi.OBJECT_COUNT, abi.OBJECT_SIZE
-_UNKNOWN = abi.UNKNOWN
 
 
 def sync():
@@ -190,15 +189,15 @@ class Page:
         words = self.words
         word = _ENTRIES + index * _ENTRY_WORDS
         words[word + _ENDED] = clock_gettime_ns(CLOCK_BOOTTIME)
-        # The supervisor may free the entry as soon as this is stored.
         dirty = words[_DIRTY + index]
+        # The supervisor may free the entry, and the dirty word, as soon as this is stored.
         words[word + _STATE] = state | detail << 32
         self._uncount(number)
         return dirty or words[_DIRTY + index]
 
     # Objects
 
-    def add_object(self, number, object_id, size=_UNKNOWN, receiver=None):
+    def add_object(self, number, object_id, size=abi.UNKNOWN, receiver=None):
         """An object went into a task, or was passed to the one with the id `receiver`."""
         index = next(self._object_indices)
         words = self.words

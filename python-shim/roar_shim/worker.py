@@ -28,7 +28,6 @@ HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 CHAIN_VARIABLE = "ROAR_CHAIN_HOOK"
 SUPERVISOR_MODULE = "ray.dashboard.modules.job.job_supervisor."
 SUPERVISOR_NAME = "_ray_internal_job_actor_"
-_CONSTRUCTOR = b"\xff" * 8
 
 _page = None  # None: no supervisor, or this is a forked child
 _logged = False
@@ -229,7 +228,7 @@ class _Hooks:
                 actor = actor[len(SUPERVISOR_NAME) :]
             self.is_supervisor = True
             return self.page.intern(text), self.page.intern(actor)
-        if task_id.startswith(_CONSTRUCTOR) and self.core.current_actor_is_asyncio():
+        if task_id.startswith(objects.CONSTRUCTOR) and self.core.current_actor_is_asyncio():
             self.is_asyncio = True
             coroutines.follow(self.page, self.windows)
             objects.follow_awaits(self.objects, _failed)

@@ -213,7 +213,7 @@ impl Page {
                 continue;
             }
             if !is_known {
-                changes.push(Change::Began(self.task(number, at)));
+                changes.push(Change::Began(self.task(number, at, detail)));
             }
             if state != state::RUNNING {
                 self.waiting.remove(&number);
@@ -268,8 +268,7 @@ impl Page {
         }
     }
 
-    fn task(&self, number: u64, at: usize) -> PageTask {
-        let (_, detail) = halves(self.map.load(at + entry::STATE));
+    fn task(&self, number: u64, at: usize, detail: u32) -> PageTask {
         let (func, attempt) = halves(self.map.load(at + entry::FUNC));
         let func = self.string(func).unwrap_or_default();
         let mut id: RayTaskId = [0; 24];
@@ -369,12 +368,16 @@ impl Page {
     }
 }
 
+fn index_of(number: u64) -> usize {
+    (number % abi::ENTRY_COUNT as u64) as usize
+}
+
 fn entry_at(number: u64) -> usize {
-    abi::ENTRIES + (number % abi::ENTRY_COUNT as u64) as usize * abi::ENTRY_SIZE
+    abi::ENTRIES + index_of(number) * abi::ENTRY_SIZE
 }
 
 fn dirty_at(number: u64) -> usize {
-    abi::DIRTY + (number % abi::ENTRY_COUNT as u64) as usize * 8
+    abi::DIRTY + index_of(number) * 8
 }
 
 /// The two 32-bit integers in a word.

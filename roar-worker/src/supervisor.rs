@@ -312,14 +312,9 @@ impl Supervisor {
     }
 
     fn end_own_task(&mut self, pid: u32, wait_status: Option<i32>, at: (i64, u64)) {
-        while let Some(position) = self
-            .own_tasks
-            .iter()
-            .position(|(driver, ..)| *driver == pid)
-        {
-            let (_, index, no) = self.own_tasks.swap_remove(position);
-            let (status, exit_code, signal) =
-                wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+        let (status, exit_code, signal) =
+            wait_status.map_or((Status::Unknown, None, None), scope::status_of);
+        for (_, index, no) in self.own_tasks.extract_if(.., |(of, ..)| *of == pid) {
             let Some(scope) = self.scopes.get_mut(index) else {
                 continue;
             };

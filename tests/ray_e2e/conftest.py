@@ -107,6 +107,35 @@ def free_ports(count):
             opened.close()
 
 
+def terminate(process):
+    """Ends a server that may have ended already."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Beside:
+    """A command that goes on while the test does something, and not longer."""
+
+    def __init__(self, *command, cwd, stderr=subprocess.PIPE):
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+
+
 class Cluster:
     """`ray start --head --block`, which takes its cluster along when it is ended."""
 
@@ -174,13 +203,7 @@ class Cluster:
         return done
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        terminate(self.process)
         self.log.close()
 
 

@@ -8,13 +8,12 @@ it is this machine's, read-only.
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 
-from conftest import PYTHON, RAY, environment, wait_for
+from conftest import PYTHON, RAY, environment, terminate, wait_for
 
 SUBNET = "10.78.%d" % (os.getpid() % 250)
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc")
@@ -123,12 +122,7 @@ class Docker:
         for id in list(self.containers):
             self.remove(id)
         if self.daemon is not None:
-            self.daemon.send_signal(signal.SIGTERM)
-            try:
-                self.daemon.wait(30)
-            except subprocess.TimeoutExpired:
-                self.daemon.kill()
-                self.daemon.wait()
+            terminate(self.daemon)
         self.log.close()
         subprocess.run(["ip", "link", "del", self.bridge], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 
 import pytest
-from conftest import HERE, PYTHON, RAY, ROAR, environment, free_ports, graph, wait_for
+from conftest import HERE, PYTHON, RAY, ROAR, Beside, free_ports, graph, wait_for
 
 PAUSES = os.path.join(HERE, "workloads", "pauses.py")
 
@@ -21,31 +20,22 @@ def debugpy(tmp_path_factory):
     return directory
 
 
-class Job:
+class Job(Beside):
     """The workload as a submitted job that waits for its debugger."""
 
     def __init__(self, cluster, project, env):
         self.out = os.path.join(project, "out")
         self.project = project
         os.mkdir(self.out)
-        command = [
+        super().__init__(
             ROAR, "run", RAY, "job", "submit", "--address", cluster.address,
             "--log-color=false", "--runtime-env-json", json.dumps({"env_vars": env}), "--",
-            PYTHON, PAUSES, self.out,
-        ]
-        self.process = subprocess.Popen(
-            command, cwd=project, env=environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            PYTHON, PAUSES, self.out, cwd=project, stderr=subprocess.STDOUT,
         )
 
     def __enter__(self):
         wait_for(lambda: os.path.exists(os.path.join(self.out, "before")), 60, "the task")
         return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
     def check(self, answer):
         """The job ended well, with what the debugger made of it, and is recorded whole."""

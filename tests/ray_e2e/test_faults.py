@@ -2,15 +2,13 @@
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 import tempfile
 import time
 
 import pytest
 from conftest import (
-    HERE, PYTHON, RAY, ROAR, Cluster, environment, graph, roar, run, wait_for,
+    HERE, PYTHON, RAY, ROAR, Beside, Cluster, graph, roar, run, wait_for,
 )
 
 JOB = os.path.join(HERE, "workloads", "faults.py")
@@ -24,23 +22,11 @@ def command(cluster, *arguments):
     )
 
 
-class Job:
+class Job(Beside):
     """A submitted job that goes on while the test does something."""
 
     def __init__(self, cluster, project, *arguments):
-        self.process = subprocess.Popen(
-            command(cluster, *arguments), cwd=project, env=environment(),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.communicate()
+        super().__init__(*command(cluster, *arguments), cwd=project)
 
     def wait_for(self, path):
         wait_for(lambda: os.path.exists(path) or self.has_ended(), 90, path)
@@ -71,11 +57,17 @@ def gaps(document):
     return sorted((gap["kind"], gap["detail"]) for gap in document["coverage"]["gaps"])
 
 
+def below_tmp():
+    """A directory with a short path: sockets lie below it."""
+    return tempfile.TemporaryDirectory(
+        prefix="roar-faults-", dir="/tmp", ignore_cleanup_errors=True,
+    )
+
+
 @pytest.fixture
 def own_directory():
-    directory = tempfile.mkdtemp(prefix="roar-faults-", dir="/tmp")
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with below_tmp() as directory:
+        yield directory
 
 
 def test_what_rays_memory_monitor_kills_was_killed_for_memory(project, own_directory):
@@ -315,15 +307,12 @@ class SmallDisk:
 def small_disk():
     if os.getuid() != 0:
         pytest.skip("needs root to mount a file system")
-    directory = tempfile.mkdtemp(prefix="roar-faults-", dir="/tmp")
-    made = None
-    try:
+    with below_tmp() as directory:
         made = SmallDisk(directory)
-        yield made
-    finally:
-        if made is not None:
+        try:
+            yield made
+        finally:
             made.cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 HALVES = {half: ["%s-%03d" % (half, number) for number in range(400)] for half in "ab"}

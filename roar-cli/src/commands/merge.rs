@@ -149,19 +149,17 @@ fn fragments_of_log(content: &[u8]) -> Result<(Vec<Fragment>, bool), String> {
     let mut fragments = record.state.fragments(record.revision);
     let outlived = is_over && fragments.iter().any(|fragment| running(fragment) > 0);
     for fragment in &mut fragments {
-        let (kind, detail, count) = match running(fragment) {
-            // It waits for these, and has told all of the others.
-            0 if outlived && fragment.task.status != Status::Running => continue,
-            count if outlived && count > 0 => {
-                let detail = "processes went on after their worker had ended";
-                (GapKind::StillRunning, detail, count)
-            }
-            _ => {
-                let detail = "the supervisor did not complete the record (killed, or no space?)";
-                (GapKind::SupervisorDied, detail, 1)
-            }
-        };
-        fragment.coverage.add_gap(kind, detail, count);
+        let count = running(fragment);
+        let has_ended = fragment.task.status != Status::Running;
+        let coverage = &mut fragment.coverage;
+        // While the supervisor waits for processes, what has ended without any is whole.
+        if outlived && count > 0 {
+            let detail = "processes went on after their worker had ended";
+            coverage.add_gap(GapKind::StillRunning, detail, count);
+        } else if !(outlived && has_ended) {
+            let detail = "the supervisor did not complete the record (killed, or no space?)";
+            coverage.add_gap(GapKind::SupervisorDied, detail, 1);
+        }
     }
     Ok((fragments, is_torn))
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::ray::local::{JOB_CONFIG, OVERRIDE};
+use crate::ray::local::{JOB_CONFIG, OVERRIDE, job_config};
 use crate::ray::ship;
 use crate::ray::submit::OWN_WAY;
 use yaml::{Edits, Node};
@@ -123,9 +123,7 @@ fn of_group(
     let container = containers.first().filter(|first| first.is_map());
     let container = container.ok_or_else(|| format!("{name} has no container"))?;
 
-    // Ray's C++ drivers and workers end where the metadata is missing.
-    let runtime_env = json!({"py_executable": executable(None)?});
-    let config = json!({"runtime_env": runtime_env, "metadata": {}}).to_string();
+    let config = job_config(&executable(None)?, None).ok_or("no job configuration")?;
     let mut variables = vec![(JOB_CONFIG, config), (OVERRIDE, "1".to_owned())];
     if let Some(sink) = options.sink {
         variables.push(("ROAR_SINK", sink.to_owned()));

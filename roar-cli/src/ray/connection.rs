@@ -97,18 +97,15 @@ fn tls(
 ) -> Result<TlsConfig, CollectError> {
     let builder = TlsConfig::builder();
     let path = match verify.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("true" | "1") => {
-            let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
-                .into_iter()
-                .filter_map(variable)
-                .find(|path| !path.is_empty());
-            match bundle {
-                Some(path) => path,
-                None => return Ok(builder.build()),
-            }
-        }
+        None | Some("true" | "1") => ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+            .into_iter()
+            .filter_map(variable)
+            .find(|path| !path.is_empty()),
         Some("false" | "0") => return Ok(builder.disable_verification(true).build()),
-        Some(_) => verify.unwrap_or_default().to_owned(),
+        Some(_) => verify.map(str::to_owned),
+    };
+    let Some(path) = path else {
+        return Ok(builder.build());
     };
     let path = Path::new(&path);
     let certificates = certificates(path)

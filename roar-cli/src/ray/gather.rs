@@ -58,11 +58,10 @@ impl Gathered {
     /// A log that is gone from its node was sealed; one that went with its node was not.
     fn take(&mut self, collected: &Collected) {
         let listed = &collected.listed;
-        let pair = |(node, names): (&String, &BTreeSet<String>)| {
-            let names = names.iter().map(|name| (node.clone(), name.clone()));
-            names.collect::<Vec<_>>()
-        };
-        self.listed.extend(listed.iter().flat_map(pair));
+        for (node, names) in listed {
+            let pairs = names.iter().map(|name| (node.clone(), name.clone()));
+            self.listed.extend(pairs);
+        }
         self.files.retain(|(node, name), _| {
             let names = listed.get(node);
             !is_log(name) || names.is_none_or(|names| names.contains(name))

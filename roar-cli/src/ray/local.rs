@@ -45,7 +45,7 @@ pub fn environment(
 ) -> Vec<(OsString, OsString)> {
     let existing = current(JOB_CONFIG);
     let is_ours = existing.is_none() && current(OVERRIDE).is_none();
-    let Some(config) = merge(executable, existing) else {
+    let Some(config) = job_config(executable, existing) else {
         return Vec::new();
     };
     let mut variables = vec![(JOB_CONFIG.into(), config.into())];
@@ -59,7 +59,9 @@ pub fn environment(
     variables
 }
 
-fn merge(executable: &str, existing: Option<OsString>) -> Option<String> {
+/// A job configuration, which may be there already, with the worker executable. `None`: it
+/// has one of its own, or is not understood.
+pub fn job_config(executable: &str, existing: Option<OsString>) -> Option<String> {
     let mut config: Map<String, Value> = match existing {
         Some(text) => serde_json::from_str(text.to_str()?).ok()?,
         None => Map::new(),
