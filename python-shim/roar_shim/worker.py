@@ -13,19 +13,27 @@ The names (Ray 2.54 to 2.60):
 * ``ray._private.utils.format_error_message`` is called, with the exception in flight,
   exactly when a task's error is stored, also for an attempt that will be retried.
   ``sys.exc_info()`` within ``record_task_log_end`` shows nothing.
+* A task's function is unpickled, and what it needs imported, before that: on the main
+  thread, once for each function, by the methods ``LOADS`` of ``FunctionActorManager``.
 * ``Worker.record_task_log_end`` and ``ray._raylet.async_task_id`` tell the methods of an
   async actor apart, which interleave on two threads.
 """
 
+import contextlib
 import functools
 import json
 import os
+from threading import get_ident
 
 from . import abi, coroutines, objects, processes, threads
 from .page import Page, sync
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 CHAIN_VARIABLE = "ROAR_CHAIN_HOOK"
+LOADS = (
+    "fetch_and_register_remote_function", "_load_function_from_local",
+    "_load_actor_class_from_gcs", "_load_actor_class_from_local",
+)
 SUPERVISOR_MODULE = "ray.dashboard.modules.job.job_supervisor."
 SUPERVISOR_NAME = "_ray_internal_job_actor_"
 
@@ -125,13 +133,14 @@ class _Titles:
 class _Window:
     """The context manager around one task; lets Ray's own do its work inside."""
 
-    __slots__ = ("hooks", "inner", "number", "key", "error")
+    __slots__ = ("hooks", "inner", "number", "key", "loads", "error")
 
     def __init__(self, hooks, inner):
         self.hooks = hooks
         self.inner = inner
         self.number = None  # None: not entered
-        self.key = None
+        self.key = None  # task id
+        self.loads = None  # the attempt, while only its function is loaded
         self.error = None  # class name of the exception that the task ended with
 
     def __enter__(self):
@@ -161,6 +170,7 @@ class _Window:
 class _Hooks:
     def __init__(self, page, ray_worker):
         self.page = page
+        self.thread = get_ident()
         self.worker = ray_worker.global_worker
         self.core = self.worker.core_worker
         self.functions = {}  # qualified name -> reference
@@ -185,10 +195,33 @@ class _Hooks:
                 self.note_error()
             return format_error(*args, **kwargs)
 
+        functions = self.worker.function_actor_manager
+        for name in LOADS:
+            setattr(functions, name, functools.partial(self.load, getattr(functions, name)))
         ray_worker._changeproctitle = _changeproctitle
         ray_utils.format_error_message = format_error_message
 
     # One task
+
+    def load(self, load, *args, **kwargs):
+        """Loads the function of the task that begins next on this thread."""
+        if _page is None or get_ident() != self.thread:
+            return load(*args, **kwargs)
+        page = self.page
+        before, task_id = page.local.window, self.core.get_current_task_id().binary()
+        if before is not None and before.key == task_id:
+            return load(*args, **kwargs)  # for a handle, in the midst of a task
+        window = _Window(self, contextlib.nullcontext())
+        window.__enter__()
+        try:
+            window.loads = self.core.get_current_task_attempt_number()
+            return load(*args, **kwargs)
+        except BaseException as error:
+            window.__exit__(type(error), error, None)
+            raise
+        finally:
+            # The loop's thread of an async actor starts now, and is nobody's.
+            page.work_for(0)
 
     def begin(self, window):
         core, page = self.core, self.page
@@ -203,13 +236,18 @@ class _Hooks:
                 page.begin(task_id, core.get_current_task_attempt_number(), func, detail)
                 return
         local = page.local
+        attempt = core.get_current_task_attempt_number()
+        before, number = local.window, None
+        if before is not None:
+            if before.key == task_id and before.loads == attempt:
+                number, before.number = before.number, None
+            elif before.loads is not None or not self.is_asyncio:
+                self.end(before)  # its end was lost to a cancellation
+        window.key = task_id
         if self.is_asyncio:
-            window.key = task_id
             self.windows[task_id] = window
-        elif local.window is not None:
-            self.end(local.window)  # its end was lost to a cancellation
         local.window = window
-        window.number = page.begin(task_id, core.get_current_task_attempt_number(), func)
+        window.number = page.begin(task_id, attempt, func) if number is None else number
         word = local.word
         if word:
             page.words[word] = window.number
@@ -251,7 +289,7 @@ class _Hooks:
             page.words[word] = 0
         if local.window is window:
             local.window = None
-        if window.key is not None and self.windows.get(window.key) is window:
+        if self.is_asyncio and self.windows.get(window.key) is window:
             del self.windows[window.key]
         if dirty:
             sync()

@@ -111,6 +111,10 @@ def test_tasks_and_what_they_start(project):
     task("outer", "outer-before outer-after")
     for name in ("inner", "placed", "spread", "affine"):
         task(name, name)
+    task("loads", "loads loads-function")
+    task("loads_not", "loads-not", status="failed")
+    expected.init("Loads", "loads-class")
+    method("Loads.method", "loads-method")
     for attempt in range(3):
         status = "failed" if attempt < 2 else "completed"
         task("raises", "raises-%d" % attempt, attempt=attempt, status=status)
@@ -158,7 +162,7 @@ def asynchronous():
             words = " ".join("%s-%d%s" % (name, number, file) for file in files)
             expected.method("Async." + name, words, **how)
 
-    expected.init("Async", "async-init")
+    expected.init("Async", "async-loads async-init")
     expected.method("Async.start", "")
     method("awaits", "-first", "-0", "-1", "-2", "-locked")
     method("gathers", "-0-0", "-0-1", "-0-2", "-1-0", "-1-1", "-1-2", "-last")

@@ -12,7 +12,7 @@ import threading
 import time
 
 import ray
-from touching import first, path, touch, touch_around, wait_for
+from touching import AsLoaded, first, path, touch, touch_around, wait_for
 
 ROUNDS = 3
 MARK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "touching.py")
@@ -134,6 +134,8 @@ class AsyncGroups:
 @ray.remote(max_concurrency=100)
 class Async:
     """Every method goes on in small steps, so that all are interleaved."""
+
+    loaded = AsLoaded("async-loads")
 
     def __init__(self):
         self.pool = concurrent.futures.ThreadPoolExecutor(2)

@@ -15,7 +15,7 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy,
 )
-from touching import first, path, touch, wait_for
+from touching import AsLoaded, first, path, touch, touch_and_fail, wait_for
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "touching.py")
 TOUCH = "cat {0}/in/{1} > {0}/out/{1}"
@@ -42,6 +42,28 @@ def reads_only():
 @ray.remote
 def nothing():
     return 1
+
+
+LOADED = AsLoaded("loads-function")
+UNLOADABLE = AsLoaded("loads-not", touch_and_fail)
+
+
+@ray.remote
+def loads():
+    touch("loads" if LOADED is None else "")
+
+
+@ray.remote(max_retries=0)
+def loads_not():
+    return UNLOADABLE
+
+
+@ray.remote
+class Loads:
+    loaded = AsLoaded("loads-class")
+
+    def method(self):
+        touch("loads-method")
 
 
 @ray.remote
@@ -317,14 +339,14 @@ def main():
         affine.options(scheduling_strategy=here).remote(),
     ])
     ray.util.remove_placement_group(group)
-    ray.get([raises.remote(), dies.remote()])
+    ray.get([raises.remote(), dies.remote(), loads.remote(), Loads.remote().method.remote()])
 
     soft, hard = cancelled.remote(), cancelled_by_force.remote()
     wait_for("cancelled")
     wait_for("cancelled_by_force")
     ray.cancel(soft)
     ray.cancel(hard, force=True)
-    print(ended(soft), ended(hard), ended(system_exit.remote()))
+    print(ended(soft), ended(hard), ended(system_exit.remote()), ended(loads_not.remote()))
     ray.get([after_cancel.remote("after_cancel-%d" % number) for number in range(4)])
 
     for item in streaming.remote():

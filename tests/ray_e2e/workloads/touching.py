@@ -47,6 +47,21 @@ def touch_around(before, wanted, after):
     touch(after)
 
 
+def touch_and_fail(name):
+    touch(name)
+    raise ImportError(name)
+
+
+class AsLoaded:
+    """Works where it is unpickled, as a module does that is imported for what needs it."""
+
+    def __init__(self, name, work=touch):
+        self.name, self.work = name, work
+
+    def __reduce__(self):
+        return self.work, (self.name,)
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         touch(name)
