@@ -1,8 +1,8 @@
 """Found by every Python below `roar run`, since its directory comes first on PYTHONPATH.
 
-Where Ray is imported, the driver's part is told; a Ray worker's own hook finds its part.
-Otherwise the interpreter is left as it would have been: the directory leaves `sys.path`,
-and the `sitecustomize` behind this one is imported.
+A Ray worker calls our setup hook, and that the user's. Where Ray is imported otherwise,
+the driver's part is told. In all else the interpreter is left as it would have been: the
+directory leaves `sys.path`, and the `sitecustomize` behind this one is imported.
 """
 
 import os
@@ -11,26 +11,40 @@ import sys
 
 def _install():
     here = os.path.dirname(__file__)
-    hook = os.environ.get("__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR", "")
-    if hook.startswith("roar_shim."):
-        import roar_shim  # noqa: F401
+    script, options = sys.argv[0], sys.argv[1:]
+    is_worker = os.path.basename(script) == "default_worker.py" and any(
+        option.startswith("--node-ip-address=") for option in options
+    )
+    if is_worker and not any(
+        option in ("--worker-type=SPILL_WORKER", "--worker-type=RESTORE_WORKER")
+        for option in options
+    ):
+        try:
+            # Now, while it can be found; Ray ends a worker whose hook cannot be imported.
+            from roar_shim import worker
+
+            worker.name_hook()
+        except Exception:
+            pass
     sys.path[:] = [entry for entry in sys.path if entry != here]
     sys.path_importer_cache.pop(here, None)
-    if "roar_shim" in sys.modules or sys.version_info < (3, 8):
+    if is_worker or sys.version_info < (3, 8):
         return
+    followed = {
+        "ray._private.worker": "follow",
+        "ray._private.runtime_env.context": "follow_context",
+    }
 
     class Finder:
-        """Finds one module as it would be found anyway, and is told when it is there. It
+        """Finds modules as they would be found anyway, and is told when they are there. It
         stays: an import of another thread, which walks over the list of finders, would miss
         one if it were taken away."""
 
-        found = False
-
         @staticmethod
         def find_spec(name, path=None, target=None):
-            if name != "ray._private.worker" or Finder.found:
+            followed_by = followed.pop(name, None)
+            if followed_by is None:
                 return None
-            Finder.found = True
             from importlib.machinery import PathFinder
 
             spec = PathFinder.find_spec(name, path, target)
@@ -46,7 +60,7 @@ def _install():
                         from roar_shim import driver
                     finally:
                         sys.path.remove(here)
-                    driver.follow(module)
+                    getattr(driver, followed_by)(module)
                 except Exception:
                     pass
 

@@ -30,6 +30,7 @@ from .page import Page, sync
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 CHAIN_VARIABLE = "ROAR_CHAIN_HOOK"
+HOOK = __name__ + ".install"
 LOADS = (
     "fetch_and_register_remote_function", "_load_function_from_local",
     "_load_actor_class_from_gcs", "_load_actor_class_from_local",
@@ -39,6 +40,15 @@ SUPERVISOR_NAME = "_ray_internal_job_actor_"
 
 _page = None  # None: no supervisor, or this is a forked child
 _logged = False
+
+
+def name_hook():
+    """Has Ray call ``install``, which calls what it would have called."""
+    own = os.environ.get(HOOK_VARIABLE)
+    if own != HOOK:
+        if own:
+            os.environ[CHAIN_VARIABLE] = own
+        os.environ[HOOK_VARIABLE] = HOOK
 
 
 def install():
@@ -313,11 +323,13 @@ class _Hooks:
             "node_id": lambda: worker.current_node_id.hex(),
             "worker_id": lambda: worker.worker_id.hex(),
             "session": lambda: worker.node.session_name,
-            "namespace": lambda: worker.namespace,
         }
         if is_first_task:
-            # Not before: Ray keeps the first answer, which may be empty.
-            values["submission_id"] = self.submission_id
+            # Not before: Ray keeps its first answer for good, and a prestarted worker has
+            # no job's configuration.
+            values["namespace"] = lambda: worker.namespace
+            config = self.core.get_job_config()
+            values["submission_id"] = lambda: config.metadata["job_submission_id"]
         context = {"role": "worker"}
         for key, value in values.items():
             try:
@@ -327,15 +339,3 @@ class _Hooks:
             if isinstance(found, str) and found:
                 context[key] = found
         self.page.write_context(json.dumps(context).encode())
-
-    def submission_id(self):
-        """Which submission the worker's job belongs to; fails where it is none.
-
-        A worker that registered before its job's configuration had arrived has an empty
-        one for good: then the cluster's own table of jobs tells, asked once.
-        """
-        config = self.core.get_job_config()
-        if not config.ListFields() and "ROAR_JOB" not in os.environ:
-            jobs = self.worker.gcs_client.get_all_job_info(timeout=2)
-            config = jobs[self.core.get_current_job_id()].config
-        return config.metadata["job_submission_id"]

@@ -1,5 +1,5 @@
 //! What `roar-worker` must know of Ray: which interpreter Ray would have started, where
-//! a session's logs are, and how the shim is called in the worker.
+//! a session's logs are, and how the shim gets into the worker.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,12 +8,6 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use crate::{proc, shim};
-
-/// Ray calls the function that this variable names in every worker, before any task.
-const HOOK_VARIABLE: &str = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR";
-const HOOK: &str = "roar_shim.worker.install";
-/// The user's own hook, which ours calls.
-const CHAIN_VARIABLE: &str = "ROAR_CHAIN_HOOK";
 
 /// A command line by which Ray starts a worker: `…/default_worker.py --option=value …`,
 /// after the words of a `py_executable` that is the user's own.
@@ -65,20 +59,11 @@ impl Worker {
         logs.unwrap_or_else(std::env::temp_dir).join("roar")
     }
 
-    /// Variables that bring the shim into the worker; none when it cannot be written.
-    pub fn environment(&self, directory: &Path) -> Vec<(OsString, OsString)> {
-        let Some(shim) = shim::install(directory) else {
-            return Vec::new();
-        };
+    /// The variable that brings the shim into the worker; none when it cannot be written.
+    pub fn environment(&self, directory: &Path) -> Option<(OsString, OsString)> {
+        let shim = shim::install(directory)?;
         let path = shim::python_path(std::env::var_os(shim::PYTHONPATH), &shim);
-        let mut variables = vec![
-            (shim::PYTHONPATH.into(), path),
-            (HOOK_VARIABLE.into(), HOOK.into()),
-        ];
-        if let Some(own) = std::env::var_os(HOOK_VARIABLE).filter(|own| own != HOOK) {
-            variables.push((CHAIN_VARIABLE.into(), own));
-        }
-        variables
+        Some((shim::PYTHONPATH.into(), path))
     }
 }
 

@@ -83,9 +83,11 @@ pub fn main(arguments: &[OsString]) -> io::Error {
         Some(worker) => worker.fragments(),
         None => own_fragments(),
     };
-    let environment = worker
+    let environment: Vec<_> = worker
         .as_ref()
-        .map_or(Vec::new(), |worker| worker.environment(&directory));
+        .and_then(|worker| worker.environment(&directory))
+        .into_iter()
+        .collect();
     let program = match Program::new(&command, &environment) {
         Ok(program) => program,
         Err(error) => return error,

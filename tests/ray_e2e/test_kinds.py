@@ -91,9 +91,6 @@ def local(project, script, expected, *arguments, **extra):
     """Runs a workload with a Ray of its own, and checks its graph."""
     data = prepare(project, expected)
     extra["KINDS_DATA"] = data
-    # A worker that registers early may not be told the path of the script.
-    paths = (os.path.join(project, "workloads"), extra.get("PYTHONPATH", ""))
-    extra["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     command = [ROAR, "run", "-q", PYTHON, "workloads/" + script, *arguments]
     done = run(*command, cwd=project, timeout=240, **extra)
     print(done.stdout, done.stderr)  # shown only if the test fails

@@ -376,6 +376,21 @@ def test_a_script_that_joins_a_cluster(cluster, project, out):
     assert len({node["job"] for node in graph(project)["nodes"]}) == 1
 
 
+@pytest.mark.parametrize("where", ["local", "cluster"])
+def test_a_script_and_its_tasks_see_what_they_would_see(request, project, out, where):
+    options = {"logging_level": "ERROR", "num_cpus": 2}
+    if where == "cluster":
+        cluster = request.getfixturevalue("cluster")
+        options = {"address": cluster.gcs, "_node_ip_address": "127.0.0.1"}
+    words = PYTHON, WAYS, "surroundings", out, json.dumps(options)
+    plain = run(*words, cwd=project)
+    assert "'job'" in plain.stdout and "'task'" in plain.stdout and "True)" in plain.stdout
+    done = roar("run", *words, cwd=project)
+    assert done.stdout == plain.stdout
+    names = {"bare", "bare-own", "configured", "configured-own"}
+    assert written(project, out) == {("ray_task", "sees"): names}
+
+
 def test_the_scripts_own_runtime_env_is_chained(project, out):
     own = {
         "env_vars": {"TEST_VARIABLE": "own ", "PYTHONPATH": HERE},

@@ -66,6 +66,33 @@ def joins(out, options):
     print(ray.get(writes.remote(os.path.join(out, "joined"))))
 
 
+@ray.remote
+def sees(path):
+    """What a task sees of its surroundings, after writing a file."""
+    with open(path, "w"):
+        pass
+    ours = ("RAY_JOB_CONFIG", "RAY_OVERRIDE", "ROAR", "HOOK")
+    names = sorted(name for name in os.environ if any(word in name for word in ours))
+    return names, os.environ.get("TEST_VARIABLE"), os.path.dirname(__file__) in sys.path
+
+
+def surroundings(out, options):
+    """With a job configuration of its own, and tasks with environments of their own."""
+    from ray.job_config import JobConfig
+
+    os.makedirs(out, exist_ok=True)
+    config = JobConfig(runtime_env={"env_vars": {"TEST_VARIABLE": "job"}}, ray_namespace="mine")
+    for name, config in (("bare", None), ("configured", config)):
+        ray.init(job_config=config, **json.loads(options))
+        context = ray.get_runtime_context()
+        print(sorted(os.environ.keys() & {"RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_OVERRIDE_JOB_RUNTIME_ENV"}))
+        print({k: v for k, v in context.runtime_env.items() if k != "py_executable"}, context.namespace == "mine")
+        print(ray.get(sees.remote(os.path.join(out, name))))
+        own = sees.options(runtime_env={"env_vars": {"TEST_VARIABLE": "task", "PYTHONPATH": "/none"}})
+        print(ray.get(own.remote(os.path.join(out, name + "-own"))))
+        ray.shutdown()
+
+
 def slowly(out, other):
     """Until the other one is at work too."""
     ray.init()

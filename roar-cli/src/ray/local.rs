@@ -4,10 +4,13 @@
 //! own `runtime_env`; they may not set the same key, or `ray.init` raises, unless
 //! `RAY_OVERRIDE_JOB_RUNTIME_ENV` is 1: then the script's wins. So only `py_executable` is
 //! set, and that variable with it: a script that chooses its own runs with its own,
-//! untraced. The workers of any cluster that the script starts or joins are otherwise
-//! started through the launcher. Ray has no idle worker
-//! in store for a job with a runtime environment, so the first task waits for one to
-//! start (0.6 s; a script with any `runtime_env` of its own has paid that already).
+//! untraced.
+//!
+//! This serves scripts that find no shim (`python -I`, C++). Where it is found, it takes
+//! both variables out again: the workers of a Ray that the script starts find the shim by
+//! `PYTHONPATH`, are within its filter, and may be prestarted ones, of which Ray has none
+//! for a job with a runtime environment (0.6 to 1 s to the first task); for a cluster that
+//! it joins, the shim sets `py_executable` when it is known to be one.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -33,8 +36,9 @@ pub fn executable(launcher: &Path, job: &str, root: &Path) -> Option<String> {
 /// Variables that have the workers of a script's Ray started through `executable`.
 /// `current` looks up the environment that the script would have had.
 ///
-/// Empty when nothing can be set: the environment holds a configuration with a `py_executable` of its own, or one that is not
-/// understood. An existing configuration also keeps Ray's rule for conflicts with it.
+/// Empty when nothing can be set: the environment holds a configuration with a
+/// `py_executable` of its own, or one that is not understood. An existing configuration also
+/// keeps Ray's rule for conflicts with it.
 ///
 /// `shim` is the directory of the Python part: with it the script itself tells which
 /// objects it passes to tasks and gets from them.
