@@ -57,8 +57,10 @@ RAY_VERSIONS ?= 2.43.0 2.60.0
 
 test: test-rust test-shim test-ray ## All tests
 
-test-rust: debug venv
+test-rust: debug venv ## Units; capture by both backends; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
+	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
+		--test trace --test passthrough
 
 test-shim: venv
 	$(PYTEST) tests/shim

@@ -12,6 +12,7 @@ use roar_lineage::fragment::Fragment;
 use roar_lineage::mask;
 use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
 use roar_lineage::store::Store;
+use roar_worker::backend::{Choice, PTRACE};
 use roar_worker::filter::IoUring;
 use roar_worker::launcher::{self, Launch, LaunchError};
 use roar_worker::scope::{self, Hashing, Spec};
@@ -54,12 +55,18 @@ impl Plan {
             environment,
             git,
         } = self;
-        if let Backend::Ptrace | Backend::Preload = args.backend {
-            let what = format!("cannot trace with --backend {:?}", args.backend).to_lowercase();
-            let error =
-                UserError::new(what, "this version has notify only").hint("leave the option out");
-            return Err(UserError::before_the_start(error));
-        }
+        let backend = match args.backend {
+            Backend::Auto => Choice::Auto,
+            Backend::Notify => Choice::Notify,
+            Backend::Ptrace => Choice::Ptrace,
+            Backend::Preload => {
+                let why = "this version has notify and ptrace";
+                let error = UserError::new("cannot trace with --backend preload", why);
+                return Err(UserError::before_the_start(
+                    error.hint("leave the option out"),
+                ));
+            }
+        };
         if args.accel == Accel::On {
             warn(
                 args.quiet,
@@ -89,6 +96,7 @@ impl Plan {
                 cli::IoUring::Allow => IoUring::Allow,
                 cli::IoUring::Refuse => IoUring::Refuse,
             },
+            backend,
             wait_for_tree: args.wait == cli::Wait::Tree,
             late: store.clone().map(|store| -> launcher::Late {
                 Box::new(move |record| {
@@ -109,6 +117,13 @@ impl Plan {
             if let Some(first) = fragments.first_mut() {
                 first.coverage.add_gap(GapKind::Store, &error.why, 1);
             }
+        }
+        let is_ptrace = fragments.iter().any(|f| f.job.tracer.backend == PTRACE);
+        if args.backend == Backend::Auto && is_ptrace {
+            warn(
+                args.quiet,
+                "traced by ptrace, slowly (no seccomp listener here)",
+            );
         }
         report(&args, &fragments, &root, began);
         if client::was_used(&fragments) && !args.quiet {

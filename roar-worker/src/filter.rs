@@ -55,9 +55,13 @@ pub enum IoUring {
 
 /// The program.
 pub fn program(io_uring: IoUring) -> Vec<sock_filter> {
+    program_of(|call| Some(verdict(call, io_uring)))
+}
+
+fn program_of(verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_filter> {
     let mut program = vec![statement(LOAD, ARCH)];
     for abi in ABIS {
-        let section = section(abi, io_uring);
+        let section = section(abi, &verdict);
         // A jump's offset is a byte: sections are longer, so skip by a long jump.
         program.push(jump(JUMP_EQUAL, abi.arch, 1, 0));
         program.push(statement(0x05, section.len() as u32)); // BPF_JMP | BPF_JA
@@ -67,13 +71,23 @@ pub fn program(io_uring: IoUring) -> Vec<sock_filter> {
     program
 }
 
-fn section(abi: &Abi, io_uring: IoUring) -> Vec<sock_filter> {
+/// A program that notifies nothing: it refuses io_uring_setup(2).
+pub fn refusal() -> Vec<sock_filter> {
+    program_of(|call| match call {
+        Call::IoUringSetup => Some(verdict(call, IoUring::Refuse)),
+        _ => None,
+    })
+}
+
+fn section(abi: &Abi, verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_filter> {
     let mut section = vec![statement(LOAD, NR)];
     if abi.ignored_bits != 0 {
         section.push(statement(AND, !abi.ignored_bits));
     }
     for &(number, call) in abi.calls {
-        let verdict = verdict(call, io_uring);
+        let Some(verdict) = verdict(call) else {
+            continue;
+        };
         section.push(jump(JUMP_EQUAL, number, 0, verdict.len() as u8));
         section.extend(verdict);
     }

@@ -107,7 +107,7 @@ impl Guardian {
     }
 
     /// Takes the status of a guardian that has ended.
-    pub fn reap(self) {
+    pub fn reap(&self) {
         let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
 }

@@ -23,7 +23,7 @@ pub fn kernel() -> String {
 pub fn tracer() -> Tracer {
     Tracer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        backend: "notify".to_owned(),
+        backend: crate::backend::NOTIFY.to_owned(),
         accel: false,
         kernel: kernel(),
     }

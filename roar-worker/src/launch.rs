@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use crate::backend::Choice;
 use crate::filter::{self, IoUring};
 use crate::sys::{notify, process, socket};
 
@@ -71,11 +72,19 @@ pub enum Start {
 pub fn become_program(
     program: &Program,
     io_uring: IoUring,
+    backend: Choice,
     to_parent: BorrowedFd<'_>,
     signals: &SigSet,
 ) -> ! {
-    say_and_wait(install(io_uring), to_parent);
-    process::restore_sigpipe();
+    let installed = match backend {
+        Choice::Auto | Choice::Notify => install(io_uring),
+        Choice::Ptrace => Err(io::Error::from_raw_os_error(0)),
+    };
+    if installed.is_err() && backend != Choice::Notify && io_uring == IoUring::Refuse {
+        let _ = refuse_io_uring();
+    }
+    say_and_wait(installed, to_parent);
+    process::restore_signals();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
     let error = program.execute();
@@ -85,10 +94,20 @@ pub fn become_program(
 
 /// Installs the filter in this thread.
 pub fn install(io_uring: IoUring) -> io::Result<OwnedFd> {
-    if !process::has_sys_admin() {
-        process::no_new_privileges()?;
-    }
+    give_up_privileges()?;
     notify::install(&filter::program(io_uring))
+}
+
+fn refuse_io_uring() -> io::Result<()> {
+    give_up_privileges()?;
+    notify::install_without_listener(&filter::refusal())
+}
+
+fn give_up_privileges() -> io::Result<()> {
+    if process::has_sys_admin() {
+        return Ok(());
+    }
+    process::no_new_privileges()
 }
 
 /// Tells the other side how installing went, and waits for its word.

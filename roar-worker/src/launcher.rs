@@ -15,18 +15,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use roar_lineage::event::Event;
+use roar_lineage::event::{Event, ProcessKey};
 use roar_lineage::model::GapKind;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Choice;
 use crate::filter::IoUring;
+use crate::forward::{Forwarder, all_but_faults};
 use crate::launch::{self, Program, Start};
 use crate::proc;
 use crate::scope::{self, Spec};
@@ -40,8 +41,10 @@ use crate::task_log::{self, Recorder};
 pub(crate) enum Word {
     /// The command's process id, before its exec.
     Started(i32),
-    /// No filter could be installed, by this errno: the command runs untraced.
-    Untraced(i32),
+    /// It is observed by a tracer, whose stops hold it up.
+    Traced,
+    /// Nothing observes it, and why: the command runs untraced.
+    Untraced(String),
     /// The exec failed, by this errno.
     NotExecuted(i32),
     /// The command was stopped by this signal.
@@ -68,6 +71,8 @@ pub struct Launch {
     pub spec: Spec,
     /// What becomes of io_uring.
     pub io_uring: IoUring,
+    /// How it is observed.
+    pub backend: Choice,
     /// Whether to wait for the whole tree, not the command alone.
     pub wait_for_tree: bool,
     /// Called in the background with the complete record when processes went on after
@@ -96,6 +101,7 @@ pub enum LaunchError {
 
 /// Runs a command to its end.
 pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
+    process::hear_of_children();
     let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
     let mut log = File::from(mapping::memory_file(c"roar-log", 0).map_err(setup("memfd_create"))?);
     let program =
@@ -128,6 +134,9 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         });
         let (status, exit_code, signal) = scope::status_of(ended.wait_status);
         let (at, stamp) = scope::now();
+        if let Some(key) = ended.command {
+            note_command(&mut record, key, &spec, (exit_code, signal), at);
+        }
         let (no, detail) = (0, None);
         record.record(&Event::TaskEnded {
             no,
@@ -149,7 +158,35 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
 /// How the command ended, and what kept the record from being complete.
 struct Ended {
     wait_status: i32,
+    command: Option<ProcessKey>,
     gap: Option<(GapKind, String)>,
+}
+
+/// Records the command's own process where nobody has seen one.
+fn note_command(
+    record: &mut Recorder,
+    key: ProcessKey,
+    spec: &Spec,
+    (exit_code, signal): (Option<i32>, Option<i32>),
+    at: i64,
+) {
+    if record.state.has_processes() {
+        return;
+    }
+    record.record(&Event::Process {
+        key,
+        ppid: std::process::id(),
+        task: 0,
+        exe: None,
+        argv: spec.job.command.clone(),
+        at: spec.job.started_at,
+    });
+    record.record(&Event::ProcessEnded {
+        key,
+        exit_code,
+        signal,
+        at,
+    });
 }
 
 fn run_outermost(
@@ -181,10 +218,12 @@ fn wait_with_supervisor(
     supervisor_pid: Pid,
 ) -> Result<Ended, LaunchError> {
     let mut command = None;
+    let mut key = None;
     let mut pidfd = None;
     let mut wait_status = None;
     let mut gap = None;
     let mut unwell = 0;
+    let mut is_traced = false;
     loop {
         let mut fds = [
             PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
@@ -197,10 +236,12 @@ fn wait_with_supervisor(
             signals.forward(command);
         }
         if !is_ready(from_supervisor) {
-            // The command has ended and its supervisor does not get on with it.
+            // The command has ended and its supervisor does not get on with it, or waits for
+            // a tracer that is stopped.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
-            let is_silent = wait_status.is_none() || is_stopped(supervisor_pid);
-            unwell = if has_ended && is_silent {
+            let is_stopped = is_stopped(supervisor_pid);
+            let is_silent = wait_status.is_none() || is_stopped;
+            unwell = if (has_ended && is_silent) || (is_traced && is_stopped) {
                 unwell + 1
             } else {
                 0
@@ -212,10 +253,16 @@ fn wait_with_supervisor(
         }
         match receive(supervisor) {
             Some(Word::Started(pid)) => {
+                let pid_of = pid.cast_unsigned();
+                key = proc::start_ticks(pid_of).map(|start_ticks| ProcessKey {
+                    pid: pid_of,
+                    start_ticks,
+                });
                 command = Some(Pid::from_raw(pid));
                 pidfd = process::open_pidfd(pid.cast_unsigned()).ok();
             }
-            Some(Word::Untraced(errno)) => gap = Some(untraced(errno)),
+            Some(Word::Traced) => is_traced = true,
+            Some(Word::Untraced(why)) => gap = Some((GapKind::Backend, why)),
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
             Some(Word::Ended(status)) => wait_status = Some(status),
@@ -225,7 +272,11 @@ fn wait_with_supervisor(
                     let _ = waitpid(supervisor_pid, None);
                 }
                 let wait_status = wait_status.unwrap_or(0);
-                return Ok(Ended { wait_status, gap });
+                return Ok(Ended {
+                    wait_status,
+                    command: key,
+                    gap,
+                });
             }
             None => break,
         }
@@ -243,6 +294,7 @@ fn wait_with_supervisor(
     };
     Ok(Ended {
         wait_status,
+        command: key,
         gap: Some(died),
     })
 }
@@ -298,16 +350,8 @@ pub(crate) fn raw_status(status: WaitStatus) -> Option<i32> {
     }
 }
 
-fn untraced(errno: i32) -> (GapKind, String) {
-    let error = io::Error::from_raw_os_error(errno);
-    (
-        GapKind::Backend,
-        format!("no seccomp listener could be installed ({error})"),
-    )
-}
-
 fn receive(supervisor: &OwnedFd) -> Option<Word> {
-    let mut buffer = [0; 64];
+    let mut buffer = [0; 512];
     let (length, _) = socket::receive(supervisor.as_fd(), &mut buffer).ok()??;
     postcard::from_bytes(buffer.get(..length)?).ok()
 }
@@ -339,7 +383,11 @@ fn run_inside(
             "the supervisor above ended before the command".to_owned(),
         )
     });
-    Ok(Ended { wait_status, gap })
+    Ok(Ended {
+        wait_status,
+        command: None,
+        gap,
+    })
 }
 
 /// Starts a thread that works beside a command: no signal is delivered to it.
@@ -355,6 +403,7 @@ pub fn beside<T: Send + 'static>(
 
 /// Runs a command as this process's child, untraced; gives its wait status.
 pub fn run_untraced(command: &[OsString]) -> Result<i32, LaunchError> {
+    process::hear_of_children();
     let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
     let program = Program::new(command, &[]).map_err(setup("command line"))?;
     let original = SigSet::thread_get_mask().map_err(|e| setup("sigprocmask")(e.into()))?;
@@ -370,7 +419,7 @@ fn run_and_wait(program: &Program, original: &SigSet) -> Result<i32, LaunchError
     let command = match process::fork().map_err(setup("fork"))? {
         Fork::Child => {
             drop(ours);
-            process::restore_sigpipe();
+            process::restore_signals();
             process::restore_closed_descriptors();
             let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(original), None);
             let error = program.execute();
@@ -385,51 +434,4 @@ fn run_and_wait(program: &Program, original: &SigSet) -> Result<i32, LaunchError
         return Err(LaunchError::NotExecuted(errno));
     }
     Ok(wait_alone(command, &signals))
-}
-
-/// Every signal but those that tell of a fault of this process's own.
-pub(crate) fn all_but_faults() -> SigSet {
-    let mut set = SigSet::all();
-    for fault in [
-        Signal::SIGSEGV,
-        Signal::SIGBUS,
-        Signal::SIGFPE,
-        Signal::SIGILL,
-        Signal::SIGABRT,
-    ] {
-        set.remove(fault);
-    }
-    set
-}
-
-/// Passes signals that were sent to this process on to the command.
-struct Forwarder {
-    fd: SignalFd,
-}
-
-impl Forwarder {
-    fn new() -> io::Result<Self> {
-        let set = all_but_faults();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd })
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// What the terminal sends goes to the whole process group, and has reached the
-    /// command already; what a process sent to this one alone has not.
-    fn forward(&self, command: Option<Pid>) {
-        while let Ok(Some(signal)) = self.fd.read_signal() {
-            let is_ours = matches!(signal.ssi_signo as i32, libc::SIGCHLD | libc::SIGPIPE);
-            let is_from_terminal = signal.ssi_code == libc::SI_KERNEL;
-            if let (false, false, Some(command)) = (is_ours, is_from_terminal, command)
-                && let Ok(signal) = Signal::try_from(signal.ssi_signo as i32)
-            {
-                let _ = kill(command, signal);
-            }
-        }
-    }
 }

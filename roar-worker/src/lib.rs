@@ -12,10 +12,12 @@
 
 pub mod arch;
 pub mod attribution;
+pub mod backend;
 pub mod clock;
 pub mod decode;
 pub mod digest_pool;
 pub mod filter;
+mod forward;
 pub mod guardian;
 pub mod host;
 pub mod inner;
@@ -27,6 +29,7 @@ mod other_workers;
 pub mod packages;
 pub mod proc;
 pub mod process_table;
+mod ptrace;
 pub mod ray;
 pub mod scope;
 pub mod seal;

@@ -16,42 +16,79 @@ use crate::live::LiveTracee;
 use crate::proc;
 use crate::process_table::{Identified, Membership};
 use crate::supervisor::{Source, Supervisor};
-use crate::sys::notify::{self, Notification};
+use crate::sys::notify::Notification;
 use crate::sys::socket;
-use crate::tracee::{Base, Tracee};
+use crate::tracee::{Base, Tracee, Unreadable};
 
-/// What a notification is answered with.
+/// What a call is answered with.
 enum Answer {
     Continue,
     Descriptor(OwnedFd),
 }
 
+/// A call at its entry.
+pub(crate) struct Entry {
+    /// Thread id.
+    pub(crate) tid: u32,
+    /// `AUDIT_ARCH_*`.
+    pub(crate) arch: u32,
+    /// System call number.
+    pub(crate) nr: i32,
+    /// Arguments.
+    pub(crate) args: [u64; 6],
+}
+
+/// What a call will do, and for whom.
+pub(crate) struct Observed {
+    pid: u32,
+    tid: u32,
+    base: Membership,
+    work: Work,
+    stamp: u64,
+    decoded: Result<Decoded, Unreadable>,
+}
+
+impl Observed {
+    /// Whether nothing is known of it until it has returned: a file's name may not change
+    /// hands, a program may not start.
+    pub(crate) fn depends_on_its_result(&self) -> bool {
+        matches!(self.decoded, Ok(Decoded::Files(_) | Decoded::Exec(_)))
+    }
+}
+
 impl Supervisor {
     /// Receives one notification and answers it.
     pub(crate) fn notified(&mut self) {
-        let Ok(notification) = self.shared.receive(self.listener.as_fd()) else {
+        let Some(notification) = self.backend.receive() else {
             return;
         };
-        let answer = self.observe(&notification);
-        let listener = self.listener.as_fd();
-        let id = notification.id;
-        let answered = match answer {
-            Answer::Continue => notify::send_continue(listener, id),
-            Answer::Descriptor(fd) => notify::send_descriptor(listener, id, fd.as_fd()),
-        };
-        if answered.is_err() {
-            // Gone, interrupted, or the kernel cannot add descriptors: never leave it waiting.
-            let _ = notify::send_continue(listener, id);
+        let Notification {
+            id,
+            pid: tid,
+            arch,
+            nr,
+            args,
+            ..
+        } = notification;
+        let observed = self.observe(&Entry {
+            tid,
+            arch,
+            nr,
+            args,
+        });
+        let observed = observed.filter(|seen| seen.decoded.is_ok() || self.backend.is_waiting(id));
+        let answer = observed.map_or(Answer::Continue, |observed| self.act(observed));
+        match answer {
+            Answer::Continue => self.backend.answer(id, None),
+            Answer::Descriptor(fd) => self.backend.answer(id, Some(fd.as_fd())),
         }
-        self.shared.answered();
     }
 
-    fn observe(&mut self, notification: &Notification) -> Answer {
-        let tid = notification.pid;
+    /// What a call will do. `None`: nothing to record, or its thread is gone.
+    pub(crate) fn observe(&mut self, entry: &Entry) -> Option<Observed> {
+        let tid = entry.tid;
         let stamp = clock::stamp();
-        let Some((call, pointer)) = arch::call(notification.arch, notification.nr) else {
-            return Answer::Continue;
-        };
+        let (call, pointer) = arch::call(entry.arch, entry.nr)?;
         let otherwise = self.root_membership();
         let pid = match self.table.identify(tid, &otherwise) {
             Identified::Known(pid) => pid,
@@ -59,18 +96,14 @@ impl Supervisor {
                 self.introduce(pid);
                 pid
             }
-            Identified::Gone => return Answer::Continue,
+            Identified::Gone => return None,
         };
         self.look_at_page(pid);
         self.confirm_exec(pid);
-        let Some(process) = self.table.get_mut(pid) else {
-            return Answer::Continue;
-        };
+        let process = self.table.get_mut(pid)?;
         if process.changes_credentials {
             process.refresh(tid);
         }
-        let base = process.membership.clone();
-        let work = process.work_of(tid);
         let tracee = LiveTracee {
             pid,
             tid,
@@ -78,37 +111,50 @@ impl Supervisor {
             own: &self.own,
             is_elsewhere: process.is_elsewhere,
         };
-        let decoded = decode::decode(&tracee, call, pointer, notification.args);
-        let decoded = match decoded {
-            Ok(Decoded::Files(mut accesses)) => {
-                accesses.extend(imports(&tracee, &accesses));
-                Decoded::Files(accesses)
-            }
-            Ok(decoded) => decoded,
-            Err(_) => {
-                if notify::is_valid(self.listener.as_fd(), notification.id) {
-                    self.unreadable(&base);
-                }
-                Decoded::Files(Vec::new())
-            }
-        };
-        let events = match &decoded {
-            Decoded::Files(accesses) => accesses.len(),
-            _ => 1,
-        };
-        for (index, _) in base.iter() {
-            if let Some(scope) = self.scopes.get_mut(*index) {
-                scope.count(events);
-            }
+        let mut decoded = decode::decode(&tracee, call, pointer, entry.args);
+        if let Ok(Decoded::Files(accesses)) = &mut decoded {
+            accesses.extend(imports(&tracee, accesses));
         }
-        self.act(pid, tid, &work, decoded, stamp)
+        Some(Observed {
+            pid,
+            tid,
+            base: process.membership.clone(),
+            work: process.work_of(tid),
+            stamp,
+            decoded,
+        })
     }
 
-    fn act(&mut self, pid: u32, tid: u32, work: &Work, decoded: Decoded, stamp: u64) -> Answer {
+    /// Records what a call does, or did.
+    pub(crate) fn acknowledge(&mut self, observed: Observed) {
+        let _ = self.act(observed);
+    }
+
+    fn act(&mut self, observed: Observed) -> Answer {
+        let Observed {
+            pid,
+            tid,
+            base,
+            work,
+            stamp,
+            decoded,
+        } = observed;
+        let Ok(decoded) = decoded else {
+            self.count(&base, 0);
+            self.unreadable(&base);
+            return Answer::Continue;
+        };
+        self.count(
+            &base,
+            match &decoded {
+                Decoded::Files(accesses) => accesses.len(),
+                _ => 1,
+            },
+        );
         match decoded {
-            Decoded::Files(accesses) => self.record(work, accesses, stamp),
-            Decoded::Exec(execution) => self.executes(pid, work, *execution, stamp),
-            Decoded::Fork => self.table.forks(pid, tid, work),
+            Decoded::Files(accesses) => self.record(&work, accesses, stamp),
+            Decoded::Exec(execution) => self.executes(pid, &work, *execution, stamp),
+            Decoded::Fork => self.table.forks(pid, tid, &work),
             Decoded::Works { process, number } => self.hand_over(pid, process, number),
             Decoded::Exit(code) => {
                 self.table.exits(pid);
@@ -118,6 +164,11 @@ impl Supervisor {
             }
             Decoded::Sync => {}
             Decoded::Page => {
+                if self.backend.is_ptrace() {
+                    let detail = "ptrace: the tasks of Ray workers are not told apart";
+                    self.gap(&base, GapKind::Backend, detail);
+                    return Answer::Continue;
+                }
                 return self
                     .give_page(pid)
                     .map_or(Answer::Continue, Answer::Descriptor);
@@ -128,7 +179,7 @@ impl Supervisor {
                     .map_or(Answer::Continue, Answer::Descriptor);
             }
             Decoded::IoUring => {
-                if let Work::Task(membership) = work {
+                if let Work::Task(membership) = &work {
                     let detail = "a ring was made; files opened through it are not seen";
                     self.gap(membership, GapKind::IoUring, detail);
                 }
@@ -141,6 +192,14 @@ impl Supervisor {
             }
         }
         Answer::Continue
+    }
+
+    fn count(&mut self, membership: &Membership, events: usize) {
+        for (index, _) in membership.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                scope.count(events);
+            }
+        }
     }
 
     fn unreadable(&mut self, membership: &Membership) {

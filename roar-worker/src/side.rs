@@ -96,7 +96,7 @@ pub fn main(arguments: &[OsString]) -> io::Error {
     if let Err(error) = trace(spec, &directory) {
         note(&directory, &error);
     }
-    process::restore_sigpipe();
+    process::restore_signals();
     process::restore_closed_descriptors();
     program.execute()
 }

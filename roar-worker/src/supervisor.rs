@@ -11,13 +11,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status, TaskKind};
 
+use crate::backend::{Backend, Listener};
 use crate::digest_pool::DigestPool;
-use crate::guardian::{self, Guardian, Shared};
 use crate::inner::Inner;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
+use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
-use crate::sys::{self, notify};
+use crate::sys;
 
 /// How often the attribution pages are looked at when nothing happens (milliseconds).
 const TICK_MS: u16 = 100;
@@ -80,11 +81,9 @@ pub enum Turn {
     Tick,
 }
 
-/// The supervisor of one listener.
+/// The supervisor of one tree.
 pub struct Supervisor {
-    pub(crate) listener: OwnedFd,
-    pub(crate) shared: Shared,
-    guardian: Option<Guardian>,
+    pub(crate) backend: Backend,
     is_tree_empty: bool,
     epoll: Epoll,
     pub(crate) table: ProcessTable,
@@ -103,16 +102,20 @@ pub struct Supervisor {
 impl Supervisor {
     /// Takes a listener over. The guardian runs when this returns.
     pub fn new(listener: OwnedFd, is_side: bool) -> io::Result<Self> {
-        notify::set_sync_wake_up(listener.as_fd());
-        let shared = Shared::new()?;
-        let guardian = guardian::spawn(&listener, &shared)?;
+        Self::with(Backend::Notify(Listener::new(listener)?), is_side)
+    }
+
+    /// Observes by a tracer. The owner says what it waited for ([`Supervisor::stopped`]).
+    pub(crate) fn tracing(tracer: Tracer) -> io::Result<Self> {
+        Self::with(Backend::Ptrace(tracer), false)
+    }
+
+    fn with(backend: Backend, is_side: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let pool = DigestPool::new()?;
         let own = proc::status(std::process::id()).map(|status| status.credentials);
         let supervisor = Self {
-            listener,
-            shared,
-            guardian: None,
+            backend,
             is_tree_empty: false,
             epoll,
             table: ProcessTable::default(),
@@ -124,13 +127,12 @@ impl Supervisor {
             is_side,
             has_pages: false,
         };
-        supervisor.watch(supervisor.listener.as_fd(), Source::Listener)?;
-        supervisor.watch(guardian.pidfd(), Source::Guardian)?;
+        if let Backend::Notify(listener) = &supervisor.backend {
+            supervisor.watch(listener.as_fd(), Source::Listener)?;
+            supervisor.watch(listener.guardian().pidfd(), Source::Guardian)?;
+        }
         supervisor.watch(supervisor.pool.wake(), Source::Hashing)?;
-        Ok(Self {
-            guardian: Some(guardian),
-            ..supervisor
-        })
+        Ok(supervisor)
     }
 
     /// Adds a scope; the first one is that of the tree itself.
@@ -170,7 +172,7 @@ impl Supervisor {
                 EpollTimeout::NONE
             };
             let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0);
-            self.shared.beat();
+            self.backend.beat();
             let events = events.get(..ready).unwrap_or_default();
             // Ends first: a new process may have the id of one that ended.
             for event in events {
@@ -184,7 +186,7 @@ impl Supervisor {
                         if event.events().contains(EpollFlags::EPOLLIN) {
                             self.notified();
                         } else if event.events().contains(EpollFlags::EPOLLHUP) {
-                            self.unwatch(self.listener.as_fd());
+                            self.unwatch_listener();
                             self.is_tree_empty = true;
                             turns.push(Turn::TreeEmpty);
                         }
@@ -208,18 +210,22 @@ impl Supervisor {
         }
     }
 
-    fn replace_guardian(&mut self) {
-        if let Some(dead) = self.guardian.take() {
-            self.unwatch(dead.pidfd());
-            dead.reap();
+    fn unwatch_listener(&self) {
+        if let Backend::Notify(listener) = &self.backend {
+            self.unwatch(listener.as_fd());
         }
-        if self.is_tree_empty {
+    }
+
+    fn replace_guardian(&mut self) {
+        let Backend::Notify(listener) = &mut self.backend else {
+            return;
+        };
+        let _ = self.epoll.delete(listener.guardian().pidfd());
+        if self.is_tree_empty || listener.replace_guardian().is_err() {
             return;
         }
-        if let Ok(guardian) = guardian::spawn(&self.listener, &self.shared)
-            && self.watch(guardian.pidfd(), Source::Guardian).is_ok()
-        {
-            self.guardian = Some(guardian);
+        if let Backend::Notify(listener) = &self.backend {
+            let _ = self.watch(listener.guardian().pidfd(), Source::Guardian);
         }
     }
 
@@ -232,7 +238,7 @@ impl Supervisor {
     }
 
     fn finish_scopes(&mut self) -> Vec<Turn> {
-        let unseen = self.shared.unseen();
+        let unseen = self.backend.unseen();
         let scopes = self.scopes.iter_mut().enumerate();
         let done = scopes
             .filter_map(|(index, scope)| scope.try_to_finish(unseen).then_some(Turn::Done(index)));
@@ -269,7 +275,10 @@ impl Supervisor {
     /// subreaper, and that have not called anything notified yet.
     fn silent_orphans(&self) -> usize {
         let own = std::process::id();
-        let guardian = self.guardian.as_ref().map(Guardian::id);
+        let guardian = match &self.backend {
+            Backend::Notify(listener) => Some(listener.guardian().id()),
+            Backend::Ptrace(_) => None,
+        };
         let children = proc::children(own, own).into_iter();
         children
             .filter(|pid| Some(*pid) != guardian && self.table.get(*pid).is_none())

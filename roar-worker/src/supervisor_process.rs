@@ -14,13 +14,17 @@ use roar_lineage::event::Access;
 use roar_lineage::event::Event;
 use roar_lineage::model::How;
 
+use crate::backend::{self, Choice};
+use crate::forward::all_but_faults;
 use crate::launch::{self, Program, Start};
-use crate::launcher::{Launch, Word, all_but_faults, raw_status, wait_raw};
+use crate::launcher::{Launch, Word, raw_status, wait_raw};
 use crate::proc;
+use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
 use crate::supervisor::{Source, Supervisor, Turn};
 use crate::sys::file;
 use crate::sys::process::{self, Fork};
+use crate::sys::ptrace;
 use crate::sys::socket;
 use crate::task_log::{Recorder, TaskLog};
 
@@ -33,7 +37,7 @@ const CHILD: u32 = 2;
 
 /// Never returns: this process is a copy of the launcher.
 pub(crate) fn main(
-    launch: Launch,
+    mut launch: Launch,
     program: &Program,
     original: &SigSet,
     log: File,
@@ -47,7 +51,8 @@ pub(crate) fn main(
     let command = match process::fork() {
         Ok(Fork::Child) => {
             drop((ours, launcher, log));
-            launch::become_program(program, launch.io_uring, theirs.as_fd(), original)
+            let (io_uring, backend) = (launch.io_uring, launch.backend);
+            launch::become_program(program, io_uring, backend, theirs.as_fd(), original)
         }
         Ok(Fork::Parent(pid)) => Pid::from_raw(pid),
         Err(_) => process::exit_now(1),
@@ -56,31 +61,43 @@ pub(crate) fn main(
     tell(&Word::Started(command.as_raw()));
     settle_down();
     let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    let listener = match launch::next_word(ours.as_fd()) {
-        Start::Filtered(listener) => listener,
-        Start::Unfiltered(errno) => {
-            tell(&Word::Untraced(errno));
+    let child = command.as_raw().cast_unsigned();
+    let mut keep = vec![ours.as_raw_fd(), launcher.as_raw_fd(), log.as_raw_fd()];
+    let start = launch::next_word(ours.as_fd());
+    let backend = match start {
+        Start::Filtered(listener) => {
+            keep.push(listener.as_raw_fd());
+            Ok(Observer::Listener(listener))
+        }
+        Start::Unfiltered(errno) => observe_otherwise(launch.backend, errno, child),
+        _ => process::exit_now(1),
+    };
+    let observer = match backend {
+        Ok(observer) => observer,
+        Err(why) => {
+            tell(&Word::Untraced(why));
             launch::let_go(ours.as_fd());
             watch_untraced(command, &ours, &launcher)
         }
-        _ => process::exit_now(1),
     };
-    let keep = [
-        listener.as_raw_fd(),
-        ours.as_raw_fd(),
-        launcher.as_raw_fd(),
-        log.as_raw_fd(),
-    ];
     process::detach_descriptors(&keep);
     let _ = nix::unistd::chdir(c"/");
-    let Ok(mut supervisor) = Supervisor::new(listener, false) else {
+    let supervisor = match observer {
+        Observer::Listener(listener) => Supervisor::new(listener, false),
+        Observer::Tracer(tracer) => {
+            tell(&Word::Traced);
+            launch.spec.job.tracer.backend = backend::PTRACE.to_owned();
+            Supervisor::tracing(tracer)
+        }
+    };
+    let Ok(mut supervisor) = supervisor else {
         // The listener is closed with this process; the command has not begun.
         let _ = kill(command, Signal::SIGKILL);
         process::exit_now(1)
     };
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
-    inherit(&mut scope, command.as_raw().cast_unsigned());
+    inherit(&mut scope, child);
     supervisor.add_scope(scope);
     launch::let_go(ours.as_fd());
     Watch {
@@ -96,10 +113,31 @@ pub(crate) fn main(
     .run()
 }
 
+/// What the command's calls come from.
+enum Observer {
+    Listener(OwnedFd),
+    Tracer(Tracer),
+}
+
+/// Without a listener, by this errno (0: none was asked for). Errors: why there is no
+/// tracer either.
+fn observe_otherwise(choice: Choice, errno: i32, child: u32) -> Result<Observer, String> {
+    let listener = std::io::Error::from_raw_os_error(errno);
+    if choice == Choice::Notify {
+        return Err(format!("no seccomp listener ({listener})"));
+    }
+    let seized = Tracer::seize(child).map(Observer::Tracer);
+    seized.map_err(|tracer| match choice {
+        Choice::Ptrace => format!("no ptrace ({tracer})"),
+        _ => format!("neither a seccomp listener ({listener}) nor ptrace ({tracer})"),
+    })
+}
+
 /// The signals and limits of a process that works for another.
 pub(crate) fn settle_down() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all_but_faults()), None);
     let _ = process::become_subreaper();
+    process::hear_of_children();
     process::forbid_core_dump();
     // If memory runs out, this process goes before the user's.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
@@ -230,7 +268,11 @@ impl Watch {
                     Turn::Owner(CHILD) => self.child_spoke(),
                     Turn::Owner(_) => {
                         while let Ok(Some(_)) = signals.read_signal() {}
-                        self.reap();
+                        if self.supervisor.backend.is_ptrace() {
+                            tree_is_empty = !self.take_stops();
+                        } else {
+                            self.reap();
+                        }
                     }
                     Turn::TreeEmpty => {
                         tree_is_empty = true;
@@ -307,6 +349,30 @@ impl Watch {
         }
     }
 
+    /// Deals with all stops of a tracer. False when no process is left.
+    fn take_stops(&mut self) -> bool {
+        loop {
+            let (pid, status) = match ptrace::peek() {
+                Ok(Some(changed)) => changed,
+                Ok(None) => return true,
+                Err(_) => {
+                    self.supervisor.end_all();
+                    return false;
+                }
+            };
+            let is_command = Pid::from_raw(pid.cast_signed()) == self.command;
+            // Told first: should this process die now, the launcher takes the status.
+            if is_command && !libc::WIFSTOPPED(status) {
+                self.command_ended(status);
+            }
+            ptrace::take(pid);
+            let stopped = self.supervisor.stopped(pid, status);
+            if let (true, Some(signal)) = (is_command, stopped) {
+                tell(&self.launcher, &Word::Stopped(signal));
+            }
+        }
+    }
+
     fn command_ended(&mut self, wait_status: i32) {
         if self.wait_status.replace(wait_status).is_some() {
             return;
@@ -331,7 +397,7 @@ impl Watch {
     }
 
     fn finish_late(&mut self) -> ! {
-        let unseen = self.supervisor.shared.unseen();
+        let unseen = self.supervisor.backend.unseen();
         if let Some(scope) = self.supervisor.scopes.first_mut() {
             scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing);
             scope.record_counts(unseen);

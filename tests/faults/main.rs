@@ -4,3 +4,4 @@ mod first_run;
 mod many;
 mod processes;
 mod store;
+mod tracer;

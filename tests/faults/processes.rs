@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 use roar_tests::{Project, Report, children, wait_until};
 
 /// A traced program that makes many opens.
-struct Traced {
+pub(crate) struct Traced {
     project: Project,
-    roar: Child,
+    pub(crate) roar: Child,
 }
 
 /// The processes below a launcher.
@@ -22,15 +22,21 @@ struct Tree {
     command: u32,
 }
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 impl Traced {
     fn start(opens: u32) -> Self {
+        Self::start_with(&[], opens)
+    }
+
+    /// With options of roar.
+    pub(crate) fn start_with(options: &[&str], opens: u32) -> Self {
         let project = Project::new();
         project.write("in", "x");
         let program = project.compile("opens", &[]);
         let mut roar = project.roar(["trace", "--json"]);
-        roar.arg(project.report_path()).args(["-q", "--", &program]);
+        roar.arg(project.report_path()).args(options);
+        roar.args(["-q", "--", &program]);
         roar.args(["in", &opens.to_string()]);
         let out = fs::File::create(project.path("out")).unwrap();
         let errors = fs::File::create(project.path("err")).unwrap();
@@ -62,7 +68,7 @@ impl Traced {
     }
 
     /// Waits for the end, which must be that of an untraced program.
-    fn end(mut self) -> Report {
+    pub(crate) fn end(mut self) -> Report {
         let status = self.roar.wait().unwrap();
         let errors = self.project.read("err");
         assert_eq!((status.code(), errors.as_str()), (Some(0), ""));
@@ -71,11 +77,11 @@ impl Traced {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
+pub(crate) fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
-fn is_complete(report: &Report) -> bool {
+pub(crate) fn is_complete(report: &Report) -> bool {
     report.document["coverage"]["complete"].as_bool().unwrap()
 }
 

@@ -3,13 +3,13 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use roar_tests::{Project, feed, roar};
+use roar_tests::{Project, feed, quiet_trace};
 
 /// Runs a shell script in which `$ROAR` traces the command that follows.
 fn script(project: &Project, script: &str) -> String {
     let mut bash = Command::new("bash");
     bash.args(["-c", script]).current_dir(project.path(""));
-    bash.env("ROAR", format!("{} trace -q --", roar().display()));
+    bash.env("ROAR", quiet_trace());
     let output = bash.stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{errors}");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use roar_tests::{Project, python, roar};
+use roar_tests::{Project, python, quiet_trace, roar};
 
 /// What a line of shell prints when bash runs `before`, then it; untraced and traced.
 fn both(project: &Project, before: &str, line: &str) -> (String, String) {
@@ -16,7 +16,7 @@ fn both(project: &Project, before: &str, line: &str) -> (String, String) {
         assert!(output.status.success(), "{errors}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let traced = format!("{} trace -q --", roar().display());
+    let traced = quiet_trace();
     (run(String::new()), run(traced))
 }
 

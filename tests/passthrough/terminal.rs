@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use roar_tests::{Project, python, roar};
+use roar_tests::{Project, python, quiet_trace};
 
 /// Starts an interactive bash on a terminal of its own; `step(text, answer)` types and
 /// waits for what must appear.
@@ -29,7 +29,7 @@ step('stty -echo\n', '$ ')
 fn terminal(steps: &str) {
     let project = Project::new();
     let mut command = Command::new(python());
-    let roar = format!("{} trace -q --", roar().display());
+    let roar = quiet_trace();
     command.args(["-c", &format!("{TERMINAL}{steps}"), &roar]);
     let output = command.current_dir(project.path("")).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -36,6 +36,17 @@ pub fn roar() -> PathBuf {
     path
 }
 
+/// The options that choose how to observe: by `ROAR_TEST_BACKEND`, else as roar does.
+pub fn backend() -> Vec<String> {
+    let named = std::env::var("ROAR_TEST_BACKEND").ok();
+    named.map_or(Vec::new(), |name| vec!["--backend".into(), name])
+}
+
+/// `roar trace` with its options, for a line of shell.
+pub fn quiet_trace() -> String {
+    format!("{} trace -q {} --", roar().display(), backend().join(" "))
+}
+
 /// A Python that has numpy and pyarrow.
 pub fn python() -> String {
     let default = || workspace().join(".venv/bin/python");
@@ -195,7 +206,8 @@ impl Project {
         change: impl FnOnce(&mut Command),
     ) -> Traced {
         let mut roar = self.roar([verb, "--json"]);
-        roar.arg(self.report_path()).args(options).arg("--");
+        roar.arg(self.report_path()).args(backend()).args(options);
+        roar.arg("--");
         roar.args(command);
         change(&mut roar);
         let _ = fs::remove_file(self.report_path());
@@ -206,6 +218,9 @@ impl Project {
             panic!("no report: {}", String::from_utf8_lossy(&output.stderr))
         };
         report.check_digests();
+        if let [_, named] = &backend()[..] {
+            assert_eq!(report.document["tracer"]["backend"], **named);
+        }
         Traced { report, output }
     }
 

@@ -5,6 +5,7 @@ pub mod file;
 pub mod mapping;
 pub mod notify;
 pub mod process;
+pub mod ptrace;
 pub mod socket;
 
 use std::io;

@@ -79,22 +79,32 @@ pub fn install(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
 }
 
 fn install_with(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<OwnedFd> {
+    let fd = set_filter(program, flags)?;
+    // SAFETY: with NEW_LISTENER the call returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Installs a filter that notifies nothing.
+pub fn install_without_listener(program: &[libc::sock_filter]) -> io::Result<()> {
+    set_filter(program, 0)?;
+    Ok(())
+}
+
+fn set_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let fprog = libc::sock_fprog {
         len: program.len() as libc::c_ushort,
         filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: the kernel copies `len` instructions from `filter`, which `program` holds,
     // and writes to neither.
-    let fd = checked_long(unsafe {
+    checked_long(unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
             flags,
             std::ptr::from_ref(&fprog),
         )
-    })?;
-    // SAFETY: with NEW_LISTENER the call returns a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    })
 }
 
 /// Asks the kernel to run supervisor and tracee on one CPU (6.6). False where it cannot.

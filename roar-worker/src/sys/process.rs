@@ -46,7 +46,11 @@ pub fn execute(program: &CString, argv: &[CString], environment: &[CString]) -> 
     io::Error::last_os_error()
 }
 
-static SIGPIPE_AT_START: AtomicUsize = AtomicUsize::new(0);
+/// Dispositions at the start: std ignores SIGPIPE, and this crate hears of its children.
+static AT_START: [(libc::c_int, AtomicUsize); 2] = [
+    (libc::SIGPIPE, AtomicUsize::new(0)),
+    (libc::SIGCHLD, AtomicUsize::new(0)),
+];
 static CLOSED_AT_START: AtomicU32 = AtomicU32::new(0);
 
 /// Runs before std's own start-up code, which opens `/dev/null` for closed standard
@@ -58,11 +62,13 @@ extern "C" fn note_the_start() {
             CLOSED_AT_START.fetch_or(1 << fd, Ordering::Relaxed);
         }
     }
-    // SAFETY: a query of the current action into zeroed plain data.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        if libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) == 0 {
-            SIGPIPE_AT_START.store(action.sa_sigaction, Ordering::Relaxed);
+    for (signal, disposition) in &AT_START {
+        // SAFETY: a query of the current action into zeroed plain data.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(*signal, std::ptr::null(), &raw mut action) == 0 {
+                disposition.store(action.sa_sigaction, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -72,11 +78,21 @@ extern "C" fn note_the_start() {
 #[unsafe(link_section = ".init_array")]
 static NOTE_THE_START: extern "C" fn() = note_the_start;
 
-/// Gives SIGPIPE the disposition that the process was started with.
-pub fn restore_sigpipe() {
+/// Gives the signals whose disposition is another here the one that this process was
+/// started with.
+pub fn restore_signals() {
     let _keep = &NOTE_THE_START;
-    // SAFETY: the value is SIG_DFL or SIG_IGN: handlers do not survive an exec.
-    unsafe { libc::signal(libc::SIGPIPE, SIGPIPE_AT_START.load(Ordering::Relaxed)) };
+    for (signal, disposition) in &AT_START {
+        // SAFETY: the value is SIG_DFL or SIG_IGN: handlers do not survive an exec.
+        unsafe { libc::signal(*signal, disposition.load(Ordering::Relaxed)) };
+    }
+}
+
+/// Has the kernel keep the states of this process's children until they are asked for,
+/// even if whoever started it ignored SIGCHLD.
+pub fn hear_of_children() {
+    // SAFETY: sets a default action.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Makes the standard descriptors that were closed when the process started

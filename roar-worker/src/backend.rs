@@ -1,0 +1,127 @@
+//! How the calls of the tree come to the supervisor: as notifications of a seccomp
+//! listener, or as a tracer's stops. What they mean is the same for both.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::guardian::{self, Guardian, Shared};
+use crate::ptrace::Tracer;
+use crate::sys::notify::{self, Notification};
+
+/// Which one to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Choice {
+    /// A listener, or the tracer where there can be none.
+    #[default]
+    Auto,
+    /// A listener.
+    Notify,
+    /// The tracer.
+    Ptrace,
+}
+
+/// Name of the listener in reports.
+pub const NOTIFY: &str = "notify";
+/// Name of the tracer in reports.
+pub const PTRACE: &str = "ptrace";
+
+/// One of the two, at work.
+pub(crate) enum Backend {
+    /// A seccomp listener.
+    Notify(Listener),
+    /// A tracer.
+    Ptrace(Tracer),
+}
+
+/// A listener, and the guardian that answers when this process cannot.
+pub(crate) struct Listener {
+    fd: OwnedFd,
+    shared: Shared,
+    guardian: Guardian,
+}
+
+impl Listener {
+    /// Takes a listener over. The guardian runs when this returns.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        notify::set_sync_wake_up(fd.as_fd());
+        let shared = Shared::new()?;
+        let guardian = guardian::spawn(&fd, &shared)?;
+        Ok(Self {
+            fd,
+            shared,
+            guardian,
+        })
+    }
+
+    /// Readable when a notification waits.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Who answers when this process cannot.
+    pub(crate) fn guardian(&self) -> &Guardian {
+        &self.guardian
+    }
+
+    /// Puts another guardian in the place of one that has ended.
+    pub(crate) fn replace_guardian(&mut self) -> io::Result<()> {
+        self.guardian.reap();
+        self.guardian = guardian::spawn(&self.fd, &self.shared)?;
+        Ok(())
+    }
+}
+
+impl Backend {
+    /// Whether it is the tracer.
+    pub(crate) fn is_ptrace(&self) -> bool {
+        matches!(self, Self::Ptrace(_))
+    }
+
+    /// A sign of life.
+    pub(crate) fn beat(&self) {
+        if let Self::Notify(listener) = self {
+            listener.shared.beat();
+        }
+    }
+
+    /// Calls that nobody saw.
+    pub(crate) fn unseen(&self) -> u64 {
+        match self {
+            Self::Notify(listener) => listener.shared.unseen(),
+            Self::Ptrace(_) => 0,
+        }
+    }
+
+    /// Receives a notification.
+    pub(crate) fn receive(&self) -> Option<Notification> {
+        match self {
+            Self::Notify(listener) => listener.shared.receive(listener.as_fd()).ok(),
+            Self::Ptrace(_) => None,
+        }
+    }
+
+    /// Whether a notification still waits for its answer.
+    pub(crate) fn is_waiting(&self, id: u64) -> bool {
+        match self {
+            Self::Notify(listener) => notify::is_valid(listener.as_fd(), id),
+            Self::Ptrace(_) => true,
+        }
+    }
+
+    /// Lets a notified call happen, or gives it a descriptor as its result.
+    pub(crate) fn answer(&self, id: u64, descriptor: Option<BorrowedFd<'_>>) {
+        let Self::Notify(listener) = self else {
+            return;
+        };
+        let fd = listener.as_fd();
+        let answered = match descriptor {
+            None => notify::send_continue(fd, id),
+            Some(descriptor) => notify::send_descriptor(fd, id, descriptor),
+        };
+        if answered.is_err() {
+            // Gone, interrupted, or the kernel cannot add descriptors: never leave it waiting.
+            let _ = notify::send_continue(fd, id);
+        }
+        listener.shared.answered();
+    }
+}
