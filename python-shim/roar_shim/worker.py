@@ -45,10 +45,11 @@ _logged = False
 def name_hook():
     """Has Ray call ``install``, which calls what it would have called."""
     own = os.environ.get(HOOK_VARIABLE)
-    if own != HOOK:
-        if own:
-            os.environ[CHAIN_VARIABLE] = own
-        os.environ[HOOK_VARIABLE] = HOOK
+    if own == HOOK or CHAIN_VARIABLE in os.environ:
+        return  # it has been named already
+    if own:
+        os.environ[CHAIN_VARIABLE] = own
+    os.environ[HOOK_VARIABLE] = HOOK
 
 
 def install():

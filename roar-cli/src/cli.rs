@@ -40,6 +40,8 @@ pub enum Command {
     Status(QueryArgs),
     /// Show the history, newest first
     Log(QueryArgs),
+    /// Say what works here, and why something does not
+    Doctor(QueryArgs),
     /// Fetch a Ray job's record, or put roar into a KubeRay manifest
     #[command(subcommand)]
     Ray(RayCommand),
@@ -182,7 +184,7 @@ pub struct ShowArgs {
     pub all: bool,
 }
 
-/// `roar status` and `roar log`.
+/// `roar status`, `roar log` and `roar doctor`.
 #[derive(Args, Debug)]
 pub struct QueryArgs {
     /// Print one JSON document

@@ -41,6 +41,7 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Show(args) => commands::show::main(&args),
         Command::Status(args) => commands::status::main(&args),
         Command::Log(args) => commands::log::main(&args),
+        Command::Doctor(args) => commands::doctor::main(&args),
         Command::Ray(command) => commands::ray::main(&command),
         Command::Config(command) => commands::config::main(&command),
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::guardian::{self, Guardian, Shared};
+use crate::launch;
 use crate::ptrace::Tracer;
 use crate::sys::notify::{self, Notification};
 
@@ -24,6 +25,33 @@ pub enum Choice {
 pub const NOTIFY: &str = "notify";
 /// Name of the tracer in reports.
 pub const PTRACE: &str = "ptrace";
+
+/// What the kernel's listeners can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Features {
+    /// Notifications are answered on the CPU of the caller (6.6).
+    pub sync_wake_up: bool,
+    /// Only a fatal signal interrupts a call that was received (5.19).
+    pub wait_killable: bool,
+}
+
+/// What a listener of this process can do, found out by a thread that gets one.
+///
+/// Errors: that of seccomp(2).
+pub fn features() -> io::Result<Features> {
+    let probe = || {
+        launch::give_up_privileges()?;
+        let (listener, wait_killable) = notify::install_allowing()?;
+        Ok(Features {
+            sync_wake_up: notify::set_sync_wake_up(listener.as_fd()),
+            wait_killable,
+        })
+    };
+    let thread = std::thread::Builder::new().spawn(probe)?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probe ended")))
+}
 
 /// One of the two, at work.
 pub(crate) enum Backend {

@@ -103,7 +103,8 @@ fn refuse_io_uring() -> io::Result<()> {
     notify::install_without_listener(&filter::refusal())
 }
 
-fn give_up_privileges() -> io::Result<()> {
+/// Lets this thread install a filter: without privilege, by never gaining any.
+pub(crate) fn give_up_privileges() -> io::Result<()> {
     if process::has_sys_admin() {
         return Ok(());
     }

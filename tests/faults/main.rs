@@ -1,5 +1,6 @@
 //! What happens to a command when roar, or what it needs, breaks: nothing.
 
+mod doctor;
 mod first_run;
 mod many;
 mod processes;

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod dag;
+pub mod doctor;
 pub mod init;
 pub mod log;
 pub mod merge;

@@ -69,12 +69,28 @@ const FILTER_FLAG_WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 /// Errors: EBUSY when there is a listener in the filter tree already, EACCES without
 /// the privilege, EINVAL or ENOSYS where the kernel cannot.
 pub fn install(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    install_best(program).map(|(listener, _)| listener)
+}
+
+/// Installs a filter that notifies nothing, with a listener. The flag says whether it has
+/// `WAIT_KILLABLE_RECV`.
+pub fn install_allowing() -> io::Result<(OwnedFd, bool)> {
+    let allow = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_ALLOW,
+    };
+    install_best(&[allow])
+}
+
+fn install_best(program: &[libc::sock_filter]) -> io::Result<(OwnedFd, bool)> {
     let preferred = FILTER_FLAG_NEW_LISTENER | FILTER_FLAG_WAIT_KILLABLE_RECV;
     match install_with(program, preferred) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            install_with(program, FILTER_FLAG_NEW_LISTENER)
+            install_with(program, FILTER_FLAG_NEW_LISTENER).map(|listener| (listener, false))
         }
-        result => result,
+        result => result.map(|listener| (listener, true)),
     }
 }
 
