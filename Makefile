@@ -15,7 +15,7 @@ export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
-	test-ray-versions lint fmt clippy doc ci bench clean
+	test-ray-versions check-aarch64 lint fmt clippy doc ci bench clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -86,6 +86,14 @@ test-ray-versions: debug $(RAY_VERSIONS:%=.cache/ray-%/.ready) ## The graph, on 
 			tests/ray_e2e/test_graph.py tests/ray_e2e/test_objects.py \
 			-k "not ordinary" || exit 1; \
 	done
+
+ARM := aarch64-unknown-linux-gnu
+
+check-aarch64: ## The crates compile for it, where rustup can install the target
+	@if rustup target add $(ARM); then \
+		CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
+			$(CARGO) check --locked --target $(ARM) -p roar-worker -p roar-cli; \
+	else echo "check-aarch64: left out: rustup cannot install $(ARM)"; fi
 
 lint: fmt clippy ## Formatting and clippy, warnings denied
 

@@ -92,6 +92,7 @@ pub fn decode(
         Call::Unlinkat => files(names::unlink(tracee, Base::from_argument(a), b)?),
         Call::Truncate => files(open::truncate(tracee, a, b)?),
         Call::Truncate64 => files(open::truncate(tracee, a, (c << 32) | (b & 0xffff_ffff))?),
+        Call::AlignedTruncate64 => files(open::truncate(tracee, a, (d << 32) | (c & 0xffff_ffff))?),
         Call::Execve => exec::execve(tracee, (cwd, a), b, 0, pointer),
         Call::Execveat => exec::execve(tracee, (Base::from_argument(a), b), c, e as i32, pointer),
         Call::Fork | Call::Clone => Ok(Decoded::Fork),

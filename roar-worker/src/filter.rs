@@ -123,7 +123,7 @@ fn open_flags(offset: u32) -> Vec<sock_filter> {
     ]
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
 

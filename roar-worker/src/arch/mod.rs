@@ -1,7 +1,11 @@
-//! System call numbers. Another architecture is one more file beside `x86_64`.
+//! System call numbers: a file for each architecture.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::ABIS;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::ABIS;
 
@@ -32,6 +36,8 @@ pub enum Call {
     Truncate,
     /// truncate64(2) of 32-bit programs, whose length is in two arguments.
     Truncate64,
+    /// The same where a 64-bit argument begins at an even register.
+    AlignedTruncate64,
     /// execve(2).
     Execve,
     /// execveat(2).
