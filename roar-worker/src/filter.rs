@@ -85,7 +85,7 @@ fn section(abi: &Abi, io_uring: IoUring) -> Vec<sock_filter> {
 fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
     match call {
         Call::Open => open_flags(argument(1)),
-        Call::Openat => open_flags(argument(2)),
+        Call::Openat | Call::OpenByHandle => open_flags(argument(2)),
         Call::Clone => vec![
             statement(LOAD, argument(0)),
             jump(JUMP_SET, THREAD, 0, 1),
