@@ -5,17 +5,17 @@
 //! `$I386` `tests/programs/copy32.c`, `$PYTHON` a Python.
 
 /// One case.
-pub struct Case {
+pub(crate) struct Case {
     /// What it shows.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The line of shell.
-    pub line: &'static str,
+    pub(crate) line: &'static str,
     /// Files to be recorded, below the case's directory: read, written, deleted.
-    pub expected: [&'static [&'static str]; 3],
+    pub(crate) expected: [&'static [&'static str]; 3],
     /// The line in which the tracer is run, as `"$@"`.
-    pub outside: &'static str,
+    pub(crate) outside: &'static str,
     /// Whether it needs root.
-    pub is_roots: bool,
+    pub(crate) is_roots: bool,
 }
 
 const NONE: &[&str] = &[];
@@ -42,11 +42,11 @@ const fn copy(name: &'static str, line: &'static str) -> Case {
 }
 
 impl Case {
-    const fn from_outside(self, outside: &'static str) -> Self {
+    const fn inside(self, outside: &'static str) -> Self {
         Self { outside, ..self }
     }
 
-    const fn as_root(self) -> Self {
+    const fn roots(self) -> Self {
         Self {
             is_roots: true,
             ..self
@@ -55,7 +55,7 @@ impl Case {
 }
 
 /// All cases, by what they are about.
-pub const CASES: &[(&str, &[Case])] = &[
+pub(crate) const CASES: &[(&str, &[Case])] = &[
     ("Inputs", INPUTS),
     ("Outputs", OUTPUTS),
     ("Calls", CALLS),
@@ -152,7 +152,7 @@ const INPUTS: &[Case] = &[
         NONE,
     ),
     case("a mapping", "$W map", &["in"], NONE, NONE),
-    case("open when the trace began", "cat", &["in"], NONE, NONE).from_outside("exec \"$@\" < in"),
+    case("open when the trace began", "cat", &["in"], NONE, NONE).inside("exec \"$@\" < in"),
     case("read through a link", "$W open r link", &["in"], NONE, NONE),
     case(
         "read through a link to a directory",
@@ -177,7 +177,7 @@ const INPUTS: &[Case] = &[
         NONE,
         NONE,
     )
-    .as_root(),
+    .roots(),
     case(
         "a running program opened with truncation",
         "./program 1 & sleep .4; ! $W open wt program 2>/dev/null; wait",
@@ -284,7 +284,7 @@ const OUTPUTS: &[Case] = &[
         NONE,
         NONE,
     )
-    .as_root(),
+    .roots(),
     case(
         "by a program that was killed",
         "$W kill; :",
@@ -299,7 +299,7 @@ const OUTPUTS: &[Case] = &[
         &["out"],
         NONE,
     )
-    .from_outside("exec \"$@\" 3> out"),
+    .inside("exec \"$@\" 3> out"),
 ];
 
 const CALLS: &[Case] = &[
@@ -348,7 +348,7 @@ const CALLS: &[Case] = &[
         &["out"],
         NONE,
     )
-    .as_root(),
+    .roots(),
     case(
         "O_PATH, opened again through /proc",
         "$W reopen",
@@ -356,7 +356,7 @@ const CALLS: &[Case] = &[
         &["old"],
         NONE,
     ),
-    case("open_by_handle_at", "$W handle", &["in"], &["old"], NONE).as_root(),
+    case("open_by_handle_at", "$W handle", &["in"], &["old"], NONE).roots(),
     case("execve", "$W execve", &["tool"], NONE, NONE),
     case(
         "execveat from a directory",
@@ -495,14 +495,14 @@ const PROGRAMS: &[Case] = &[
 ];
 
 const PLACES: &[Case] = &[
-    case("chroot", "$STATIC chroot", &["d/in"], &["d/out"], NONE).as_root(),
+    case("chroot", "$STATIC chroot", &["d/in"], &["d/out"], NONE).roots(),
     copy("user, mount and pid namespaces", "unshare -Urmpf $W copy"),
     copy("bubblewrap", "bwrap --dev-bind / / --unshare-pid $W copy"),
     copy("bubblewrap, the directory bound elsewhere", "bwrap --dev-bind / / --bind . /mnt --chdir /mnt $STATIC copy"),
     case("a bind mount in a mount namespace", "unshare -Urm bash -c 'mount --bind d full && cat full/in > full/out'", &["d/in"], &["d/out"], NONE),
     case("overlayfs", "cat m/in > m/out; echo x >> m/tool; : >> m/in", &["m/in", "m/tool"], &["m/out", "m/tool"], NONE)
-        .from_outside("mkdir u w m; exec unshare -m bash -c 'mount -t overlay -o lowerdir=d,upperdir=u,workdir=w o m && exec \"$@\"' - \"$@\"")
-        .as_root(),
+        .inside("mkdir u w m; exec unshare -m bash -c 'mount -t overlay -o lowerdir=d,upperdir=u,workdir=w o m && exec \"$@\"' - \"$@\"")
+        .roots(),
     copy("/proc/self/fd", "cat /proc/self/fd/0 < in > out"),
     case("/proc/self/root, /proc/self/cwd", "$W proc_root", &["in", "old"], NONE, NONE),
     case("beyond PATH_MAX", "$W deep", NONE, &["deep"], NONE),

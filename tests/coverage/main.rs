@@ -16,18 +16,21 @@ use place::{Place, Programs};
 /// The backends; those that do not work here are left out.
 const BACKENDS: &[&str] = &["notify", "ptrace"];
 
+/// How a case came out: a hit, or the differences.
+type Outcome = Result<(), Vec<String>>;
+
 /// What was seen of one case.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Read, written, deleted.
-    pub files: [std::collections::BTreeSet<String>; 3],
+    pub(crate) files: [std::collections::BTreeSet<String>; 3],
     /// What else is wrong with the record.
-    pub faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Seen {
     /// Hit, or what is missing (`-`) and what is too much (`+`).
-    fn against(&self, case: &Case) -> Result<(), Vec<String>> {
+    fn against(&self, case: &Case) -> Outcome {
         let mut differences = self.faults.clone();
         let lists = ["read", "written", "deleted"];
         for ((list, seen), expected) in lists.iter().zip(&self.files).zip(case.expected) {
@@ -46,7 +49,7 @@ impl Seen {
 }
 
 /// How a case came out, as a word of the page.
-fn word(outcome: &Result<(), Vec<String>>) -> &'static str {
+fn word(outcome: &Outcome) -> &'static str {
     let Err(differences) = outcome else {
         return "hit";
     };
@@ -60,7 +63,7 @@ fn word(outcome: &Result<(), Vec<String>>) -> &'static str {
 }
 
 /// One case under each observer, in order.
-fn observe(programs: &Programs, backends: &[&str], case: &Case) -> Vec<Result<(), Vec<String>>> {
+fn observe(programs: &Programs, backends: &[&str], case: &Case) -> Vec<Outcome> {
     let traced = backends
         .iter()
         .map(|backend| Place::new(programs).traced(case, backend).against(case));
@@ -133,7 +136,7 @@ fn compare(page: &str) {
     );
 }
 
-fn page(backends: &[&str], outcomes: &[Option<Vec<Result<(), Vec<String>>>>]) -> String {
+fn page(backends: &[&str], outcomes: &[Option<Vec<Outcome>>]) -> String {
     let mut page = String::from(INTRODUCTION);
     let mut outcomes = outcomes.iter();
     let mut hits = vec![0; backends.len() + 1];

@@ -13,14 +13,14 @@ use crate::Seen;
 use crate::cases::Case;
 
 /// The compiled programs, by the variables that name them.
-pub struct Programs {
+pub(crate) struct Programs {
     _project: Project,
     variables: Vec<(&'static str, String)>,
 }
 
 impl Programs {
     /// Compiles them.
-    pub fn compile() -> Self {
+    pub(crate) fn compile() -> Self {
         let project = Project::new();
         let static32 = [
             "-m32",
@@ -47,20 +47,20 @@ impl Programs {
 }
 
 /// Whether a backend works here.
-pub fn works(backend: &str) -> bool {
+pub(crate) fn works(backend: &str) -> bool {
     let mut roar = Command::new(roar_tests::roar());
     roar.args(["trace", "-q", "--backend", backend, "--", "true"]);
     roar.stderr(Stdio::null()).status().unwrap().success()
 }
 
 /// A directory with the files that the cases expect.
-pub struct Place<'a> {
-    pub project: Project,
+pub(crate) struct Place<'a> {
+    pub(crate) project: Project,
     programs: &'a Programs,
 }
 
 impl<'a> Place<'a> {
-    pub fn new(programs: &'a Programs) -> Self {
+    pub(crate) fn new(programs: &'a Programs) -> Self {
         let project = Project::new();
         let files = [
             ("in", "input\n"),
@@ -88,7 +88,7 @@ impl<'a> Place<'a> {
     }
 
     /// Runs a case under an observer.
-    pub fn run(&self, case: &Case, observer: &[&str]) -> Output {
+    pub(crate) fn run(&self, case: &Case, observer: &[&str]) -> Output {
         let mut command = Command::new("bash");
         command.args(["-c", case.outside, "-"]).args(observer);
         command.args(["bash", "-c", case.line]);
@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
     }
 
     /// What roar records of a case.
-    pub fn traced(&self, case: &Case, backend: &str) -> Seen {
+    pub(crate) fn traced(&self, case: &Case, backend: &str) -> Seen {
         let roar = roar_tests::roar();
         let report = self.project.report_path();
         let (roar, report) = (roar.to_str().unwrap(), report.to_str().unwrap());
@@ -158,7 +158,7 @@ impl<'a> Place<'a> {
     }
 
     /// A path below the directory, readable; the letters of the deep directories left out.
-    pub fn name(&self, path: &[u8]) -> String {
+    pub(crate) fn name(&self, path: &[u8]) -> String {
         let path = path.escape_ascii().to_string();
         let root = self.project.path("").canonicalize().unwrap();
         let root = format!("{}/", root.to_str().unwrap());
@@ -177,7 +177,7 @@ fn path(file: &Value) -> Vec<u8> {
 }
 
 /// The names of a set of paths that are below the directory.
-pub fn below(place: &Place, paths: impl IntoIterator<Item = Vec<u8>>) -> BTreeSet<String> {
+pub(crate) fn below(place: &Place, paths: impl IntoIterator<Item = Vec<u8>>) -> BTreeSet<String> {
     let names = paths.into_iter().map(|path| place.name(&path));
     names.filter(|name| !name.starts_with('/')).collect()
 }

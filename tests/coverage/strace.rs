@@ -8,7 +8,7 @@ use crate::cases::Case;
 use crate::place::{self, Place};
 
 /// Runs a case under strace, and reads what that wrote.
-pub fn observed(place: &Place, case: &Case) -> Seen {
+pub(crate) fn observed(place: &Place, case: &Case) -> Seen {
     let log = place.project.report_path();
     let log = log.to_str().unwrap();
     let strace = [
@@ -70,39 +70,51 @@ fn read_line(line: &str, cwd: &str, seen: &mut [BTreeSet<Vec<u8>>; 3]) -> Option
         }
         return None;
     }
-    let mut paths = quoted(arguments)
-        .into_iter()
-        .map(|path| match path.first() {
+    let mut paths = quoted(arguments).into_iter().map(|(base, path)| {
+        let base = base.unwrap_or(cwd).as_bytes();
+        let path = match path.first() {
             Some(b'/') => path,
-            _ => [cwd.as_bytes(), b"/", &path].concat(),
-        });
+            _ => [base, b"/", &path].concat(),
+        };
+        let mut parts = path.split(|byte| *byte == b'/').collect::<Vec<_>>();
+        parts.retain(|part| *part != b".");
+        parts.join(&b'/')
+    });
     match name {
-        "execve" | "execveat" => drop(reads.insert(paths.next()?)),
+        "execve" | "execveat" => {
+            reads.insert(paths.next()?);
+        }
         "unlink" | "unlinkat" if !arguments.contains("AT_REMOVEDIR") => {
             deletes.insert(paths.next()?);
         }
-        "truncate" => drop(writes.insert(paths.next()?)),
+        "truncate" => {
+            writes.insert(paths.next()?);
+        }
         "rename" | "renameat" | "renameat2" => {
             deletes.insert(paths.next()?);
             writes.insert(paths.next()?);
         }
-        "link" | "linkat" => drop(writes.insert(paths.nth(1)?)),
+        "link" | "linkat" => {
+            writes.insert(paths.nth(1)?);
+        }
         _ => {}
     }
     None
 }
 
-/// The strings in quotes.
-fn quoted(text: &str) -> Vec<Vec<u8>> {
+/// The strings in quotes, each with the directory that its descriptor before it is.
+fn quoted(text: &str) -> Vec<(Option<&str>, Vec<u8>)> {
     let mut strings = Vec::new();
     let mut rest = text;
-    while let Some((_, after)) = rest.split_once('"') {
+    while let Some((before, after)) = rest.split_once('"') {
+        let base = before.strip_suffix(">, ").and_then(|b| b.rsplit_once('<'));
         let mut end = 0;
         let bytes = after.as_bytes();
         while end < bytes.len() && bytes[end] != b'"' {
             end += 1 + usize::from(bytes[end] == b'\\');
         }
-        strings.push(unescaped(&after[..end.min(after.len())]));
+        let path = unescaped(&after[..end.min(after.len())]);
+        strings.push((base.map(|(_, base)| base), path));
         rest = after.get(end + 1..).unwrap_or_default();
     }
     strings
