@@ -15,7 +15,7 @@ export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
-	test-ray-versions check-aarch64 lint fmt clippy doc ci bench clean
+	test-ray-versions check-aarch64 coverage soak lint fmt clippy doc ci bench clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,12 @@ test-rust: debug venv ## Units; capture by both backends; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
 	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
 		--test trace --test passthrough
+
+coverage: debug venv ## docs/coverage.md, from a run of its cases
+	ROAR_WRITE_COVERAGE=1 $(CARGO) test --locked -p roar-tests --test coverage
+
+soak: debug ## 10 000 random programs against a model, and names in a race, for long
+	ROAR_SOAK=10000 $(CARGO) test --locked -p roar-tests --test oracle -- --nocapture
 
 test-shim: venv
 	$(PYTEST) tests/shim

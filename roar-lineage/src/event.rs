@@ -250,3 +250,22 @@ pub enum Access {
         version: FileVersion,
     },
 }
+
+impl Access {
+    /// The versions whose names it changes.
+    pub fn renamed(&self) -> impl Iterator<Item = FileVersion> {
+        let (one, other) = match *self {
+            Self::Read { .. } | Self::Write { .. } => (None, None),
+            Self::Rename {
+                moved, replaced, ..
+            } => (Some(moved), replaced),
+            Self::Exchange {
+                a_version,
+                b_version,
+                ..
+            } => (Some(a_version), Some(b_version)),
+            Self::Link { version, .. } | Self::Unlink { version, .. } => (Some(version), None),
+        };
+        one.into_iter().chain(other)
+    }
+}

@@ -61,17 +61,20 @@ pub fn decode(
     let cwd = Base::Cwd;
     let files = |accesses| Ok(Decoded::Files(accesses));
     match call {
-        Call::Open => open::by_path(tracee, cwd, a, b as i32),
-        Call::Openat => open::by_path(tracee, Base::from_argument(a), b, c as i32),
+        Call::Open => open::by_path(tracee, cwd, a, b as i32, 0),
+        Call::Openat => open::by_path(tracee, Base::from_argument(a), b, c as i32, 0),
         Call::Openat2 => {
             let flags = tracee::word(tracee, c, 8)? as i32;
-            open::by_path(tracee, Base::from_argument(a), b, flags)
+            let resolve = tracee::word(tracee, c.wrapping_add(16), 8)?;
+            open::by_path(tracee, Base::from_argument(a), b, flags, resolve)
         }
+        Call::OpenByHandle => open::by_handle(tracee, Base::from_argument(a), b, c as i32),
         Call::Creat => open::by_path(
             tracee,
             cwd,
             a,
             libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+            0,
         ),
         Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
         Call::Renameat => files(names::rename(

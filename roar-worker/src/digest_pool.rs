@@ -81,7 +81,7 @@ impl DigestPool {
         self.done.1.try_iter().collect()
     }
 
-    /// Hashes when there is time. Without a result when it is given up.
+    /// Hashes when there is time. Without a result when it is given up or fails.
     pub fn when_idle(&mut self, job: HashJob) {
         if self.idle.is_none() {
             self.idle = self.start(true);
@@ -130,7 +130,10 @@ impl DigestPool {
                 if give_up() {
                     continue;
                 }
-                let outcome = digest(&job, &give_up);
+                // What cannot be hashed here may be somewhere else by now, and is asked
+                // for again at the end.
+                let outcome = digest(&job, &give_up)
+                    .filter(|outcome| !is_idle || matches!(outcome, Outcome::Exact(_)));
                 if let (false, Some(outcome)) = (give_up(), outcome) {
                     let _ = done.send((job.version, outcome));
                     let _ = wake.write(1);
@@ -270,7 +273,8 @@ fn is_remote(file: &File) -> bool {
 
 /// Opens without waiting (FIFOs), following (links) or, where allowed, leaving a trace.
 fn open(path: &[u8]) -> io::Result<File> {
-    let path = std::ffi::OsStr::from_bytes(path);
+    let (path, _directory) = file::short(path)?;
+    let path = std::ffi::OsStr::from_bytes(&path);
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let with = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
     with(flags | libc::O_NOATIME).or_else(|error| match error.raw_os_error() {

@@ -99,7 +99,7 @@ fn section(abi: &Abi, verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec
 fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
     match call {
         Call::Open => open_flags(argument(1)),
-        Call::Openat => open_flags(argument(2)),
+        Call::Openat | Call::OpenByHandle => open_flags(argument(2)),
         Call::Clone => vec![
             statement(LOAD, argument(0)),
             jump(JUMP_SET, THREAD, 0, 1),

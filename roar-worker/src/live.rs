@@ -3,10 +3,13 @@
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::{readlink, readlinkat};
 
+use crate::deep;
+use crate::mounts;
 use crate::proc::Credentials;
 use crate::sys::file::{self, Stat};
 use crate::sys::process;
@@ -17,6 +20,7 @@ const MAX_LINKS: usize = 40;
 
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+const CAP_FOWNER: u64 = 1 << 3;
 
 /// A thread stopped in a notification.
 pub struct LiveTracee<'a> {
@@ -95,7 +99,9 @@ impl LiveTracee<'_> {
         }
         let error = match self.open(base, path, flags) {
             Ok(fd) => {
-                let Some(mut found) = describe(fd.as_fd()) else {
+                let described = self.describe(fd.as_fd());
+                let Some(mut found) = described.or_else(|| self.describe_deep(base, path, &fd))
+                else {
                     return Lookup::Fails;
                 };
                 if follow {
@@ -108,23 +114,13 @@ impl LiveTracee<'_> {
         if error.raw_os_error() != Some(libc::ENOENT) || depth > MAX_LINKS {
             return Lookup::Fails;
         }
-        let path = path.trim_end_with(|c| c == '/');
-        let (parent, name) = match path.rfind_byte(b'/') {
-            Some(0) => (&b"/"[..], path.get(1..).unwrap_or_default()),
-            Some(at) => path
-                .split_at_checked(at)
-                .map_or((path, path), |(parent, name)| {
-                    (parent, name.get(1..).unwrap_or_default())
-                }),
-            None => (&b"."[..], path),
-        };
-        if matches!(name, b"" | b"." | b"..") {
+        let Some((parent, name)) = split(path) else {
             return Lookup::Fails;
-        }
+        };
         let Ok(directory) = self.open(base, parent, libc::O_DIRECTORY) else {
             return Lookup::Fails;
         };
-        let Some(there) = describe(directory.as_fd()) else {
+        let Some(there) = self.describe_directory(&directory) else {
             return Lookup::Fails;
         };
         match file::stat_name(directory.as_fd(), name) {
@@ -140,18 +136,51 @@ impl LiveTracee<'_> {
                 self.look_up(Base::Cwd, &target, true, depth + 1)
             }
             Ok(_) => Lookup::Fails,
-            Err(_) => {
-                let mut path = there.path;
-                if path != "/" {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name);
-                Lookup::Missing {
-                    path,
-                    mount: there.mount,
-                }
-            }
+            Err(_) => missing(there, name),
         }
+    }
+
+    /// The base of a relative path.
+    fn base(&self, base: Base) -> std::io::Result<OwnedFd> {
+        let path = match base {
+            Base::Cwd => format!("/proc/{}/cwd", self.tid),
+            Base::Descriptor(fd) => format!("/proc/{}/fd/{fd}", self.tid),
+        };
+        file::open_path(path.as_bytes(), 0)
+    }
+
+    /// What a descriptor of ours refers to, with a path at which the supervisor finds it.
+    fn describe(&self, fd: BorrowedFd<'_>) -> Option<Found> {
+        let mut found = describe(fd)?;
+        if self.is_elsewhere
+            && let Some(path) = mounts::own_path(self.tid, &found)
+        {
+            found.path = path;
+        }
+        Some(found)
+    }
+
+    /// A directory, also one that is deeper than a path may be long.
+    fn describe_directory(&self, directory: &OwnedFd) -> Option<Found> {
+        self.describe(directory.as_fd()).or_else(|| {
+            let stat = file::stat(directory.as_fd()).ok()?;
+            Some(found(deep::path(directory.as_fd())?, &stat))
+        })
+    }
+
+    /// What was opened by this path, deeper than a path may be long.
+    fn describe_deep(&self, base: Base, path: &[u8], fd: &OwnedFd) -> Option<Found> {
+        let stat = file::stat(fd.as_fd()).ok()?;
+        if stat.mode & libc::S_IFMT == libc::S_IFDIR {
+            return self.describe_directory(fd);
+        }
+        let (parent, name) = split(path)?;
+        let directory = self.open(base, parent, libc::O_DIRECTORY).ok()?;
+        let mut path = self.describe_directory(&directory)?.path;
+        path.push(b'/');
+        path.extend_from_slice(name);
+        let is_it = file::stat_path(&path).is_ok_and(|there| there.version() == stat.version());
+        is_it.then(|| found(path, &stat))
     }
 
     /// The path as given, made absolute, when it is not the canonical one. Paths with
@@ -215,6 +244,38 @@ impl LiveTracee<'_> {
     }
 }
 
+/// The directory of a canonical path.
+fn parent(path: &[u8]) -> &[u8] {
+    match path.rfind_byte(b'/') {
+        Some(0) | None => b"/",
+        Some(at) => path.get(..at).unwrap_or_default(),
+    }
+}
+
+/// The directory and the last name of a path; none when that is no name.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let path = path.trim_end_with(|c| c == '/');
+    let (parent, name) = match path.rfind_byte(b'/') {
+        Some(0) => (&b"/"[..], path.get(1..)?),
+        Some(at) => (path.get(..at)?, path.get(at + 1..)?),
+        None => (&b"."[..], path),
+    };
+    (!matches!(name, b"" | b"." | b"..")).then_some((parent, name))
+}
+
+/// A name that is not there.
+fn missing(directory: Found, name: &[u8]) -> Lookup {
+    let mut path = directory.path;
+    if path != "/" {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    Lookup::Missing {
+        path,
+        mount: directory.mount,
+    }
+}
+
 /// What a descriptor of ours refers to, with the kernel's name for it.
 fn describe(fd: BorrowedFd<'_>) -> Option<Found> {
     let stat = file::stat(fd).ok()?;
@@ -234,6 +295,7 @@ fn found(path: BString, stat: &Stat) -> Found {
         file_type,
         version: stat.version(),
         mode: stat.mode,
+        uid: stat.uid,
         links: stat.links,
         mount: stat.mount,
         via: None,
@@ -263,11 +325,58 @@ impl Tracee for LiveTracee<'_> {
         self.look_up(base, path, follow, 0)
     }
 
-    fn descriptor(&self, fd: i32) -> Lookup {
-        let path = format!("/proc/{}/fd/{fd}", self.tid);
-        let found = file::open_path(path.as_bytes(), 0)
+    fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup {
+        // Whether something is cached is not the question here.
+        let resolve = resolve & !libc::RESOLVE_CACHED;
+        let Ok(start) = self.base(base) else {
+            return Lookup::Fails;
+        };
+        let flags = if follow { 0 } else { libc::O_NOFOLLOW };
+        let is_magic = path.starts_with(b"/proc/") || path.starts_with(b"/dev/");
+        let meant = match is_magic {
+            true => self.reachable(base, path),
+            false => path.into(),
+        };
+        let open = |path: &[u8], flags| file::open_path_under(start.as_fd(), path, flags, resolve);
+        match open(&meant, flags) {
+            Ok(fd) => {
+                let found = self.describe(fd.as_fd());
+                found.map_or(Lookup::Fails, Lookup::Found)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let directory = split(&meant).and_then(|(parent, name)| {
+                    let directory = open(parent, libc::O_DIRECTORY).ok()?;
+                    let is_link = file::stat_name(directory.as_fd(), name).is_ok();
+                    let there = self.describe_directory(&directory)?;
+                    (!is_link).then(|| missing(there, name))
+                });
+                directory.unwrap_or(Lookup::Fails)
+            }
+            Err(_) => Lookup::Fails,
+        }
+    }
+
+    fn handle(&self, mount: Base, handle: &[u8]) -> Lookup {
+        // The call takes no O_PATH descriptor before 6.15, and a file is not to be opened.
+        let open = |path: &str| {
+            let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
+            let mut options = std::fs::OpenOptions::new();
+            options.read(true).custom_flags(flags).open(path)
+        };
+        let base = match mount {
+            Base::Cwd => format!("/proc/{}/cwd", self.tid),
+            Base::Descriptor(fd) => format!("/proc/{}/fd/{fd}", self.tid),
+        };
+        let found = open(&base)
+            .and_then(|mount| file::open_handle(mount.as_fd(), handle))
             .ok()
-            .and_then(|fd| describe(fd.as_fd()));
+            .and_then(|fd| self.describe(fd.as_fd()));
+        found.map_or(Lookup::Fails, Lookup::Found)
+    }
+
+    fn descriptor(&self, fd: i32) -> Lookup {
+        let found = self.base(Base::Descriptor(fd)).ok();
+        let found = found.and_then(|fd| self.describe(fd.as_fd()));
         found.map_or(Lookup::Fails, Lookup::Found)
     }
 
@@ -277,13 +386,25 @@ impl Tracee for LiveTracee<'_> {
         everybody || self.may_at(&found.path, wish)
     }
 
-    fn may_change_directory_of(&self, path: &[u8]) -> bool {
-        let parent = match path.rfind_byte(b'/') {
-            Some(0) | None => &b"/"[..],
-            Some(at) => path.get(..at).unwrap_or_default(),
+    fn may_remove(&self, found: &Found) -> bool {
+        let may_anything = self.credentials.capabilities & CAP_FOWNER != 0;
+        let is_owner = |uid: u32| self.credentials.uid == uid;
+        let owners = || {
+            let directory = file::stat_path(parent(&found.path));
+            directory.is_ok_and(|d| d.mode & libc::S_ISVTX == 0 || is_owner(d.uid))
         };
+        self.may_change_directory_of(&found.path)
+            && (may_anything || is_owner(found.uid) || owners())
+    }
+
+    fn has_entries(&self, directory: &[u8]) -> bool {
+        let entries = std::fs::read_dir(std::ffi::OsStr::from_bytes(directory));
+        entries.is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    fn may_change_directory_of(&self, path: &[u8]) -> bool {
         self.may_at(
-            parent,
+            parent(path),
             Wish {
                 write: true,
                 execute: true,

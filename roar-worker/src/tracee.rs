@@ -47,6 +47,8 @@ pub struct Found {
     pub version: FileVersion,
     /// Permission bits and file type, as in `st_mode`.
     pub mode: u32,
+    /// Owner.
+    pub uid: u32,
     /// Number of names; 0 for an unnamed file.
     pub links: u64,
     /// Mount on which it is: renames and links do not cross mounts.
@@ -105,6 +107,12 @@ pub trait Tracee {
     /// mount namespace.
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup;
 
+    /// The same under the rules of openat2(2), `resolve`.
+    fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup;
+
+    /// What a file handle names on the file system of `mount` (open_by_handle_at(2)).
+    fn handle(&self, mount: Base, handle: &[u8]) -> Lookup;
+
     /// What an open descriptor refers to.
     fn descriptor(&self, fd: i32) -> Lookup;
 
@@ -113,6 +121,13 @@ pub trait Tracee {
 
     /// Whether the thread may add and remove names in the directory of `path`.
     fn may_change_directory_of(&self, path: &[u8]) -> bool;
+
+    /// Whether the thread may take this name out of its directory: one that is sticky
+    /// leaves that to the owners.
+    fn may_remove(&self, found: &Found) -> bool;
+
+    /// Whether a directory has entries.
+    fn has_entries(&self, directory: &[u8]) -> bool;
 
     /// The first bytes of a file.
     fn head(&self, found: &Found, buffer: &mut [u8]) -> usize;

@@ -125,7 +125,9 @@ impl Project {
         let new = || tempfile::Builder::new().prefix("roar-test-").tempdir();
         let (dir, home) = (new().unwrap(), new().unwrap());
         // For the tests that run something as another user.
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for dir in [&dir, &home] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         Self { dir, home }
     }
 
@@ -154,11 +156,18 @@ impl Project {
 
     /// Compiles a program from `tests/programs`, outside of the project.
     pub fn compile(&self, name: &str, options: &[&str]) -> String {
+        self.compile_as(name, "gcc", options)
+    }
+
+    /// The same by another compiler; each time a program of its own.
+    pub fn compile_as(&self, name: &str, compiler: &str, options: &[&str]) -> String {
         let source = workspace().join("tests/programs").join(format!("{name}.c"));
-        let program = self.home.path().join(name);
-        let mut gcc = Command::new("gcc");
+        let directory = tempfile::tempdir_in(self.home.path()).unwrap().keep();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = directory.join(name);
+        let mut gcc = Command::new(compiler);
         gcc.args(["-O1", "-Wall", "-Werror", "-o"]).arg(&program);
-        let made = gcc.arg(source).args(options).output().expect("gcc");
+        let made = gcc.arg(source).args(options).output().expect(compiler);
         let errors = String::from_utf8_lossy(&made.stderr).into_owned();
         assert!(made.status.success(), "{errors}");
         program.to_str().unwrap().to_owned()

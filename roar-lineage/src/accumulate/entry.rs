@@ -102,16 +102,34 @@ impl Entry {
         true
     }
 
+    /// Whether this version is what was there before the task wrote: it has not, so far.
+    pub(super) fn is_as_before(&self, version: FileVersion) -> bool {
+        let content = |v: FileVersion| (v.dev, v.ino, v.size, v.mtime);
+        self.write.as_ref().is_none_or(|write| {
+            let is_same = |before| content(before) == content(version);
+            !write.replaces && write.before.is_some_and(is_same)
+        })
+    }
+
+    /// A file that the task had not written got a second name, by which it may be changed.
+    pub(super) fn shared(&mut self, version: FileVersion, stamp: Stamp) {
+        self.read(version, How::Link, None, false, stamp);
+        if self.write.is_none() {
+            self.wrote(Some(version), How::Link, false, None, stamp);
+        }
+    }
+
     /// The file went to another path. Gives how its content came about.
     pub(super) fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> BTreeSet<How> {
+        let is_as_before = self.is_as_before(moved);
         match self.write.take() {
-            Some(write) => {
+            Some(write) if !is_as_before => {
                 self.deleted = write.before.map(|before| (before, stamp));
                 let mut how = write.how;
                 how.insert(How::Rename);
                 how
             }
-            None => {
+            _ => {
                 self.read(moved, How::Rename, None, false, stamp);
                 self.deleted = Some((moved, stamp));
                 BTreeSet::from([How::Rename])

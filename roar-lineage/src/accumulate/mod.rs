@@ -9,7 +9,7 @@ mod s3;
 mod uses;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bstr::BString;
 
@@ -37,6 +37,9 @@ pub struct Accumulator {
     processes: BTreeMap<ProcessKey, (TaskNo, Process)>,
     writers: HashMap<BString, TaskNo>,
     digests: HashMap<FileVersion, Outcome>,
+    /// Inodes whose ctime was moved by a name that came or went: that says nothing about
+    /// their content.
+    renamed: HashSet<(u64, u64)>,
     classifier: Classifier,
     counts: Coverage,
 }
@@ -188,6 +191,8 @@ impl Accumulator {
         let Some(state) = self.tasks.get_mut(&no) else {
             return false;
         };
+        self.renamed
+            .extend(access.renamed().map(|version| (version.dev, version.ino)));
         match access {
             Access::Read {
                 path,
@@ -199,7 +204,7 @@ impl Accumulator {
                 self.classifier.learn(path);
                 let is_own = self.writers.get(path) == Some(&no);
                 let entry = state.files.entry(path.clone()).or_default();
-                if is_own && entry.write.is_some() {
+                if is_own && !entry.is_as_before(*version) {
                     return false;
                 }
                 entry.read(*version, *how, via.as_ref(), *inferred, stamp)
@@ -262,9 +267,7 @@ impl Accumulator {
                     let entry = state.files.entry(from.clone()).or_default();
                     match &entry.write {
                         Some(write) if is_own => how.extend(&write.how),
-                        _ => {
-                            entry.read(*version, How::Link, None, false, stamp);
-                        }
+                        _ => entry.shared(*version, stamp),
                     }
                 }
                 state
@@ -317,6 +320,25 @@ impl Accumulator {
         match write {
             Some(write) if write.left != Some(version) => {
                 write.left = Some(version);
+                true
+            }
+            Some(_) => false,
+            None => self.is_still_there(no, path, version),
+        }
+    }
+}
+
+impl Accumulator {
+    /// Takes a delete back when the same file is there: the call had failed.
+    fn is_still_there(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
+        let Some(state) = self.tasks.get_mut(&no) else {
+            return false;
+        };
+        let entry = state.files.get_mut(path);
+        match (entry, version) {
+            (Some(entry), Some(there)) if entry.deleted.is_some_and(|(was, _)| was == there) => {
+                entry.deleted = None;
+                state.forget_if_empty(path);
                 true
             }
             _ => false,

@@ -81,8 +81,12 @@ impl Accumulator {
         });
     }
 
-    /// Opened for writing, and size, mtime and content are as before.
+    /// Opened for writing, and size, mtime and content are as before; or the call failed
+    /// for a reason that was not to be seen.
     fn is_untouched(&self, write: &Written, before: FileVersion, left: FileVersion) -> bool {
+        if before == left {
+            return true;
+        }
         if write.replaces
             || (before.dev, before.ino, before.size, before.mtime)
                 != (left.dev, left.ino, left.size, left.mtime)
@@ -91,7 +95,8 @@ impl Accumulator {
         }
         match (self.digests.get(&before), self.digests.get(&left)) {
             (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
-            _ => true,
+            // The mtime may have been set back, the ctime not.
+            _ => before.ctime == left.ctime || self.renamed.contains(&(left.dev, left.ino)),
         }
     }
 }

@@ -40,16 +40,14 @@ impl Accumulator {
         state.flat_map(|state| &state.files)
     }
 
-    /// The paths that a task has written and that should be looked at when it ends.
+    /// The paths that a task has written or deleted and that should be looked at when it ends.
     /// `again`: also those that were looked at before.
     pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
         let files = self.files(no);
         files
-            .filter(|(_, entry)| {
-                entry
-                    .write
-                    .as_ref()
-                    .is_some_and(|w| again || w.left.is_none())
+            .filter(|(_, entry)| match &entry.write {
+                Some(write) => again || write.left.is_none(),
+                None => again && entry.deleted.is_some(),
             })
             .map(|(path, _)| path.clone())
             .collect()
@@ -64,11 +62,17 @@ impl Accumulator {
             let left = entry.write.as_ref().and_then(|write| write.left.flatten());
             for version in entry.reads.iter().map(|seen| seen.version).chain(left) {
                 if !self.digests.contains_key(&version) {
-                    wanted.push((path.clone(), version, category));
+                    let is_left = left == Some(version);
+                    wanted.push((!is_left, path.clone(), version, category));
                 }
             }
         }
+        // A version that moved is where it was left, and no more where it was read.
+        wanted.sort_by_key(|(is_elsewhere, ..)| *is_elsewhere);
+        let wanted = wanted.into_iter();
         wanted
+            .map(|(_, path, version, category)| (path, version, category))
+            .collect()
     }
 
     /// The versions that a task has overwritten, without a digest.

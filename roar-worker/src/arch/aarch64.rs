@@ -23,6 +23,7 @@ pub const ABIS: &[Abi] = &[
 const AARCH64: &[(u32, Call)] = &[
     (56, Openat),
     (437, Openat2),
+    (265, OpenByHandle),
     (38, Renameat),
     (276, Renameat),
     (37, Linkat),
@@ -55,6 +56,7 @@ const ARM: &[(u32, Call)] = &[
     (5, Open),
     (437, Openat2),
     (8, Creat),
+    (371, OpenByHandle),
     (38, Rename),
     (329, Renameat),
     (382, Renameat),

@@ -20,6 +20,8 @@ pub enum Call {
     Openat2,
     /// creat(2).
     Creat,
+    /// open_by_handle_at(2).
+    OpenByHandle,
     /// rename(2).
     Rename,
     /// renameat(2), renameat2(2).

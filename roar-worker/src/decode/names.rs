@@ -18,18 +18,19 @@ pub(super) fn rename(
     let Some((from, _)) = look_up(tracee, from, false)? else {
         return Ok(Vec::new());
     };
-    let Some((to, _)) = look_up(tracee, to, false)? else {
+    let Some((to, given)) = look_up(tracee, to, false)? else {
         return Ok(Vec::new());
     };
     let Some(from) = from.found() else {
         return Ok(Vec::new());
     };
-    if !tracee.may_change_directory_of(&from.path) {
+    if !tracee.may_remove(&from) {
         return Ok(Vec::new());
     }
+    let is_directory = |found: &Found| found.file_type == FileType::Directory;
     if flags & libc::RENAME_EXCHANGE != 0 {
         return Ok(match to {
-            Lookup::Found(to) => exchange(tracee, from, to),
+            Lookup::Found(to) if tracee.may_remove(&to) => exchange(tracee, from, to),
             _ => Vec::new(),
         });
     }
@@ -41,13 +42,21 @@ pub(super) fn rename(
     if mount != from.mount || !tracee.may_change_directory_of(&to_path) {
         return Ok(Vec::new());
     }
+    let is_below = |path: &BString| {
+        let rest = path.strip_prefix(from.path.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    // EINVAL; ENOTDIR.
+    if is_below(&to_path) || (given.ends_with(b"/") && !is_directory(&from)) {
+        return Ok(Vec::new());
+    }
     if let Some(there) = &replaced {
-        let is_directory = |found: &Found| found.file_type == FileType::Directory;
         let same = (there.version.dev, there.version.ino) == (from.version.dev, from.version.ino);
         if flags & libc::RENAME_NOREPLACE != 0
             || same
+            || !tracee.may_remove(there)
             || is_directory(there) != is_directory(&from)
-            || (is_directory(there) && !tracee.files_below(&there.path, 1).is_empty())
+            || (is_directory(there) && tracee.has_entries(&there.path))
         {
             return Ok(Vec::new());
         }
@@ -98,37 +107,40 @@ fn exchange(tracee: &impl Tracee, a: Found, b: Found) -> Vec<Access> {
     if a.mount != b.mount {
         return Vec::new();
     }
-    match (regular(&a), regular(&b)) {
-        (Some(a_version), Some(b_version)) => {
-            vec![Access::Exchange {
-                a: a.path,
-                a_version,
-                b: b.path,
-                b_version,
-            }]
+    if let (Some(a_version), Some(b_version)) = (regular(&a), regular(&b)) {
+        return vec![Access::Exchange {
+            a: a.path,
+            a_version,
+            b: b.path,
+            b_version,
+        }];
+    }
+    // As three renames; the name between exists for nobody.
+    let mut between = a.path.clone();
+    between.extend_from_slice(b".roar-exchange");
+    let aside = move_any(tracee, &a, &between);
+    let back = aside.iter().filter_map(|access| match access {
+        Access::Rename { to, moved, .. } => {
+            let mut end = b.path.clone();
+            end.extend_from_slice(to.strip_prefix(between.as_bytes())?);
+            Some(Access::Rename {
+                from: to.clone(),
+                to: end,
+                moved: *moved,
+                replaced: None,
+            })
         }
-        _ if a.file_type == FileType::Directory && b.file_type == FileType::Directory => {
-            // As three renames; the name between exists for nobody.
-            let mut between = a.path.clone();
-            between.extend_from_slice(b".roar-exchange");
-            let aside = move_directory(tracee, &a.path, &between);
-            let back = aside.iter().filter_map(|access| match access {
-                Access::Rename { to, moved, .. } => {
-                    let mut end = b.path.clone();
-                    end.extend_from_slice(to.strip_prefix(between.as_bytes())?);
-                    Some(Access::Rename {
-                        from: to.clone(),
-                        to: end,
-                        moved: *moved,
-                        replaced: None,
-                    })
-                }
-                _ => None,
-            });
-            let back: Vec<_> = back.collect();
-            [aside, move_directory(tracee, &b.path, &a.path), back].concat()
-        }
-        _ => Vec::new(),
+        _ => None,
+    });
+    let back: Vec<_> = back.collect();
+    [aside, move_any(tracee, &b, &a.path), back].concat()
+}
+
+/// A file, or the files of a directory, to where nothing is.
+fn move_any(tracee: &impl Tracee, from: &Found, to: &BString) -> Vec<Access> {
+    match from.file_type {
+        FileType::Directory => move_directory(tracee, &from.path, to),
+        _ => move_file(from.clone(), to.clone(), None),
     }
 }
 
@@ -177,7 +189,7 @@ pub(super) fn unlink(
         return Ok(Vec::new());
     };
     match regular(&found) {
-        Some(version) if tracee.may_change_directory_of(&found.path) => Ok(vec![Access::Unlink {
+        Some(version) if tracee.may_remove(&found) => Ok(vec![Access::Unlink {
             path: found.path,
             version,
         }]),

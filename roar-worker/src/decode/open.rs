@@ -12,6 +12,7 @@ pub(super) fn by_path(
     base: Base,
     address: u64,
     flags: i32,
+    resolve: u64,
 ) -> Result<Decoded, Unreadable> {
     let has = |flag: i32| flags & flag == flag;
     let Some(path) = tracee::path(tracee, address)? else {
@@ -27,7 +28,11 @@ pub(super) fn by_path(
     let creates = has(libc::O_CREAT);
     let exclusive = creates && has(libc::O_EXCL);
     let follow = !has(libc::O_NOFOLLOW) && !exclusive;
-    let accesses = match tracee.lookup(base, &path, follow) {
+    let lookup = match resolve {
+        0 => tracee.lookup(base, &path, follow),
+        _ => tracee.lookup_under(base, &path, follow, resolve),
+    };
+    let accesses = match lookup {
         Lookup::Missing { path, .. }
             if creates && is_recorded(&path) && tracee.may_change_directory_of(&path) =>
         {
@@ -44,6 +49,28 @@ pub(super) fn by_path(
         _ => Vec::new(),
     };
     Ok(Decoded::Files(accesses))
+}
+
+/// An open by a handle (`struct file_handle`: its size, its type, its bytes).
+pub(super) fn by_handle(
+    tracee: &impl Tracee,
+    mount: Base,
+    address: u64,
+    flags: i32,
+) -> Result<Decoded, Unreadable> {
+    const MAX_HANDLE_SZ: u64 = 128;
+    let size = tracee::word(tracee, address, 4)?;
+    if size > MAX_HANDLE_SZ || flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 {
+        return Ok(none());
+    }
+    let mut handle = vec![0; 8 + size as usize];
+    if tracee.read_memory(address, &mut handle)? < handle.len() {
+        return Err(Unreadable);
+    }
+    Ok(Decoded::Files(match tracee.handle(mount, &handle) {
+        Lookup::Found(found) => existing(tracee, found, flags),
+        _ => Vec::new(),
+    }))
 }
 
 fn none() -> Decoded {

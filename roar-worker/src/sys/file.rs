@@ -1,5 +1,6 @@
 //! Looking at files without opening their content: `O_PATH` and statx(2).
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -76,6 +77,72 @@ pub fn open_path_without_links(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     open_resolving(libc::AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS)
 }
 
+/// The same from a directory, under the rules of openat2(2).
+pub fn open_path_under(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: i32,
+    resolve: u64,
+) -> io::Result<OwnedFd> {
+    open_resolving(directory.as_raw_fd(), path, flags, resolve)
+}
+
+/// Opens what a handle names, without its content (open_by_handle_at(2)). `handle` is a
+/// whole `struct file_handle`.
+pub fn open_handle(mount: BorrowedFd<'_>, handle: &[u8]) -> io::Result<OwnedFd> {
+    let words: Vec<u64> = handle.chunks(8).map(word).collect();
+    // SAFETY: as long as its size says, aligned; the result is a new descriptor of ours.
+    unsafe {
+        let fd = checked_long(libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount.as_raw_fd(),
+            words.as_ptr(),
+            libc::O_PATH | libc::O_CLOEXEC,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Up to eight bytes as they stand in memory.
+fn word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    u64::from_ne_bytes(word)
+}
+
+/// A path as the system takes it: of one that is longer than a path may be, the first
+/// directories are opened one after the other. Valid while the descriptor is open.
+pub fn short(path: &[u8]) -> io::Result<(Cow<'_, [u8]>, Option<OwnedFd>)> {
+    const LIMIT: usize = 4095;
+    let (mut rest, mut directory) = (path, None::<OwnedFd>);
+    loop {
+        let whole = match &directory {
+            Some(fd) => {
+                let start = format!("/proc/self/fd/{}/", fd.as_raw_fd());
+                Cow::from([start.as_bytes(), rest].concat())
+            }
+            None => Cow::from(rest),
+        };
+        if whole.len() <= LIMIT {
+            return Ok((whole, directory));
+        }
+        let window = rest.get(..LIMIT - 64).unwrap_or(rest);
+        let at = window.iter().rposition(|byte| *byte == b'/');
+        let Some(at) = at.filter(|at| *at > 0) else {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        };
+        let first = rest.get(..at).unwrap_or_default();
+        let flags = libc::O_DIRECTORY;
+        directory = Some(match &directory {
+            Some(fd) => open_resolving(fd.as_raw_fd(), first, flags, 0)?,
+            None => open_path(first, flags)?,
+        });
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+}
+
 fn open_resolving(root: i32, path: &[u8], flags: i32, resolve: u64) -> io::Result<OwnedFd> {
     let path = CString::new(path)?;
     let how: [u64; 3] = [(libc::O_PATH | libc::O_CLOEXEC | flags) as u64, 0, resolve];
@@ -108,6 +175,7 @@ pub fn stat_name(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Stat> {
 
 /// What a path refers to; the last symbolic link is not followed.
 pub fn stat_path(path: &[u8]) -> io::Result<Stat> {
+    let (path, _directory) = short(path)?;
     stat_at(
         libc::AT_FDCWD,
         &CString::new(path)?,
@@ -147,6 +215,9 @@ fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat
 
 /// Whether this process may use a path so (access(2) modes, effective ids).
 pub fn may_access(path: &[u8], mode: i32) -> bool {
+    let Ok((path, _directory)) = short(path) else {
+        return false;
+    };
     let Ok(path) = CString::new(path) else {
         return false;
     };

@@ -1,0 +1,97 @@
+//! Files of another mount namespace by the paths at which the supervisor finds them:
+//! proc_pid_mountinfo(5).
+
+use bstr::{BString, ByteSlice};
+
+use crate::sys::file;
+use crate::tracee::Found;
+
+/// One line of mountinfo.
+struct Mount {
+    id: u64,
+    /// `major:minor`.
+    device: BString,
+    /// Which directory of the file system is mounted.
+    root: BString,
+    /// Where.
+    point: BString,
+}
+
+/// The path at which the supervisor finds what a thread knows by another one; none where
+/// the paths are the same, or its file system is mounted nowhere here.
+pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
+    let identity = (found.version.dev, found.version.ino);
+    let is_it = |path: &[u8]| {
+        file::stat_path(path).is_ok_and(|stat| (stat.version().dev, stat.version().ino) == identity)
+    };
+    if is_it(&found.path) {
+        return None;
+    }
+    let theirs = mounts(&format!("/proc/{tid}/mountinfo"));
+    let mount = theirs.iter().find(|mount| mount.id == found.mount)?;
+    let inside = below(&found.path, &mount.point)?;
+    let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
+    let own = mounts("/proc/self/mountinfo");
+    let same = own.iter().filter(|own| own.device == mount.device);
+    let mut paths = same.filter_map(|own| {
+        let rest = below(&inside, &own.root)?;
+        Some([own.point.trim_end_with(|c| c == '/'), rest].concat())
+    });
+    paths.find(|path| is_it(path)).map(BString::from)
+}
+
+/// What of a path is below a directory, with its slash.
+fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(directory.trim_end_with(|c| c == '/'))?;
+    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+}
+
+fn mounts(path: &str) -> Vec<Mount> {
+    let text = std::fs::read(path).unwrap_or_default();
+    text.lines().filter_map(parse).collect()
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = fields.next()?.to_str().ok()?.parse().ok()?;
+    let device = fields.nth(1)?.into();
+    let root = unescaped(fields.next()?);
+    let point = unescaped(fields.next()?);
+    Some(Mount {
+        id,
+        device,
+        root,
+        point,
+    })
+}
+
+/// Spaces, tabs, newlines and backslashes are octal numbers there.
+fn unescaped(field: &[u8]) -> BString {
+    let escapes = [
+        (" ", "\\040"),
+        ("\t", "\\011"),
+        ("\n", "\\012"),
+        ("\\", "\\134"),
+    ];
+    let mut text = field.to_vec();
+    for (character, escape) in escapes {
+        text = text.replace(escape, character);
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo() {
+        let line = b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw";
+        let mount = parse(line).unwrap();
+        assert_eq!((mount.id, mount.device.as_slice()), (36, &b"98:0"[..]));
+        assert_eq!((mount.root, mount.point), ("/mnt1".into(), "/mnt 2".into()));
+        assert_eq!(below(b"/mnt/a", b"/mnt"), Some(&b"/a"[..]));
+        assert_eq!(below(b"/mnt2", b"/mnt"), None);
+        assert_eq!(below(b"/a", b"/"), Some(&b"/a"[..]));
+    }
+}
