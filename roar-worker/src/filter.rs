@@ -123,7 +123,8 @@ fn open_flags(offset: u32) -> Vec<sock_filter> {
     ]
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
 
