@@ -1,10 +1,12 @@
 """A cluster in containers that have nothing of ours; needs root for a Docker of its own."""
 
+import json
 import os
+import subprocess
 
 import compare
 import pytest
-from conftest import EXAMPLES, PYTHON, RAY, ROAR, WORKER, graph, roar
+from conftest import EXAMPLES, PYTHON, RAY, ROAR, WORKER, environment, graph, roar
 from containers import Docker
 
 EXPECTED = os.path.join(EXAMPLES, "expected-graph.json")
@@ -76,3 +78,55 @@ def test_a_script_within_a_container(docker, project, rights):
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert b"600 rows, the largest is" in done.stdout
     check(project, os.path.join(project, "pipeline-out"))
+
+
+TOUCHES = """
+cat in > out; cp in copied; mv copied moved; ln moved linked; echo more >> log
+python -c 'open("made", "w").write(open("in").read())'
+rm old; (sleep 0.5; cat moved > late) & cat nothing; exit 3
+"""
+
+
+def traced(project, run, backend):
+    """What is reported of `TOUCHES`, by a way to run it, and how it ended."""
+    for name in os.listdir(project):
+        if name != ".roar":
+            os.unlink(os.path.join(project, name))
+    for name in ("in", "log", "old"):
+        with open(os.path.join(project, name), "w") as target:
+            target.write(name)
+        os.chmod(os.path.join(project, name), 0o666)
+    report = os.path.join(project, "report.json")
+    done = run(
+        ROAR, "trace", "-q", "--wait", "tree", "--root", project, "--backend", backend,
+        "--json", report, "--", "sh", "-c", TOUCHES,
+    )
+    with open(report) as source:
+        document = json.load(source)
+    (task,) = document["tasks"]
+    files = {
+        use: {(os.path.relpath(file["path"], project), file["digest"], tuple(file["how"]))
+              for file in task[use]}
+        for use in ("reads", "writes", "deletes")
+    }
+    return document["tracer"]["backend"], document["coverage"]["gaps"], done.returncode, files
+
+
+@pytest.mark.parametrize("backend", ["notify", "ptrace"])
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_a_command_as_the_first_process_of_a_container(docker, tmp_path, rights, backend):
+    """The same is seen as outside, where the root user has all rights."""
+    project = str(tmp_path)
+    os.chmod(project, 0o777)
+    env = {**environment(), "PATH": os.path.dirname(PYTHON) + ":/usr/bin:/bin"}
+    outside = traced(
+        project, lambda *words: subprocess.run(words, cwd=project, env=env, timeout=60), backend
+    )
+    mounts = ["%s:%s:ro" % (ROAR, ROAR), "%s:%s" % (project, project)]
+    options = ["run", "--rm", "--workdir", project, *docker.words(RIGHTS[rights], *mounts), "bare"]
+    inside = traced(project, lambda *words: docker.client(*options, *words), backend)
+    assert inside == outside
+    assert inside[:3] == (backend, [], 3)
+    assert {name for name, _, _ in inside[3]["writes"]} == {
+        "out", "moved", "linked", "log", "made", "late"
+    }
