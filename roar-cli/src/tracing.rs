@@ -12,7 +12,7 @@ use roar_lineage::fragment::Fragment;
 use roar_lineage::mask;
 use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
 use roar_lineage::store::Store;
-use roar_worker::backend::{Choice, PTRACE};
+use roar_worker::backend::{Choice, PRELOAD, PTRACE};
 use roar_worker::filter::IoUring;
 use roar_worker::launcher::{self, Launch, LaunchError};
 use roar_worker::scope::{self, Hashing, Spec};
@@ -59,13 +59,7 @@ impl Plan {
             Backend::Auto => Choice::Auto,
             Backend::Notify => Choice::Notify,
             Backend::Ptrace => Choice::Ptrace,
-            Backend::Preload => {
-                let why = "this version has notify and ptrace";
-                let error = UserError::new("cannot trace with --backend preload", why);
-                return Err(UserError::before_the_start(
-                    error.hint("leave the option out"),
-                ));
-            }
+            Backend::Preload => Choice::Preload,
         };
         if args.accel == Accel::On {
             warn(
@@ -118,12 +112,10 @@ impl Plan {
                 first.coverage.add_gap(GapKind::Store, &error.why, 1);
             }
         }
-        let is_ptrace = fragments.iter().any(|f| f.job.tracer.backend == PTRACE);
-        if args.backend == Backend::Auto && is_ptrace {
-            warn(
-                args.quiet,
-                "traced by ptrace, slowly (no seccomp listener here)",
-            );
+        let observed = fragments.first().map(|f| f.job.tracer.backend.as_str());
+        if let (Backend::Auto, Some(by @ (PTRACE | PRELOAD))) = (args.backend, observed) {
+            let what = format!("traced by {by} (no seccomp listener here: see `roar doctor`)");
+            warn(args.quiet, &what);
         }
         report(&args, &fragments, &root, began);
         if client::was_used(&fragments) && !args.quiet {

@@ -1,24 +1,27 @@
 //! How the calls of the tree come to the supervisor: as notifications of a seccomp
-//! listener, or as a tracer's stops. What they mean is the same for both.
+//! listener, as a tracer's stops, or told by a preloaded library. What they mean is the same.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::guardian::{self, Guardian, Shared};
 use crate::launch;
+use crate::preload::Receiver;
 use crate::ptrace::Tracer;
 use crate::sys::notify::{self, Notification};
 
 /// Which one to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Choice {
-    /// A listener, or the tracer where there can be none.
+    /// A listener, else the tracer, else the preloaded library.
     #[default]
     Auto,
     /// A listener.
     Notify,
     /// The tracer.
     Ptrace,
+    /// The preloaded library.
+    Preload,
 }
 
 /// Name of the listener in reports.
@@ -53,12 +56,17 @@ pub fn features() -> io::Result<Features> {
         .unwrap_or_else(|_| Err(io::Error::other("the probe ended")))
 }
 
-/// One of the two, at work.
+/// Name of the preloaded library in reports.
+pub const PRELOAD: &str = "preload";
+
+/// One of them, at work.
 pub(crate) enum Backend {
     /// A seccomp listener.
     Notify(Listener),
     /// A tracer.
     Ptrace(Tracer),
+    /// A library within the programs.
+    Preload(Receiver),
 }
 
 /// A listener, and the guardian that answers when this process cannot.
@@ -116,7 +124,7 @@ impl Backend {
     pub(crate) fn unseen(&self) -> u64 {
         match self {
             Self::Notify(listener) => listener.shared.unseen(),
-            Self::Ptrace(_) => 0,
+            _ => 0,
         }
     }
 
@@ -124,7 +132,7 @@ impl Backend {
     pub(crate) fn receive(&self) -> Option<Notification> {
         match self {
             Self::Notify(listener) => listener.shared.receive(listener.as_fd()).ok(),
-            Self::Ptrace(_) => None,
+            _ => None,
         }
     }
 
@@ -132,7 +140,7 @@ impl Backend {
     pub(crate) fn is_waiting(&self, id: u64) -> bool {
         match self {
             Self::Notify(listener) => notify::is_valid(listener.as_fd(), id),
-            Self::Ptrace(_) => true,
+            _ => true,
         }
     }
 

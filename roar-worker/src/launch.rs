@@ -12,7 +12,7 @@ use crate::filter::{self, IoUring};
 use crate::sys::{notify, process, socket};
 
 /// A program, its arguments and environment, ready for exec.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Program {
     file: CString,
     argv: Vec<CString>,
@@ -41,6 +41,22 @@ impl Program {
             argv,
             environment,
         })
+    }
+
+    /// With lines `NAME=VALUE` of the environment changed.
+    fn with(mut self, lines: Vec<Vec<u8>>) -> Self {
+        for line in lines.into_iter().filter_map(|line| CString::new(line).ok()) {
+            let name = |line: &CString| {
+                line.as_bytes()
+                    .split(|b| *b == b'=')
+                    .next()
+                    .map(<[u8]>::to_vec)
+            };
+            let changed = name(&line);
+            self.environment.retain(|line| name(line) != changed);
+            self.environment.push(line);
+        }
+        self
     }
 
     /// Replaces this process; only returns on failure.
@@ -78,16 +94,16 @@ pub fn become_program(
 ) -> ! {
     let installed = match backend {
         Choice::Auto | Choice::Notify => install(io_uring),
-        Choice::Ptrace => Err(io::Error::from_raw_os_error(0)),
+        Choice::Ptrace | Choice::Preload => Err(io::Error::from_raw_os_error(0)),
     };
     if installed.is_err() && backend != Choice::Notify && io_uring == IoUring::Refuse {
         let _ = refuse_io_uring();
     }
-    say_and_wait(installed, to_parent);
+    let lines = say_and_wait(installed, to_parent);
     process::restore_signals();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
-    let error = program.execute();
+    let error = program.clone().with(lines).execute();
     say_not_executed(to_parent, &error);
     process::exit_now(127)
 }
@@ -111,8 +127,9 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
     process::no_new_privileges()
 }
 
-/// Tells the other side how installing went, and waits for its word.
-pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) {
+/// Tells the other side how installing went, and waits for its word: lines of the
+/// environment that the program is to have.
+pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) -> Vec<Vec<u8>> {
     match &installed {
         Ok(listener) => {
             say(
@@ -125,8 +142,14 @@ pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) {
         Err(error) => say(other, UNFILTERED, error, None),
     }
     drop(installed);
-    let mut word = [0; 1];
-    let _ = socket::receive(other, &mut word);
+    let mut word = [0; MAX_WORD];
+    match socket::receive(other, &mut word) {
+        Ok(Some((length, _))) => word
+            .get(..length)
+            .and_then(|word| postcard::from_bytes(word).ok())
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    }
 }
 
 /// Tells the other side that the exec failed.
@@ -156,7 +179,17 @@ pub fn next_word(from_child: BorrowedFd<'_>) -> Start {
     }
 }
 
+/// Largest word to a child (bytes).
+const MAX_WORD: usize = 16 << 10;
+
 /// Lets the child go on.
 pub fn let_go(child: BorrowedFd<'_>) {
-    let _ = socket::send(child, b"g", None);
+    let_go_with(child, &[]);
+}
+
+/// Lets the child go on, with these lines in its program's environment.
+pub fn let_go_with(child: BorrowedFd<'_>, lines: &[Vec<u8>]) {
+    let word = postcard::to_stdvec(lines).ok();
+    let word = word.filter(|word| word.len() <= MAX_WORD);
+    let _ = socket::send(child, word.as_deref().unwrap_or(&[0]), None);
 }

@@ -41,8 +41,8 @@ use crate::task_log::{self, Recorder};
 pub(crate) enum Word {
     /// The command's process id, before its exec.
     Started(i32),
-    /// It is observed by a tracer, whose stops hold it up.
-    Traced,
+    /// It has no guardian: a supervisor that is stopped holds it up.
+    HeldUp,
     /// Nothing observes it, and why: the command runs untraced.
     Untraced(String),
     /// The exec failed, by this errno.
@@ -223,7 +223,7 @@ fn wait_with_supervisor(
     let mut wait_status = None;
     let mut gap = None;
     let mut unwell = 0;
-    let mut is_traced = false;
+    let mut is_held_up = false;
     loop {
         let mut fds = [
             PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
@@ -237,11 +237,11 @@ fn wait_with_supervisor(
         }
         if !is_ready(from_supervisor) {
             // The command has ended and its supervisor does not get on with it, or waits for
-            // a tracer that is stopped.
+            // one that is stopped.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
             let is_stopped = is_stopped(supervisor_pid);
             let is_silent = wait_status.is_none() || is_stopped;
-            unwell = if (has_ended && is_silent) || (is_traced && is_stopped) {
+            unwell = if (has_ended && is_silent) || (is_held_up && is_stopped) {
                 unwell + 1
             } else {
                 0
@@ -261,7 +261,7 @@ fn wait_with_supervisor(
                 command = Some(Pid::from_raw(pid));
                 pidfd = process::open_pidfd(pid.cast_unsigned()).ok();
             }
-            Some(Word::Traced) => is_traced = true,
+            Some(Word::HeldUp) => is_held_up = true,
             Some(Word::Untraced(why)) => gap = Some((GapKind::Backend, why)),
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),

@@ -219,7 +219,7 @@ impl Supervisor {
     }
 
     /// Records what a task did to files.
-    fn record(&mut self, work: &Work, accesses: Vec<Access>, stamp: u64) {
+    pub(crate) fn record(&mut self, work: &Work, accesses: Vec<Access>, stamp: u64) {
         let Work::Task(membership) = work else {
             if let (false, Some(scope)) = (accesses.is_empty(), self.scopes.first_mut()) {
                 scope.count_unattributed(accesses.len());
@@ -279,7 +279,7 @@ impl Supervisor {
     }
 
     /// A process at its first event: what it is, and the files it came with.
-    fn introduce(&mut self, pid: u32) {
+    pub(crate) fn introduce(&mut self, pid: u32) {
         let exe = proc::link(pid, "exe");
         let argv = mask::arguments(&proc::command_line(pid));
         let Some(process) = self.table.get(pid) else {

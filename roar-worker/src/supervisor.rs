@@ -14,6 +14,7 @@ use roar_lineage::model::{GapKind, Status, TaskKind};
 use crate::backend::{Backend, Listener};
 use crate::digest_pool::DigestPool;
 use crate::inner::Inner;
+use crate::preload::Receiver;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
 use crate::ptrace::Tracer;
@@ -110,6 +111,11 @@ impl Supervisor {
         Self::with(Backend::Ptrace(tracer), false)
     }
 
+    /// Observes by a library within the programs.
+    pub(crate) fn preloaded(receiver: Receiver) -> io::Result<Self> {
+        Self::with(Backend::Preload(receiver), false)
+    }
+
     fn with(backend: Backend, is_side: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let pool = DigestPool::new()?;
@@ -127,9 +133,15 @@ impl Supervisor {
             is_side,
             has_pages: false,
         };
-        if let Backend::Notify(listener) = &supervisor.backend {
-            supervisor.watch(listener.as_fd(), Source::Listener)?;
-            supervisor.watch(listener.guardian().pidfd(), Source::Guardian)?;
+        match &supervisor.backend {
+            Backend::Notify(listener) => {
+                supervisor.watch(listener.as_fd(), Source::Listener)?;
+                supervisor.watch(listener.guardian().pidfd(), Source::Guardian)?;
+            }
+            Backend::Preload(receiver) => {
+                supervisor.watch(receiver.as_fd(), Source::Listener)?;
+            }
+            Backend::Ptrace(_) => {}
         }
         supervisor.watch(supervisor.pool.wake(), Source::Hashing)?;
         Ok(supervisor)
@@ -183,7 +195,9 @@ impl Supervisor {
             for event in events {
                 match Source::of(event.data()) {
                     Source::Listener => {
-                        if event.events().contains(EpollFlags::EPOLLIN) {
+                        if let Backend::Preload(_) = self.backend {
+                            self.told();
+                        } else if event.events().contains(EpollFlags::EPOLLIN) {
                             self.notified();
                         } else if event.events().contains(EpollFlags::EPOLLHUP) {
                             self.unwatch_listener();
@@ -277,7 +291,7 @@ impl Supervisor {
         let own = std::process::id();
         let guardian = match &self.backend {
             Backend::Notify(listener) => Some(listener.guardian().id()),
-            Backend::Ptrace(_) => None,
+            _ => None,
         };
         let children = proc::children(own, own).into_iter();
         children

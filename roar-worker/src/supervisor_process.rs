@@ -12,12 +12,13 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use roar_lineage::event::Access;
 use roar_lineage::event::Event;
-use roar_lineage::model::How;
+use roar_lineage::model::{GapKind, How};
 
-use crate::backend::{self, Choice};
+use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
 use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::preload::{self, Receiver};
 use crate::proc;
 use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
@@ -80,14 +81,25 @@ pub(crate) fn main(
             watch_untraced(command, &ours, &launcher)
         }
     };
+    if let Observer::Receiver(receiver, _) = &observer {
+        keep.push(receiver.number());
+    }
     process::detach_descriptors(&keep);
     let _ = nix::unistd::chdir(c"/");
+    let mut lines = Vec::new();
+    if !matches!(observer, Observer::Listener(_)) {
+        tell(&Word::HeldUp);
+    }
     let supervisor = match observer {
         Observer::Listener(listener) => Supervisor::new(listener, false),
         Observer::Tracer(tracer) => {
-            tell(&Word::Traced);
             launch.spec.job.tracer.backend = backend::PTRACE.to_owned();
             Supervisor::tracing(tracer)
+        }
+        Observer::Receiver(receiver, preload) => {
+            lines = preload;
+            launch.spec.job.tracer.backend = backend::PRELOAD.to_owned();
+            Supervisor::preloaded(receiver)
         }
     };
     let Ok(mut supervisor) = supervisor else {
@@ -98,8 +110,11 @@ pub(crate) fn main(
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherit(&mut scope, child);
+    if !lines.is_empty() {
+        scope.gap(0, GapKind::Backend, preload::BLIND, 1);
+    }
     supervisor.add_scope(scope);
-    launch::let_go(ours.as_fd());
+    launch::let_go_with(ours.as_fd(), &lines);
     Watch {
         supervisor,
         command,
@@ -117,20 +132,31 @@ pub(crate) fn main(
 enum Observer {
     Listener(OwnedFd),
     Tracer(Tracer),
+    /// With lines of the command's environment.
+    Receiver(Receiver, Vec<Vec<u8>>),
 }
 
-/// Without a listener, by this errno (0: none was asked for). Errors: why there is no
-/// tracer either.
+/// Without a listener, by this errno (0: none was asked for). Errors: why there is nothing
+/// else either.
 fn observe_otherwise(choice: Choice, errno: i32, child: u32) -> Result<Observer, String> {
-    let listener = std::io::Error::from_raw_os_error(errno);
-    if choice == Choice::Notify {
-        return Err(format!("no seccomp listener ({listener})"));
+    let mut refused = Vec::new();
+    if errno != 0 {
+        let error = std::io::Error::from_raw_os_error(errno);
+        refused.push(format!("no seccomp listener ({error})"));
     }
-    let seized = Tracer::seize(child).map(Observer::Tracer);
-    seized.map_err(|tracer| match choice {
-        Choice::Ptrace => format!("no ptrace ({tracer})"),
-        _ => format!("neither a seccomp listener ({listener}) nor ptrace ({tracer})"),
-    })
+    if let Choice::Auto | Choice::Ptrace = choice {
+        match Tracer::seize(child) {
+            Ok(tracer) => return Ok(Observer::Tracer(tracer)),
+            Err(error) => refused.push(format!("no ptrace ({error})")),
+        }
+    }
+    if let Choice::Auto | Choice::Preload = choice {
+        match Receiver::prepare() {
+            Ok((receiver, lines)) => return Ok(Observer::Receiver(receiver, lines)),
+            Err(error) => refused.push(format!("no preloaded library ({error})")),
+        }
+    }
+    Err(refused.join(", "))
 }
 
 /// The signals and limits of a process that works for another.
@@ -268,10 +294,14 @@ impl Watch {
                     Turn::Owner(CHILD) => self.child_spoke(),
                     Turn::Owner(_) => {
                         while let Ok(Some(_)) = signals.read_signal() {}
-                        if self.supervisor.backend.is_ptrace() {
-                            tree_is_empty = !self.take_stops();
-                        } else {
-                            self.reap();
+                        match self.supervisor.backend {
+                            Backend::Notify(_) => self.reap(),
+                            Backend::Ptrace(_) => tree_is_empty = !self.take_stops(),
+                            Backend::Preload(_) => {
+                                self.reap();
+                                // Orphans are this process's children.
+                                tree_is_empty = ptrace::peek().is_err();
+                            }
                         }
                     }
                     Turn::TreeEmpty => {

@@ -14,7 +14,7 @@ use cases::{CASES, Case};
 use place::{Place, Programs};
 
 /// The backends; those that do not work here are left out.
-const BACKENDS: &[&str] = &["notify", "ptrace"];
+const BACKENDS: &[&str] = &["notify", "ptrace", place::PARTIAL];
 
 /// How a case came out: a hit, or the differences.
 type Outcome = Result<(), Vec<String>>;
@@ -109,7 +109,9 @@ fn every_way_to_reach_a_file_is_seen() {
     for (case, outcomes) in cases.iter().zip(&outcomes) {
         let by_backend = backends.iter().zip(outcomes.iter().flatten());
         for (backend, outcome) in by_backend {
-            if let Err(differences) = outcome {
+            if let Err(differences) = outcome
+                && (*backend != place::PARTIAL || word(outcome) != "miss")
+            {
                 let _ = writeln!(wrong, "{backend}, {}: {differences:?}", case.name);
             }
         }

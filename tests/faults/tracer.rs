@@ -1,10 +1,11 @@
-//! Without a listener: ptrace, and what becomes of the program when the tracer breaks.
+//! Without a listener: ptrace or the preloaded library, and what becomes of the program when
+//! the supervisor breaks.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use roar_tests::{Project, children, roar, wait_until};
+use roar_tests::{Project, Report, children, roar, wait_until};
 
 use crate::processes::{LIMIT, Traced, is_complete, send};
 
@@ -45,41 +46,60 @@ fn a_tracer_that_hangs_holds_the_program_up_for_seconds_only() {
     assert_eq!(report.gaps(), ["supervisor_died"]);
 }
 
-#[test]
-fn where_there_is_a_listener_already_ptrace_is_used_and_said() {
+/// `cp in out` traced where there is a listener already: what roar said, and its report.
+fn below_a_listener(words: &[&str], options: &[&str]) -> (String, Report) {
     let project = Project::new();
     project.write("in", "x");
-    let listener = project.compile("listener", &[]);
-    let below = |options: &[&str]| {
-        let mut command = project.roar(["trace"]);
-        command
-            .arg("--json")
-            .arg(project.report_path())
-            .args(options);
-        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let mut outer = std::process::Command::new(&listener);
-        outer
-            .arg(roar())
-            .args(arguments)
-            .args(["--", "cp", "in", "out"]);
-        let output = outer
-            .current_dir(project.path(""))
-            .stdin(Stdio::null())
-            .output();
-        let output = output.unwrap();
-        assert!(output.status.success());
-        (String::from_utf8(output.stderr).unwrap(), project.report())
-    };
-    let (errors, report) = below(&[]);
+    let mut outer = Command::new(project.compile("listener", &[]));
+    outer.args(words).arg(roar()).args(["trace", "--json"]);
+    outer.arg(project.report_path()).args(options);
+    outer
+        .args(["--", "cp", "in", "out"])
+        .current_dir(project.path(""));
+    let output = outer.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(project.read("out"), "x");
+    (String::from_utf8(output.stderr).unwrap(), project.report())
+}
+
+#[test]
+fn where_there_is_a_listener_already_ptrace_is_used_and_said() {
+    let (errors, report) = below_a_listener(&[], &[]);
     assert!(errors.contains("traced by ptrace"), "{errors}");
     assert_eq!(report.document["tracer"]["backend"], "ptrace");
     assert!(is_complete(&report), "{:?}", report.gaps());
     report.assert(&["in open"], &["out open"], &[]);
 
-    let (errors, report) = below(&["--backend", "notify"]);
+    let (errors, report) = below_a_listener(&[], &["--backend", "notify"]);
     assert!(!errors.contains("ptrace"), "{errors}");
     assert_eq!(report.gaps(), ["backend"]);
     assert!(report.reads().is_empty());
+}
+
+#[test]
+fn where_there_is_no_ptrace_either_the_library_is_used_and_said() {
+    let (errors, report) = below_a_listener(&["-p"], &[]);
+    assert!(errors.contains("traced by preload"), "{errors}");
+    assert_eq!(report.document["tracer"]["backend"], "preload");
+    assert_eq!(report.gaps(), ["backend"]);
+    report.assert(&["in open"], &["out open"], &[]);
+
+    let (_, report) = below_a_listener(&["-p"], &["--backend", "ptrace"]);
+    assert_eq!(report.gaps(), ["backend"]);
+    assert!(report.reads().is_empty());
+}
+
+#[test]
+fn a_preloaded_program_goes_on_without_its_supervisor() {
+    for (signal, limit) in [(Signal::SIGKILL, 5), (Signal::SIGSTOP, 15)] {
+        let traced = Traced::start_with(&["--backend", "preload"], 50_000);
+        send(traced.tracer(), signal);
+        let began = Instant::now();
+        let report = traced.end();
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(limit), "{signal} {took:?}");
+        assert_eq!(report.gaps(), ["backend", "supervisor_died"]);
+    }
 }
 
 #[test]
@@ -101,7 +121,7 @@ fn both_let_signals_stops_and_an_exec_by_a_thread_through() {
 fn a_parent_that_ignores_its_children_makes_no_difference() {
     for backend in ["notify", "ptrace"] {
         let project = Project::new();
-        let mut command = std::process::Command::new("env");
+        let mut command = Command::new("env");
         command
             .arg("--ignore-signal=CHLD")
             .arg(roar())

@@ -255,6 +255,25 @@ pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     }
 }
 
+/// A new descriptor that a call has given us.
+pub fn own_descriptor(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: callers pass what accept(2) returned just now.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The running glibc's version; none of another libc.
+pub fn glibc_version() -> Option<(u32, u32)> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: returns a static C string.
+        let text = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+        let (major, minor) = text.to_str().ok()?.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
+}
+
 /// Whether this process may install a filter without giving up privileges:
 /// CAP_SYS_ADMIN in its user namespace (capget(2)).
 pub fn has_sys_admin() -> bool {
