@@ -2,6 +2,7 @@
 //! end has come. A roar inside a roar is a second scope under the same supervisor.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
 
 use bstr::ByteSlice;
 use roar_lineage::event::{Event, Outcome, TaskNo};
@@ -276,6 +277,21 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
             path,
             version,
         });
+    }
+    if !again {
+        return;
+    }
+    // Not by a link that is in a directory's place now.
+    for path in recorder.state.deleted(task) {
+        let there = file::open_path_without_links(&path, libc::O_NOFOLLOW);
+        let stat = there.and_then(|there| file::stat(there.as_fd())).ok();
+        if let Some(stat) = stat.filter(file::Stat::is_regular) {
+            recorder.record(&Event::Left {
+                task,
+                path,
+                version: Some(stat.version()),
+            });
+        }
     }
 }
 

@@ -37,9 +37,9 @@ pub struct Accumulator {
     processes: BTreeMap<ProcessKey, (TaskNo, Process)>,
     writers: HashMap<BString, TaskNo>,
     digests: HashMap<FileVersion, Outcome>,
-    /// Inodes whose ctime was moved by a name that came or went: that says nothing about
+    /// Inodes whose ctime was moved by a name that came or went: that tells nothing about
     /// their content.
-    renamed: HashSet<(u64, u64)>,
+    moved_ctimes: HashSet<(u64, u64)>,
     classifier: Classifier,
     counts: Coverage,
 }
@@ -191,8 +191,11 @@ impl Accumulator {
         let Some(state) = self.tasks.get_mut(&no) else {
             return false;
         };
-        self.renamed
-            .extend(access.renamed().map(|version| (version.dev, version.ino)));
+        self.moved_ctimes.extend(
+            access
+                .moves_ctime()
+                .map(|version| (version.dev, version.ino)),
+        );
         match access {
             Access::Read {
                 path,
@@ -220,8 +223,8 @@ impl Accumulator {
                 let is_own = note_writer(&mut self.writers, path, no);
                 let entry = state.files.entry(path.clone()).or_default();
                 let mut news = false;
-                if let (true, Some(before), false) =
-                    (*reads, before, is_own && entry.write.is_some())
+                if let (true, Some(before)) = (*reads, before)
+                    && (!is_own || entry.is_as_before(*before))
                 {
                     news = entry.read(*before, *how, via.as_ref(), false, stamp);
                 }
@@ -252,8 +255,8 @@ impl Accumulator {
                 let mut entry_b = state.files.remove(b).unwrap_or_default();
                 let how_a = entry_a.moved_away(*a_version, stamp);
                 let how_b = entry_b.moved_away(*b_version, stamp);
-                entry_a.replaced(Some(*a_version), how_b, stamp);
-                entry_b.replaced(Some(*b_version), how_a, stamp);
+                entry_a.replaced(None, how_b, stamp);
+                entry_b.replaced(None, how_a, stamp);
                 state.files.insert(a.clone(), entry_a);
                 state.files.insert(b.clone(), entry_b);
                 note_writer(&mut self.writers, a, no);
