@@ -27,6 +27,7 @@ mod mounts;
 mod observe;
 mod other_workers;
 pub mod packages;
+mod paths;
 pub mod proc;
 pub mod process_table;
 pub mod ray;

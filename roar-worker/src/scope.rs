@@ -272,6 +272,8 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
     for path in recorder.state.written(task, again) {
         let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
         let version = stat.map(|stat| stat.version());
+        let before = recorder.state.before(task, &path);
+        let version = version.map(|version| without_copy_up(&path, before, version));
         recorder.record(&Event::Left {
             task,
             path,
@@ -292,6 +294,22 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
                 version: Some(stat.version()),
             });
         }
+    }
+}
+
+/// overlayfs copies a file of a lower layer up when it is opened for writing, which moves
+/// the ctime alone: then it is what it was.
+fn without_copy_up(path: &[u8], before: Option<FileVersion>, version: FileVersion) -> FileVersion {
+    let ctime = version.ctime;
+    match before {
+        Some(before)
+            if before.ctime != ctime
+                && FileVersion { ctime, ..before } == version
+                && file::is_on_overlay(path) =>
+        {
+            before
+        }
+        _ => version,
     }
 }
 

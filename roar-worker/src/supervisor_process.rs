@@ -16,6 +16,7 @@ use roar_lineage::model::How;
 
 use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, all_but_faults, raw_status, wait_raw};
+use crate::paths;
 use crate::proc;
 use crate::scope::{self, Phase, Scope};
 use crate::supervisor::{Source, Supervisor, Turn};
@@ -168,7 +169,8 @@ fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> 
     let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"]
         .iter()
         .any(|p| path.starts_with(p.as_bytes()));
-    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((path, stat))
+    let name = paths::of_deleted(&path, &stat).map(bstr::BString::from);
+    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((name.unwrap_or(path), stat))
 }
 
 /// Waits for a command that could not be traced.

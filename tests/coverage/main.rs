@@ -168,6 +168,6 @@ known to have read, written and deleted (tests/coverage/cases.rs).
 - *miss*: a file is missing.
 - *false*: a file too much.
 
-strace, for comparison, is `strace -f -y -e trace=file,desc` with every successful open
+strace, for comparison, is `strace -ff -y -e trace=file,desc` with every successful open
 taken for what its flags say, and renames, links and deletes as they are named.
 ";

@@ -1,6 +1,6 @@
 //! What strace shows, taken naively.
 
-use std::fs;
+use roar_tests::strace;
 
 use crate::Seen;
 use crate::cases::Case;
@@ -8,21 +8,12 @@ use crate::place::{self, Place};
 
 /// Runs a case under strace, and reads what that wrote.
 pub(crate) fn observed(place: &Place, case: &Case) -> Seen {
-    let log = place.project.report_path();
-    let log = log.to_str().unwrap();
-    let strace = [
-        "strace",
-        "-f",
-        "-y",
-        "-qq",
-        "-s",
-        "10000",
-        "-e",
-        "trace=file,desc",
-    ];
-    place.run(case, &[&strace[..], &["-o", log, "--"]].concat());
-    let log = fs::read(log).unwrap_or_default();
-    let seen = roar_tests::strace::files(&log, &place.project.path(""));
+    let log = place.project.report_path().with_file_name("strace");
+    let strace = strace::command("trace=file,desc", &log);
+    let words = [strace.get_program()].into_iter().chain(strace.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    place.run(case, &words);
+    let seen = strace::files(&log, &place.project.path(""));
     // Made and deleted, or moved away: as anybody would read it.
     let [reads, writes, deletes] = seen;
     let writes = writes.difference(&deletes).cloned().collect::<Vec<_>>();

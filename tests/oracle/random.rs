@@ -7,11 +7,11 @@ use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path as FsPath, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use roar_tests::{Project, path_bytes};
+use roar_tests::{Project, path_bytes, strace};
 use serde_json::Value;
 
 use crate::generate::{self, DIRECTORIES, FILES, LINKS};
@@ -213,7 +213,7 @@ fn run_strace(script: &str, seeds: std::ops::Range<u64>) -> Vec<String> {
     let programs: Vec<Program> = seeds.map(|seed| Program::new(seed, &project)).collect();
     let mut faults = Vec::new();
     for program in &programs {
-        let log = project.report_path();
+        let log = project.report_path().with_file_name("strace");
         let batch = project.report_path().with_file_name("batch");
         let paths = [&program.directory, &program.script, &program.log];
         fs::write(
@@ -221,27 +221,15 @@ fn run_strace(script: &str, seeds: std::ops::Range<u64>) -> Vec<String> {
             paths.map(|path| path.to_str().unwrap()).join(" ") + "\n",
         )
         .unwrap();
-        let mut strace = Command::new("strace");
-        strace.args([
-            "-f",
-            "-y",
-            "-qq",
-            "-s",
-            "10000",
-            "-e",
-            "trace=open,openat,openat2,creat",
-        ]);
-        strace.arg("-o").arg(&log).arg("--").arg(script).arg(&batch);
-        assert!(
-            strace
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .unwrap()
-                .success()
-        );
+        let mut strace = strace::command("trace=open,openat,openat2,creat", &log);
+        strace
+            .arg(script)
+            .arg(&batch)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        assert!(strace.status().unwrap().success());
         let model = program.model();
-        let seen = roar_tests::strace::files(&fs::read(&log).unwrap(), &program.directory);
+        let seen = strace::files(&log, &program.directory);
         let mut differences = Vec::new();
         for ((what, seen), opened) in ["read", "written"].iter().zip(&seen).zip(&model.opened) {
             let seen = seen

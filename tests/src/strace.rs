@@ -1,25 +1,41 @@
-//! What strace wrote (`-f -y -s 10000 -o`), taken naively.
+//! What strace wrote (`-ff -y`), taken naively.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
+
+/// strace with the options that this reads, and the calls that it follows; what it
+/// writes goes into a directory, a file for each thread, so that no line is cut by
+/// another thread's.
+pub fn command(calls: &str, directory: &Path) -> Command {
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir(directory).unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-ff", "-y", "-qq", "-s", "10000", "-e", calls, "-o"]);
+    strace.arg(directory.join("log")).arg("--");
+    strace
+}
 
 /// The paths read, written and deleted: those of successful opens, by their flags, and
 /// those that other calls name. Relative ones start at `cwd`.
-pub fn files(log: &[u8], cwd: &Path) -> [BTreeSet<Vec<u8>>; 3] {
+pub fn files(directory: &Path, cwd: &Path) -> [BTreeSet<Vec<u8>>; 3] {
     let mut seen: [BTreeSet<Vec<u8>>; 3] = Default::default();
     let cwd = cwd.canonicalize().unwrap();
-    for line in log.split(|byte| *byte == b'\n') {
-        // One byte is one character in what strace writes.
-        let line: String = line.iter().map(|byte| char::from(*byte)).collect();
-        read_line(&line, cwd.as_os_str().as_bytes(), &mut seen);
+    for log in fs::read_dir(directory).unwrap() {
+        let log = fs::read(log.unwrap().path()).unwrap();
+        for line in log.split(|byte| *byte == b'\n') {
+            // One byte is one character in what strace writes.
+            let line: String = line.iter().map(|byte| char::from(*byte)).collect();
+            read_line(&line, cwd.as_os_str().as_bytes(), &mut seen);
+        }
     }
     seen
 }
 
 fn read_line(line: &str, cwd: &[u8], seen: &mut [BTreeSet<Vec<u8>>; 3]) -> Option<()> {
-    let call = line.split_once(' ')?.1.trim_start();
-    let (name, rest) = call.split_once('(')?;
+    let (name, rest) = line.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
     if result.starts_with('-') || result.starts_with('?') {
         return None;

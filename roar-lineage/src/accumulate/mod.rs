@@ -5,6 +5,7 @@
 //! same fragments.
 
 mod entry;
+mod left;
 mod s3;
 mod uses;
 mod view;
@@ -269,7 +270,9 @@ impl Accumulator {
                     let is_own = self.writers.get(from) == Some(&no);
                     let entry = state.files.entry(from.clone()).or_default();
                     match &entry.write {
-                        Some(write) if is_own => how.extend(&write.how),
+                        Some(write) if is_own && !entry.is_as_before(*version) => {
+                            how.extend(&write.how);
+                        }
                         _ => entry.shared(*version, stamp),
                     }
                 }
@@ -311,40 +314,6 @@ impl Accumulator {
                 self.writers.remove(path);
                 true
             }
-        }
-    }
-
-    fn left(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
-        let write = self
-            .tasks
-            .get_mut(&no)
-            .and_then(|state| state.files.get_mut(path))
-            .and_then(|entry| entry.write.as_mut());
-        match write {
-            Some(write) if write.left != Some(version) => {
-                write.left = Some(version);
-                true
-            }
-            Some(_) => false,
-            None => self.is_still_there(no, path, version),
-        }
-    }
-}
-
-impl Accumulator {
-    /// Takes a delete back when the same file is there: the call had failed.
-    fn is_still_there(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
-        let Some(state) = self.tasks.get_mut(&no) else {
-            return false;
-        };
-        let entry = state.files.get_mut(path);
-        match (entry, version) {
-            (Some(entry), Some(there)) if entry.deleted.is_some_and(|(was, _)| was == there) => {
-                entry.deleted = None;
-                state.forget_if_empty(path);
-                true
-            }
-            _ => false,
         }
     }
 }

@@ -51,6 +51,12 @@ impl Accumulator {
         files.map(|(path, _)| path.clone()).collect()
     }
 
+    /// What was at a path before a task wrote there.
+    pub fn before(&self, no: TaskNo, path: &BString) -> Option<FileVersion> {
+        let entry = self.tasks.get(&no)?.files.get(path)?;
+        entry.write.as_ref()?.before
+    }
+
     /// The paths that a task has deleted, unless the call failed.
     pub fn deleted(&self, no: TaskNo) -> Vec<BString> {
         let is_deleted = |entry: &Entry| entry.write.is_none() && entry.deleted.is_some();
