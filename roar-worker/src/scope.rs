@@ -174,6 +174,7 @@ impl Scope {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 })
             {
                 self.awaited.remove(&version);
@@ -188,6 +189,7 @@ impl Scope {
                 path,
                 version,
                 is_gone: true,
+                is_early: false,
             };
             if self.hashing.wants(category, version)
                 && self.awaited.insert(version)
@@ -206,6 +208,7 @@ impl Scope {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 });
             }
         }
@@ -335,6 +338,7 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 }),
                 false => Outcome::None(FileState::Skipped),
             };

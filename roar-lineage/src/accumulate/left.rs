@@ -1,12 +1,16 @@
-//! What was found at the paths of a task when it had ended.
+//! What was found out when a task had ended: what is at its paths, and digests.
 
 use bstr::BString;
 
 use super::Accumulator;
-use crate::event::TaskNo;
+use crate::event::{Outcome, TaskNo};
 use crate::model::FileVersion;
 
 impl Accumulator {
+    pub(super) fn has_digest(&self, version: FileVersion) -> bool {
+        matches!(self.digests.get(&version), Some(Outcome::Exact(_)))
+    }
+
     pub(super) fn left(
         &mut self,
         no: TaskNo,

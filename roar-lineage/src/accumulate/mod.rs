@@ -146,6 +146,12 @@ impl Accumulator {
                 path,
                 version,
             } => self.left(*task, path, *version),
+            // What is known of a version stays so, though it is not found any more.
+            Event::Digested { version, outcome }
+                if matches!(outcome, Outcome::None(_)) && self.has_digest(*version) =>
+            {
+                false
+            }
             Event::Digested { version, outcome } => {
                 self.digests.insert(*version, *outcome) != Some(*outcome)
             }
