@@ -252,8 +252,9 @@ pub enum Access {
 }
 
 impl Access {
-    /// The versions whose names it changes.
-    pub fn renamed(&self) -> impl Iterator<Item = FileVersion> {
+    /// The versions whose ctime it moves though their content stays: by names that come
+    /// and go.
+    pub fn moves_ctime(&self) -> impl Iterator<Item = FileVersion> {
         let (one, other) = match *self {
             Self::Read { .. } | Self::Write { .. } => (None, None),
             Self::Rename {

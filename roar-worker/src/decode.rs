@@ -14,6 +14,7 @@ use roar_lineage::model::FileVersion;
 use roar_tracee::abi;
 
 use crate::arch::Call;
+use crate::paths;
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
 
 pub use exec::Execution;
@@ -161,4 +162,10 @@ fn look_up(
 fn regular(found: &Found) -> Option<FileVersion> {
     let is_regular = found.file_type == crate::tracee::FileType::Regular;
     (is_regular && is_recorded(&found.path)).then_some(found.version)
+}
+
+/// The same of one that has or had a name.
+fn named(found: &Found) -> Option<FileVersion> {
+    let is_unnamed = paths::is_unnamed(&found.path, found.links, found.version.ino);
+    regular(found).filter(|_| !is_unnamed)
 }

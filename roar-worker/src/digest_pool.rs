@@ -40,6 +40,8 @@ pub struct HashJob {
     pub version: FileVersion,
     /// Whether the version is gone, so that only a digest taken earlier can tell.
     pub is_gone: bool,
+    /// Whether its task goes on: what fails now may have moved, and is asked for again.
+    pub is_early: bool,
 }
 
 /// How hashing ended.
@@ -81,7 +83,7 @@ impl DigestPool {
         self.done.1.try_iter().collect()
     }
 
-    /// Hashes when there is time. Without a result when it is given up or fails.
+    /// Hashes when there is time. Without a result when it is given up.
     pub fn when_idle(&mut self, job: HashJob) {
         if self.idle.is_none() {
             self.idle = self.start(true);
@@ -130,10 +132,8 @@ impl DigestPool {
                 if give_up() {
                     continue;
                 }
-                // What cannot be hashed here may be somewhere else by now, and is asked
-                // for again at the end.
                 let outcome = digest(&job, &give_up)
-                    .filter(|outcome| !is_idle || matches!(outcome, Outcome::Exact(_)));
+                    .filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)));
                 if let (false, Some(outcome)) = (give_up(), outcome) {
                     let _ = done.send((job.version, outcome));
                     let _ = wake.write(1);
@@ -303,6 +303,7 @@ mod tests {
             path: path.as_os_str().as_bytes().into(),
             version: old,
             is_gone: false,
+            is_early: false,
         };
         assert_eq!(hash(&job), Outcome::Exact(Digest::of(b"one")));
         std::fs::write(&path, "two").unwrap();

@@ -29,6 +29,7 @@ mod mounts;
 mod observe;
 mod other_workers;
 pub mod packages;
+mod paths;
 pub mod preload;
 pub mod proc;
 pub mod process_table;

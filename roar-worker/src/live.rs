@@ -10,6 +10,7 @@ use nix::fcntl::{readlink, readlinkat};
 
 use crate::deep;
 use crate::mounts;
+use crate::paths::{self, is_plain, parent, split};
 use crate::proc::Credentials;
 use crate::sys::file::{self, Stat};
 use crate::sys::process;
@@ -244,25 +245,6 @@ impl LiveTracee<'_> {
     }
 }
 
-/// The directory of a canonical path.
-fn parent(path: &[u8]) -> &[u8] {
-    match path.rfind_byte(b'/') {
-        Some(0) | None => b"/",
-        Some(at) => path.get(..at).unwrap_or_default(),
-    }
-}
-
-/// The directory and the last name of a path; none when that is no name.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let path = path.trim_end_with(|c| c == '/');
-    let (parent, name) = match path.rfind_byte(b'/') {
-        Some(0) => (&b"/"[..], path.get(1..)?),
-        Some(at) => (path.get(..at)?, path.get(at + 1..)?),
-        None => (&b"."[..], path),
-    };
-    (!matches!(name, b"" | b"." | b"..")).then_some((parent, name))
-}
-
 /// A name that is not there.
 fn missing(directory: Found, name: &[u8]) -> Lookup {
     let mut path = directory.path;
@@ -280,7 +262,13 @@ fn missing(directory: Found, name: &[u8]) -> Lookup {
 fn describe(fd: BorrowedFd<'_>) -> Option<Found> {
     let stat = file::stat(fd).ok()?;
     let path = readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).ok()?;
-    Some(found(path.into_vec().into(), &stat))
+    let path = path.into_vec();
+    match paths::of_deleted(&path, &stat) {
+        // Nothing can be found or made in a directory that is gone.
+        Some(_) if stat.mode & libc::S_IFMT == libc::S_IFDIR => None,
+        Some(name) => Some(found(name.into(), &stat)),
+        None => Some(found(path.into(), &stat)),
+    }
 }
 
 fn found(path: BString, stat: &Stat) -> Found {
@@ -300,20 +288,6 @@ fn found(path: BString, stat: &Stat) -> Found {
         mount: stat.mount,
         via: None,
     }
-}
-
-/// Whether an absolute path is in the form that the kernel would give it, symbolic links
-/// aside: no empty, `.` or `..` component, none of `/proc` and `/dev`, which mean
-/// something else to each process.
-fn is_plain(path: &[u8]) -> bool {
-    let Some(rest) = path.strip_prefix(b"/") else {
-        return false;
-    };
-    let foreign: [&[u8]; 2] = [b"proc/", b"dev/"];
-    !foreign.iter().any(|prefix| rest.starts_with(prefix))
-        && rest
-            .split(|byte| *byte == b'/')
-            .all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
 impl Tracee for LiveTracee<'_> {

@@ -263,6 +263,7 @@ impl Supervisor {
                         path: path.clone(),
                         version: *version,
                         is_gone: false,
+                        is_early: true,
                     });
                 }
             }

@@ -2,6 +2,7 @@
 //! end has come. A roar inside a roar is a second scope under the same supervisor.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
 
 use bstr::ByteSlice;
 use roar_lineage::event::{Event, Outcome, TaskNo};
@@ -173,6 +174,7 @@ impl Scope {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 })
             {
                 self.awaited.remove(&version);
@@ -187,6 +189,7 @@ impl Scope {
                 path,
                 version,
                 is_gone: true,
+                is_early: false,
             };
             if self.hashing.wants(category, version)
                 && self.awaited.insert(version)
@@ -205,6 +208,7 @@ impl Scope {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 });
             }
         }
@@ -271,11 +275,44 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
     for path in recorder.state.written(task, again) {
         let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
         let version = stat.map(|stat| stat.version());
+        let before = recorder.state.before(task, &path);
+        let version = version.map(|version| without_copy_up(&path, before, version));
         recorder.record(&Event::Left {
             task,
             path,
             version,
         });
+    }
+    if !again {
+        return;
+    }
+    // Not by a link that is in a directory's place now.
+    for path in recorder.state.deleted(task) {
+        let there = file::open_path_without_links(&path, libc::O_NOFOLLOW);
+        let stat = there.and_then(|there| file::stat(there.as_fd())).ok();
+        if let Some(stat) = stat.filter(file::Stat::is_regular) {
+            recorder.record(&Event::Left {
+                task,
+                path,
+                version: Some(stat.version()),
+            });
+        }
+    }
+}
+
+/// overlayfs copies a file of a lower layer up when it is opened for writing, which moves
+/// the ctime alone: then it is what it was.
+fn without_copy_up(path: &[u8], before: Option<FileVersion>, version: FileVersion) -> FileVersion {
+    let ctime = version.ctime;
+    match before {
+        Some(before)
+            if before.ctime != ctime
+                && FileVersion { ctime, ..before } == version
+                && file::is_on_overlay(path) =>
+        {
+            before
+        }
+        _ => version,
     }
 }
 
@@ -301,6 +338,7 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
                     path,
                     version,
                     is_gone: false,
+                    is_early: false,
                 }),
                 false => Outcome::None(FileState::Skipped),
             };

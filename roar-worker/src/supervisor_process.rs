@@ -18,6 +18,7 @@ use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
 use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::paths;
 use crate::preload::{self, Receiver};
 use crate::proc;
 use crate::ptrace::Tracer;
@@ -232,7 +233,8 @@ fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> 
     let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"]
         .iter()
         .any(|p| path.starts_with(p.as_bytes()));
-    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((path, stat))
+    let name = paths::of_deleted(&path, &stat).map(bstr::BString::from);
+    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((name.unwrap_or(path), stat))
 }
 
 /// Waits for a command that could not be traced.

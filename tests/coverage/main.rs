@@ -13,9 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cases::{CASES, Case};
 use place::{Place, Programs};
 
-/// The backends; those that do not work here are left out.
-const BACKENDS: &[&str] = &["notify", "ptrace", place::PARTIAL];
-
 /// How a case came out: a hit, or the differences.
 type Outcome = Result<(), Vec<String>>;
 
@@ -76,12 +73,8 @@ fn observe(programs: &Programs, backends: &[&str], case: &Case) -> Vec<Outcome> 
 #[test]
 fn every_way_to_reach_a_file_is_seen() {
     let programs = Programs::compile();
-    let backends: Vec<&str> = BACKENDS
-        .iter()
-        .copied()
-        .filter(|b| place::works(b))
-        .collect();
-    assert!(backends.contains(&"notify"));
+    let mut backends = roar_tests::backends();
+    backends.push(place::PARTIAL);
     let only = std::env::var("ROAR_CASE").unwrap_or_default();
     let cases: Vec<&Case> = CASES.iter().flat_map(|(_, cases)| *cases).collect();
     let is_run = |case: &Case| {
@@ -183,6 +176,6 @@ known to have read, written and deleted (tests/coverage/cases.rs).
 - *miss*: a file is missing.
 - *false*: a file too much.
 
-strace, for comparison, is `strace -f -y -e trace=file,desc` with every successful open
+strace, for comparison, is `strace -ff -y -e trace=file,desc` with every successful open
 taken for what its flags say, and renames, links and deletes as they are named.
 ";

@@ -5,12 +5,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
 
-use base64::Engine;
-use roar_tests::Project;
+use roar_tests::{Project, path_bytes};
 use serde_json::Value;
 
 use crate::Seen;
 use crate::cases::Case;
+
+/// The backend that may miss files, and says so in every report.
+pub(crate) const PARTIAL: &str = "preload";
 
 /// The compiled programs, by the variables that name them.
 pub(crate) struct Programs {
@@ -44,16 +46,6 @@ impl Programs {
             variables,
         }
     }
-}
-
-/// Whether a backend works here.
-/// The backend that may miss files, and says so in every report.
-pub(crate) const PARTIAL: &str = "preload";
-
-pub(crate) fn works(backend: &str) -> bool {
-    let mut roar = Command::new(roar_tests::roar());
-    roar.args(["trace", "-q", "--backend", backend, "--", "true"]);
-    roar.stderr(Stdio::null()).status().unwrap().success()
 }
 
 /// A directory with the files that the cases expect.
@@ -139,7 +131,7 @@ impl<'a> Place<'a> {
         }
         for (list, files) in ["reads", "writes", "deletes"].iter().zip(&mut seen.files) {
             for file in report.files(list) {
-                files.insert(self.name(&path(file)));
+                files.insert(self.name(&path_bytes(file)));
                 if *list == "writes" {
                     seen.faults.extend(self.wrong(file));
                 }
@@ -151,7 +143,7 @@ impl<'a> Place<'a> {
     /// What is wrong with the record of an output.
     fn wrong(&self, file: &Value) -> Option<String> {
         use std::os::unix::ffi::OsStrExt;
-        let path = path(file);
+        let path = path_bytes(file);
         let name = self.name(&path);
         // What is mounted for the tracer alone, and what is too deep, is not to be read here.
         let Ok(content) = fs::read(std::ffi::OsStr::from_bytes(&path)) else {
@@ -169,15 +161,6 @@ impl<'a> Place<'a> {
         let name = path.strip_prefix(&root).unwrap_or(&path);
         name.replace(&format!("{}/", "n".repeat(200)), "")
     }
-}
-
-/// The bytes of a file's path.
-fn path(file: &Value) -> Vec<u8> {
-    let exact = file["path_b64"].as_str().map(|bytes| {
-        let engine = base64::engine::general_purpose::STANDARD;
-        engine.decode(bytes).unwrap()
-    });
-    exact.unwrap_or_else(|| file["path"].as_str().unwrap().into())
 }
 
 /// The names of a set of paths that are below the directory.

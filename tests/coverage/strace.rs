@@ -1,7 +1,6 @@
 //! What strace shows, taken naively.
 
-use std::collections::BTreeSet;
-use std::fs;
+use roar_tests::strace;
 
 use crate::Seen;
 use crate::cases::Case;
@@ -9,27 +8,12 @@ use crate::place::{self, Place};
 
 /// Runs a case under strace, and reads what that wrote.
 pub(crate) fn observed(place: &Place, case: &Case) -> Seen {
-    let log = place.project.report_path();
-    let log = log.to_str().unwrap();
-    let strace = [
-        "strace",
-        "-f",
-        "-y",
-        "-qq",
-        "-s",
-        "10000",
-        "-e",
-        "trace=file,desc",
-    ];
-    place.run(case, &[&strace[..], &["-o", log, "--"]].concat());
-    let log = fs::read(log).unwrap_or_default();
-    let mut seen: [BTreeSet<Vec<u8>>; 3] = Default::default();
-    let cwd = place.project.path("").canonicalize().unwrap();
-    for line in log.split(|byte| *byte == b'\n') {
-        // One byte is one character in what strace writes.
-        let line: String = line.iter().map(|byte| char::from(*byte)).collect();
-        read_line(&line, cwd.to_str().unwrap(), &mut seen);
-    }
+    let log = place.project.report_path().with_file_name("strace");
+    let strace = strace::command("trace=file,desc", &log);
+    let words = [strace.get_program()].into_iter().chain(strace.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    place.run(case, &words);
+    let seen = strace::files(&log, &place.project.path(""));
     // Made and deleted, or moved away: as anybody would read it.
     let [reads, writes, deletes] = seen;
     let writes = writes.difference(&deletes).cloned().collect::<Vec<_>>();
@@ -42,111 +26,4 @@ pub(crate) fn observed(place: &Place, case: &Case) -> Seen {
         files: [reads, writes, deletes],
         faults: Vec::new(),
     }
-}
-
-fn read_line(line: &str, cwd: &str, seen: &mut [BTreeSet<Vec<u8>>; 3]) -> Option<()> {
-    let call = line.split_once(' ')?.1.trim_start();
-    let (name, rest) = call.split_once('(')?;
-    let (arguments, result) = rest.rsplit_once(" = ")?;
-    if result.starts_with('-') || result.starts_with('?') {
-        return None;
-    }
-    let [reads, writes, deletes] = seen;
-    if name.starts_with("open") || name == "creat" {
-        let path = unescaped(result.split_once('<')?.1.strip_suffix('>')?);
-        let path = match path.strip_suffix(b"(deleted)") {
-            Some(_) => return None,
-            None => path,
-        };
-        let has = |flag: &str| arguments.contains(flag);
-        if !path.starts_with(b"/") || has("O_DIRECTORY") || has("O_PATH") {
-            return None;
-        }
-        if has("O_WRONLY") || has("O_RDWR") || has("O_TRUNC") || name == "creat" {
-            writes.insert(path.clone());
-        }
-        if has("O_RDONLY") || has("O_RDWR") {
-            reads.insert(path);
-        }
-        return None;
-    }
-    let mut paths = quoted(arguments).into_iter().map(|(base, path)| {
-        let base = base.unwrap_or(cwd).as_bytes();
-        let path = match path.first() {
-            Some(b'/') => path,
-            _ => [base, b"/", &path].concat(),
-        };
-        let mut parts = path.split(|byte| *byte == b'/').collect::<Vec<_>>();
-        parts.retain(|part| *part != b".");
-        parts.join(&b'/')
-    });
-    match name {
-        "execve" | "execveat" => {
-            reads.insert(paths.next()?);
-        }
-        "unlink" | "unlinkat" if !arguments.contains("AT_REMOVEDIR") => {
-            deletes.insert(paths.next()?);
-        }
-        "truncate" => {
-            writes.insert(paths.next()?);
-        }
-        "rename" | "renameat" | "renameat2" => {
-            deletes.insert(paths.next()?);
-            writes.insert(paths.next()?);
-        }
-        "link" | "linkat" => {
-            writes.insert(paths.nth(1)?);
-        }
-        _ => {}
-    }
-    None
-}
-
-/// The strings in quotes, each with the directory that its descriptor before it is.
-fn quoted(text: &str) -> Vec<(Option<&str>, Vec<u8>)> {
-    let mut strings = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('"') {
-        let base = before.strip_suffix(">, ").and_then(|b| b.rsplit_once('<'));
-        let mut end = 0;
-        let bytes = after.as_bytes();
-        while end < bytes.len() && bytes[end] != b'"' {
-            end += 1 + usize::from(bytes[end] == b'\\');
-        }
-        let path = unescaped(&after[..end.min(after.len())]);
-        strings.push((base.map(|(_, base)| base), path));
-        rest = after.get(end + 1..).unwrap_or_default();
-    }
-    strings
-}
-
-/// Bytes from strace's escapes: octal numbers, and letters as in C.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.chars().map(|c| c as u8).peekable();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut number = 0u32;
-        let mut digits = 0;
-        while let Some(digit @ b'0'..=b'7') = rest.peek().copied().filter(|_| digits < 3) {
-            number = number * 8 + u32::from(digit - b'0');
-            digits += 1;
-            rest.next();
-        }
-        if digits > 0 {
-            bytes.push(number as u8);
-            continue;
-        }
-        bytes.push(match rest.next() {
-            Some(b'n') => b'\n',
-            Some(b't') => b'\t',
-            Some(b'r') => b'\r',
-            Some(other) => other,
-            None => b'\\',
-        });
-    }
-    bytes
 }

@@ -162,6 +162,39 @@ static int do_handle(void)
     say(MUST(open_by_handle_at(dir, &f.h, O_WRONLY | O_TRUNC)));
     return 0;
 }
+static int reopen(int fd, int flags)
+{
+    char path[64];
+    snprintf(path, 64, "/proc/self/fd/%d", fd);
+    return MUST(open(path, flags));
+}
+static int do_unnamed(void) /* what never had a name, opened again */
+{
+    int memory = MUST(memfd_create("m", 0)), file = MUST(open(".", O_TMPFILE | O_RDWR, 0666));
+    say(memory);
+    say(reopen(memory, O_RDWR));
+    say(file);
+    say(reopen(file, O_WRONLY));
+    reopen(file, O_RDONLY);
+    return 0;
+}
+static int do_deleted(void) /* what had one */
+{
+    int fd = MUST(open("in", O_PATH));
+    MUST(unlink("in"));
+    reopen(fd, O_RDONLY);
+    MUST(rename("old", "d/in (deleted)"));
+    return MUST(unlink("d/in"));
+}
+static int do_gone(void) /* a directory that is no more */
+{
+    MUST(mkdir("t", 0777));
+    MUST(chdir("t"));
+    MUST(rmdir("../t"));
+    fails(open("new", O_WRONLY | O_CREAT, 0666), ENOENT);
+    fails(rename("../in", "new"), ENOENT);
+    return 0;
+}
 static int do_proc_root(void) { char p[8192]; snprintf(p, 8192, "/proc/self/root%s", realpath("in", NULL)); reading(p); reading("/proc/self/cwd/old"); return 0; }
 
 static int do_execve(void) { char *a[] = {"tool", NULL}; return MUST(execve("./tool", a, environ)); }
@@ -383,7 +416,7 @@ static int do_again(void) { MUST(unlink("old")); say(making("old")); return 0; }
 static const struct { const char *name; int (*way)(void); } ways[] = {
 #define WAY(name) {#name, do_##name}
     {"open", opens}, WAY(openat), WAY(openpath), WAY(openat2), WAY(resolve), WAY(in_root), WAY(cached),
-    WAY(creat), WAY(tmpfile), WAY(tmpfile_empty_path), WAY(reopen), WAY(handle), WAY(proc_root),
+    WAY(creat), WAY(tmpfile), WAY(tmpfile_empty_path), WAY(reopen), WAY(handle), WAY(unnamed), WAY(deleted), WAY(gone), WAY(proc_root),
     WAY(execve), WAY(execveat), WAY(fexecve), WAY(exec_fails), WAY(map), WAY(map_shared),
     WAY(copy_file_range), WAY(sendfile), WAY(splice), WAY(ftruncate), WAY(ftruncate_new),
     WAY(truncate), WAY(fallocate), WAY(punch), WAY(rename), WAY(exchange), WAY(noreplace),

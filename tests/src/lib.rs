@@ -4,6 +4,8 @@
 //! Files are compared as lines: the path below the project, how it was used, then in
 //! brackets whatever is out of the ordinary: `in.txt open`, `a.py import [code inferred]`.
 
+pub mod strace;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -64,6 +66,28 @@ pub fn is_root(test: &str) -> bool {
         let _ = writeln!(std::io::stderr(), "{test}: left out: needs root");
     }
     is_root
+}
+
+/// The backends that work here: `notify` always does.
+pub fn backends() -> Vec<&'static str> {
+    const BACKENDS: &[&str] = &["notify", "ptrace"];
+    let works = |backend: &&str| {
+        let mut roar = Command::new(roar());
+        roar.args(["trace", "-q", "--backend", backend, "--", "true"]);
+        roar.stderr(Stdio::null()).status().unwrap().success()
+    };
+    let backends: Vec<&str> = BACKENDS.iter().copied().filter(works).collect();
+    assert!(backends.contains(&"notify"));
+    backends
+}
+
+/// The bytes of a file's path.
+pub fn path_bytes(file: &Value) -> Vec<u8> {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let exact = file["path_b64"].as_str();
+    let exact = exact.map(|bytes| engine.decode(bytes).unwrap());
+    exact.unwrap_or_else(|| file["path"].as_str().unwrap().into())
 }
 
 /// Waits until `what` is true, for at most `limit`.

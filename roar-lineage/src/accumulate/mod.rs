@@ -5,6 +5,7 @@
 //! same fragments.
 
 mod entry;
+mod left;
 mod s3;
 mod uses;
 mod view;
@@ -37,9 +38,9 @@ pub struct Accumulator {
     processes: BTreeMap<ProcessKey, (TaskNo, Process)>,
     writers: HashMap<BString, TaskNo>,
     digests: HashMap<FileVersion, Outcome>,
-    /// Inodes whose ctime was moved by a name that came or went: that says nothing about
+    /// Inodes whose ctime was moved by a name that came or went: that tells nothing about
     /// their content.
-    renamed: HashSet<(u64, u64)>,
+    moved_ctimes: HashSet<(u64, u64)>,
     classifier: Classifier,
     counts: Coverage,
 }
@@ -145,6 +146,12 @@ impl Accumulator {
                 path,
                 version,
             } => self.left(*task, path, *version),
+            // What is known of a version stays so, though it is not found any more.
+            Event::Digested { version, outcome }
+                if matches!(outcome, Outcome::None(_)) && self.has_digest(*version) =>
+            {
+                false
+            }
             Event::Digested { version, outcome } => {
                 self.digests.insert(*version, *outcome) != Some(*outcome)
             }
@@ -191,8 +198,11 @@ impl Accumulator {
         let Some(state) = self.tasks.get_mut(&no) else {
             return false;
         };
-        self.renamed
-            .extend(access.renamed().map(|version| (version.dev, version.ino)));
+        self.moved_ctimes.extend(
+            access
+                .moves_ctime()
+                .map(|version| (version.dev, version.ino)),
+        );
         match access {
             Access::Read {
                 path,
@@ -220,8 +230,8 @@ impl Accumulator {
                 let is_own = note_writer(&mut self.writers, path, no);
                 let entry = state.files.entry(path.clone()).or_default();
                 let mut news = false;
-                if let (true, Some(before), false) =
-                    (*reads, before, is_own && entry.write.is_some())
+                if let (true, Some(before)) = (*reads, before)
+                    && (!is_own || entry.is_as_before(*before))
                 {
                     news = entry.read(*before, *how, via.as_ref(), false, stamp);
                 }
@@ -252,8 +262,8 @@ impl Accumulator {
                 let mut entry_b = state.files.remove(b).unwrap_or_default();
                 let how_a = entry_a.moved_away(*a_version, stamp);
                 let how_b = entry_b.moved_away(*b_version, stamp);
-                entry_a.replaced(Some(*a_version), how_b, stamp);
-                entry_b.replaced(Some(*b_version), how_a, stamp);
+                entry_a.replaced(None, how_b, stamp);
+                entry_b.replaced(None, how_a, stamp);
                 state.files.insert(a.clone(), entry_a);
                 state.files.insert(b.clone(), entry_b);
                 note_writer(&mut self.writers, a, no);
@@ -266,7 +276,9 @@ impl Accumulator {
                     let is_own = self.writers.get(from) == Some(&no);
                     let entry = state.files.entry(from.clone()).or_default();
                     match &entry.write {
-                        Some(write) if is_own => how.extend(&write.how),
+                        Some(write) if is_own && !entry.is_as_before(*version) => {
+                            how.extend(&write.how);
+                        }
                         _ => entry.shared(*version, stamp),
                     }
                 }
@@ -308,40 +320,6 @@ impl Accumulator {
                 self.writers.remove(path);
                 true
             }
-        }
-    }
-
-    fn left(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
-        let write = self
-            .tasks
-            .get_mut(&no)
-            .and_then(|state| state.files.get_mut(path))
-            .and_then(|entry| entry.write.as_mut());
-        match write {
-            Some(write) if write.left != Some(version) => {
-                write.left = Some(version);
-                true
-            }
-            Some(_) => false,
-            None => self.is_still_there(no, path, version),
-        }
-    }
-}
-
-impl Accumulator {
-    /// Takes a delete back when the same file is there: the call had failed.
-    fn is_still_there(&mut self, no: TaskNo, path: &BString, version: Option<FileVersion>) -> bool {
-        let Some(state) = self.tasks.get_mut(&no) else {
-            return false;
-        };
-        let entry = state.files.get_mut(path);
-        match (entry, version) {
-            (Some(entry), Some(there)) if entry.deleted.is_some_and(|(was, _)| was == there) => {
-                entry.deleted = None;
-                state.forget_if_empty(path);
-                true
-            }
-            _ => false,
         }
     }
 }

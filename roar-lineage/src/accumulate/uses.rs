@@ -96,7 +96,7 @@ impl Accumulator {
         match (self.digests.get(&before), self.digests.get(&left)) {
             (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
             // The mtime may have been set back, the ctime not.
-            _ => before.ctime == left.ctime || self.renamed.contains(&(left.dev, left.ino)),
+            _ => before.ctime == left.ctime || self.moved_ctimes.contains(&(left.dev, left.ino)),
         }
     }
 }

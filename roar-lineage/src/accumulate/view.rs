@@ -40,17 +40,28 @@ impl Accumulator {
         state.flat_map(|state| &state.files)
     }
 
-    /// The paths that a task has written or deleted and that should be looked at when it ends.
+    /// The paths that a task has written and that should be looked at when it ends.
     /// `again`: also those that were looked at before.
     pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
-        let files = self.files(no);
-        files
-            .filter(|(_, entry)| match &entry.write {
-                Some(write) => again || write.left.is_none(),
-                None => again && entry.deleted.is_some(),
-            })
-            .map(|(path, _)| path.clone())
-            .collect()
+        let is_asked = |entry: &Entry| {
+            let write = entry.write.as_ref();
+            write.is_some_and(|write| again || write.left.is_none())
+        };
+        let files = self.files(no).filter(|(_, entry)| is_asked(entry));
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What was at a path before a task wrote there.
+    pub fn before(&self, no: TaskNo, path: &BString) -> Option<FileVersion> {
+        let entry = self.tasks.get(&no)?.files.get(path)?;
+        entry.write.as_ref()?.before
+    }
+
+    /// The paths that a task has deleted, unless the call failed.
+    pub fn deleted(&self, no: TaskNo) -> Vec<BString> {
+        let is_deleted = |entry: &Entry| entry.write.is_none() && entry.deleted.is_some();
+        let files = self.files(no).filter(|(_, entry)| is_deleted(entry));
+        files.map(|(path, _)| path.clone()).collect()
     }
 
     /// The versions of a task's files that have no outcome of hashing yet, with the

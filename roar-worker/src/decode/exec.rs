@@ -4,7 +4,7 @@ use bstr::{BString, ByteSlice};
 use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
-use super::{Decoded, look_up, regular};
+use super::{Decoded, look_up, named, regular};
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
 
 /// Arguments kept of one command line.
@@ -61,7 +61,7 @@ pub(super) fn execve(
     let mut reads = Vec::new();
     let mut next = Some(found);
     while let Some(found) = next.take().filter(|_| reads.len() < MAX_INTERPRETERS) {
-        let Some(version) = regular(&found) else {
+        let Some(version) = named(&found) else {
             break;
         };
         next = interpreter(tracee, &found)

@@ -42,12 +42,8 @@ pub(super) fn rename(
     if mount != from.mount || !tracee.may_change_directory_of(&to_path) {
         return Ok(Vec::new());
     }
-    let is_below = |path: &BString| {
-        let rest = path.strip_prefix(from.path.as_bytes());
-        rest.is_some_and(|rest| rest.starts_with(b"/"))
-    };
     // EINVAL; ENOTDIR.
-    if is_below(&to_path) || (given.ends_with(b"/") && !is_directory(&from)) {
+    if is_below(&to_path, &from.path) || (given.ends_with(b"/") && !is_directory(&from)) {
         return Ok(Vec::new());
     }
     if let Some(there) = &replaced {
@@ -65,6 +61,11 @@ pub(super) fn rename(
         return Ok(move_directory(tracee, &from.path, &to_path));
     }
     Ok(move_file(from, to_path, replaced))
+}
+
+fn is_below(path: &BString, directory: &BString) -> bool {
+    let rest = path.strip_prefix(directory.as_bytes());
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// A file of any type to a path where nothing or another file is.
@@ -104,7 +105,9 @@ fn move_directory(tracee: &impl Tracee, from: &BString, to: &BString) -> Vec<Acc
 }
 
 fn exchange(tracee: &impl Tracee, a: Found, b: Found) -> Vec<Access> {
-    if a.mount != b.mount {
+    let is_same = (a.version.dev, a.version.ino) == (b.version.dev, b.version.ino);
+    let is_inside = is_below(&a.path, &b.path) || is_below(&b.path, &a.path);
+    if a.mount != b.mount || is_same || is_inside {
         return Vec::new();
     }
     if let (Some(a_version), Some(b_version)) = (regular(&a), regular(&b)) {

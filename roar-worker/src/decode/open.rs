@@ -3,7 +3,7 @@
 use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
-use super::{Decoded, is_recorded, look_up, magic, regular};
+use super::{Decoded, is_recorded, look_up, magic, named, regular};
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
 
 /// An open by path.
@@ -94,7 +94,7 @@ fn is_kernels(path: &[u8]) -> bool {
 }
 
 fn existing(tracee: &impl Tracee, found: Found, flags: i32) -> Vec<Access> {
-    let Some(version) = regular(&found) else {
+    let Some(version) = named(&found) else {
         return Vec::new();
     };
     let mode = flags & libc::O_ACCMODE;

@@ -213,6 +213,12 @@ fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat
     })
 }
 
+/// Whether a path is on an overlayfs.
+pub fn is_on_overlay(path: &[u8]) -> bool {
+    nix::sys::statfs::statfs(path)
+        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::OVERLAYFS_SUPER_MAGIC)
+}
+
 /// Whether this process may use a path so (access(2) modes, effective ids).
 pub fn may_access(path: &[u8], mode: i32) -> bool {
     let Ok((path, _directory)) = short(path) else {
