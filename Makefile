@@ -15,7 +15,7 @@ export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
-	test-ray-versions lint fmt clippy doc ci bench clean
+	test-ray-versions soak lint fmt clippy doc ci bench clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -65,6 +65,10 @@ test-shim: venv
 
 test-ray: debug venv
 	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
+
+soak: debug venv ## Death and stopping of the supervisor, a thousand times; long programs
+	ROAR_HARMLESS_ROUNDS=$${ROAR_HARMLESS_ROUNDS:-1000} \
+		$(CARGO) test --locked -p roar-tests --test harmless -- --include-ignored
 
 test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
 	$(PYTEST) --durations=5 $(FAR)

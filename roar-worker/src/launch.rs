@@ -74,7 +74,10 @@ pub fn become_program(
     to_parent: BorrowedFd<'_>,
     signals: &SigSet,
 ) -> ! {
-    say_and_wait(install(io_uring), to_parent);
+    if !say_and_wait(install(io_uring), to_parent) {
+        // Nobody may be there to answer: not even the exec would succeed.
+        process::exit_now(125)
+    }
     process::restore_sigpipe();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
@@ -91,8 +94,8 @@ pub fn install(io_uring: IoUring) -> io::Result<OwnedFd> {
     notify::install(&filter::program(io_uring))
 }
 
-/// Tells the other side how installing went, and waits for its word.
-pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) {
+/// Tells the other side how installing went, and waits for its word: whether it came.
+pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) -> bool {
     match &installed {
         Ok(listener) => {
             say(
@@ -106,7 +109,7 @@ pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) {
     }
     drop(installed);
     let mut word = [0; 1];
-    let _ = socket::receive(other, &mut word);
+    matches!(socket::receive(other, &mut word), Ok(Some(_)))
 }
 
 /// Tells the other side that the exec failed.

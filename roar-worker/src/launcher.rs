@@ -42,6 +42,8 @@ pub(crate) enum Word {
     Started(i32),
     /// No filter could be installed, by this errno: the command runs untraced.
     Untraced(i32),
+    /// The command is let go: from here on it runs, whatever becomes of the supervisor.
+    Begins,
     /// The exec failed, by this errno.
     NotExecuted(i32),
     /// The command was stopped by this signal.
@@ -184,6 +186,7 @@ fn wait_with_supervisor(
     let mut pidfd = None;
     let mut wait_status = None;
     let mut gap = None;
+    let mut has_begun = false;
     let mut unwell = 0;
     loop {
         let mut fds = [
@@ -215,6 +218,7 @@ fn wait_with_supervisor(
                 command = Some(Pid::from_raw(pid));
                 pidfd = process::open_pidfd(pid.cast_unsigned()).ok();
             }
+            Some(Word::Begins) => has_begun = true,
             Some(Word::Untraced(errno)) => gap = Some(untraced(errno)),
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
@@ -235,8 +239,12 @@ fn wait_with_supervisor(
     let died = gap.unwrap_or((GapKind::SupervisorDied, detail.to_owned()));
     let wait_status = match (wait_status, command) {
         (Some(status), _) => status,
-        (None, Some(command)) => wait_alone(command, signals),
-        (None, None) => {
+        (None, Some(command)) if has_begun => wait_alone(command, signals),
+        (None, command) => {
+            if let Some(command) = command {
+                // It ends by itself, not having been let go.
+                wait_alone(command, signals);
+            }
             let error = io::Error::other("the supervisor ended before the command began");
             return Err(LaunchError::Setup("start", error));
         }

@@ -60,6 +60,7 @@ pub(crate) fn main(
         Start::Filtered(listener) => listener,
         Start::Unfiltered(errno) => {
             tell(&Word::Untraced(errno));
+            tell(&Word::Begins);
             launch::let_go(ours.as_fd());
             watch_untraced(command, &ours, &launcher)
         }
@@ -82,6 +83,8 @@ pub(crate) fn main(
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherit(&mut scope, command.as_raw().cast_unsigned());
     supervisor.add_scope(scope);
+    // First: what has begun must not be taken for what has not.
+    tell(&Word::Begins);
     launch::let_go(ours.as_fd());
     Watch {
         supervisor,

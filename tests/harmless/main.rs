@@ -1,0 +1,4 @@
+//! roar alters nothing: real programs, and a supervisor in every kind of trouble.
+
+mod churn;
+mod guardian;
