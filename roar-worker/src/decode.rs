@@ -42,6 +42,8 @@ pub enum Decoded {
     },
     /// An inner roar asks for its scope.
     Scope,
+    /// Opens `/dev/fuse`, to serve a file system.
+    Serves,
     /// Makes an io_uring.
     IoUring,
     /// May change credentials.
@@ -111,8 +113,11 @@ pub fn decode(
     }
 }
 
-/// The request of a magic path.
+/// What the open of a magic path means, or of one that is more than a file.
 fn magic(path: &[u8]) -> Option<Decoded> {
+    if path == b"/dev/fuse" {
+        return Some(Decoded::Serves);
+    }
     if !path.starts_with(abi::MAGIC_PREFIX) {
         return None;
     }

@@ -30,6 +30,7 @@ pub mod process_table;
 pub mod ray;
 pub mod scope;
 pub mod seal;
+pub mod served;
 pub mod shim;
 pub mod side;
 pub mod sink;

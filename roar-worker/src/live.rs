@@ -8,8 +8,9 @@ use bstr::{BString, ByteSlice};
 use nix::fcntl::{readlink, readlinkat};
 
 use crate::proc::Credentials;
+use crate::served::Served;
 use crate::sys::file::{self, Stat};
-use crate::sys::process;
+use crate::sys::{note_starvation, process};
 use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
 
 /// Symbolic links that may follow each other (path_resolution(7)).
@@ -30,6 +31,8 @@ pub struct LiveTracee<'a> {
     pub own: &'a Credentials,
     /// Whether its root directory or mount namespace is not the supervisor's.
     pub is_elsewhere: bool,
+    /// The file systems that must not be looked at.
+    pub served: Option<&'a Served>,
 }
 
 impl LiveTracee<'_> {
@@ -78,7 +81,26 @@ impl LiveTracee<'_> {
         file::open_path(&reachable, flags)
     }
 
+    /// Whether a path leads where looking would wait for the tree itself.
+    fn is_served(&self, base: Base, path: &[u8]) -> bool {
+        let Some(served) = self.served else {
+            return false;
+        };
+        if path.starts_with(b"/") && self.reachable(base, path) == path {
+            return served.has(self.tid, path);
+        }
+        let (base, rest) = match path.starts_with(b"/") {
+            true => (self.reachable(base, path), &b""[..]),
+            false => (self.reachable(base, b""), path),
+        };
+        let start = readlink(base.trim_end_with(|c| c == '/'));
+        start.is_ok_and(|start| served.has(self.tid, &[start.as_bytes(), &b"/"[..], rest].concat()))
+    }
+
     fn look_up(&self, base: Base, path: &[u8], follow: bool, depth: usize) -> Lookup {
+        if self.is_served(base, path) {
+            return Lookup::Fails;
+        }
         let flags = if follow { 0 } else { libc::O_NOFOLLOW };
         // Nearly every path is canonical as it is: then its name need not be asked for.
         if !self.is_elsewhere && is_plain(path) {
@@ -265,6 +287,9 @@ impl Tracee for LiveTracee<'_> {
 
     fn descriptor(&self, fd: i32) -> Lookup {
         let path = format!("/proc/{}/fd/{fd}", self.tid);
+        if self.is_served(Base::Descriptor(fd), b"") {
+            return Lookup::Fails;
+        }
         let found = file::open_path(path.as_bytes(), 0)
             .ok()
             .and_then(|fd| describe(fd.as_fd()));
@@ -295,6 +320,7 @@ impl Tracee for LiveTracee<'_> {
     fn head(&self, found: &Found, buffer: &mut [u8]) -> usize {
         let path = std::ffi::OsStr::from_bytes(&found.path);
         std::fs::File::open(path)
+            .inspect_err(note_starvation)
             .and_then(|mut file| file.read(buffer))
             .unwrap_or(0)
     }
@@ -305,7 +331,8 @@ impl Tracee for LiveTracee<'_> {
             directory,
         ))];
         while let Some(directory) = directories.pop() {
-            let Ok(entries) = std::fs::read_dir(&directory) else {
+            let entries = std::fs::read_dir(&directory).inspect_err(note_starvation);
+            let Ok(entries) = entries else {
                 continue;
             };
             for entry in entries.flatten() {

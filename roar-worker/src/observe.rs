@@ -15,6 +15,7 @@ use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::proc;
 use crate::process_table::{Identified, Membership};
+use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::{self, Notification};
 use crate::sys::socket;
@@ -77,6 +78,7 @@ impl Supervisor {
             credentials: &process.credentials,
             own: &self.own,
             is_elsewhere: process.is_elsewhere,
+            served: self.served.as_ref(),
         };
         let decoded = decode::decode(&tracee, call, pointer, notification.args);
         let decoded = match decoded {
@@ -92,6 +94,10 @@ impl Supervisor {
                 Decoded::Files(Vec::new())
             }
         };
+        if self.served.as_ref().is_some_and(Served::was_met) {
+            let detail = "files of a FUSE file system that the command itself serves";
+            self.gap(&base, GapKind::Backend, detail);
+        }
         let events = match &decoded {
             Decoded::Files(accesses) => accesses.len(),
             _ => 1,
@@ -126,6 +132,9 @@ impl Supervisor {
                 return self
                     .give_scope(pid)
                     .map_or(Answer::Continue, Answer::Descriptor);
+            }
+            Decoded::Serves => {
+                self.served.get_or_insert_with(Served::begin);
             }
             Decoded::IoUring => {
                 if let Work::Task(membership) = work {
