@@ -7,6 +7,7 @@
 mod exec;
 mod names;
 mod open;
+mod own_filter;
 
 use bstr::BString;
 use roar_lineage::event::Access;
@@ -46,6 +47,8 @@ pub enum Decoded {
     Serves,
     /// Makes an io_uring.
     IoUring,
+    /// Does what does not work as it would untraced.
+    Hampers(&'static str),
     /// May change credentials.
     Credentials,
     /// May change the root directory or the mount namespace.
@@ -108,6 +111,8 @@ pub fn decode(
         }
         Call::ExitGroup => Ok(Decoded::Exit(a as i32 & 0xff)),
         Call::IoUringSetup => Ok(Decoded::IoUring),
+        Call::Seccomp => own_filter::installed(tracee, b, c, pointer),
+        Call::Prctl => own_filter::installed(tracee, 0, c, pointer),
         Call::Credentials => Ok(Decoded::Credentials),
         Call::Namespace => Ok(Decoded::Namespace),
     }

@@ -22,7 +22,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use roar_lineage::event::Event;
+use roar_lineage::event::{Event, ProcessKey};
 use roar_lineage::model::GapKind;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,9 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         }
     };
     if let Some((kind, detail)) = ended.gap {
+        if !record.state.has_processes() {
+            record_command(&mut record, &spec, ended.command, ended.wait_status);
+        }
         let task = 0;
         record.record(&Event::Gap {
             task,
@@ -150,6 +153,7 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
 
 /// How the command ended, and what kept the record from being complete.
 struct Ended {
+    command: Option<Pid>,
     wait_status: i32,
     gap: Option<(GapKind, String)>,
 }
@@ -200,14 +204,15 @@ fn wait_with_supervisor(
             signals.forward(command);
         }
         if !is_ready(from_supervisor) {
-            // The command has ended and its supervisor does not get on with it.
+            // The command has ended, or does not begin, and its supervisor does not get
+            // on with it.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
             let is_silent = wait_status.is_none() || is_stopped(supervisor_pid);
-            unwell = if has_ended && is_silent {
-                unwell + 1
-            } else {
-                0
+            let is_stuck = match has_begun {
+                true => has_ended && is_silent,
+                false => is_stopped(supervisor_pid),
             };
+            unwell = if is_stuck { unwell + 1 } else { 0 };
             if unwell > MAX_LOOKS {
                 let _ = kill(supervisor_pid, Signal::SIGKILL);
             }
@@ -229,7 +234,11 @@ fn wait_with_supervisor(
                     let _ = waitpid(supervisor_pid, None);
                 }
                 let wait_status = wait_status.unwrap_or(0);
-                return Ok(Ended { wait_status, gap });
+                return Ok(Ended {
+                    command,
+                    wait_status,
+                    gap,
+                });
             }
             None => break,
         }
@@ -250,9 +259,34 @@ fn wait_with_supervisor(
         }
     };
     Ok(Ended {
+        command,
         wait_status,
         gap: Some(died),
     })
+}
+
+/// Records the command as a process, where nobody saw it run.
+fn record_command(record: &mut Recorder, spec: &Spec, command: Option<Pid>, wait_status: i32) {
+    let (_, exit_code, signal) = scope::status_of(wait_status);
+    let key = ProcessKey {
+        pid: command.map_or(0, |pid| pid.as_raw().cast_unsigned()),
+        start_ticks: 0,
+    };
+    record.record(&Event::Process {
+        key,
+        ppid: std::process::id(),
+        task: 0,
+        exe: None,
+        argv: spec.job.command.clone(),
+        at: spec.job.started_at,
+    });
+    let (at, _) = scope::now();
+    record.record(&Event::ProcessEnded {
+        key,
+        exit_code,
+        signal,
+        at,
+    });
 }
 
 /// How often the launcher looks whether its supervisor is well (milliseconds), and how
@@ -347,7 +381,11 @@ fn run_inside(
             "the supervisor above ended before the command".to_owned(),
         )
     });
-    Ok(Ended { wait_status, gap })
+    Ok(Ended {
+        command: None,
+        wait_status,
+        gap,
+    })
 }
 
 /// Starts a thread that works beside a command: no signal is delivered to it.

@@ -15,6 +15,7 @@ use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::proc;
 use crate::process_table::{Identified, Membership};
+use crate::scope;
 use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::{self, Notification};
@@ -140,6 +141,14 @@ impl Supervisor {
                 if let Work::Task(membership) = work {
                     let detail = "a ring was made; files opened through it are not seen";
                     self.gap(membership, GapKind::IoUring, detail);
+                }
+            }
+            Decoded::Hampers(detail) => {
+                // A worker's own launcher asks, and does without.
+                let exe = proc::link(pid, "exe").unwrap_or_default();
+                let is_ours = matches!(scope::base_name(&exe), b"roar" | b"roar-worker");
+                if let (Work::Task(membership), false) = (work, is_ours) {
+                    self.gap(membership, GapKind::Backend, detail);
                 }
             }
             Decoded::Credentials | Decoded::Namespace => {

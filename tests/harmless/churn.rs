@@ -88,6 +88,11 @@ impl Churn {
         is_complete
     }
 
+    /// The report of the last run.
+    pub(crate) fn report(&self) -> Report {
+        self.project.report()
+    }
+
     /// What is to be seen of a run that ended so.
     pub(crate) fn seen(&self, output: &Output) -> Seen {
         seen(&self.project, output)
@@ -167,7 +172,6 @@ impl Running<'_> {
     pub(crate) fn end(self) -> (Seen, Report) {
         let churn = self.churn;
         let seen = churn.seen(&self.output());
-        assert!(churn.project.report_path().exists(), "{seen:?}");
-        (seen, churn.project.report())
+        (seen, churn.report())
     }
 }

@@ -1,6 +1,9 @@
 //! roar alters nothing: real programs, and a supervisor in every kind of trouble.
 
 mod churn;
+mod compare;
+mod filters;
 mod fuse;
 mod guardian;
+mod real;
 mod starved;

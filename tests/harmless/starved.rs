@@ -50,7 +50,6 @@ fn with_few_descriptors_nothing_is_claimed_that_was_not_seen() {
 
 #[test]
 fn without_memory_nothing_is_claimed_that_was_not_seen() {
-    assert!(!starve("as", |_| 1 << 20), "it did without");
     for more in [0, 1 << 20] {
         starve("as", |pid| address_space(pid) + more);
     }

@@ -148,6 +148,11 @@ impl Accumulator {
             .collect()
     }
 
+    /// Whether any process was seen.
+    pub fn has_processes(&self) -> bool {
+        !self.processes.is_empty()
+    }
+
     fn processes_of(&self, no: TaskNo) -> Vec<Process> {
         let all = self.processes.values();
         all.filter(|(task, _)| *task == no)
