@@ -2,6 +2,7 @@
 
 mod churn;
 mod compare;
+mod cpython;
 mod filters;
 mod fuse;
 mod guardian;
