@@ -22,6 +22,8 @@ pub struct Status {
     pub depth: usize,
     /// Who it is to the file system.
     pub credentials: Credentials,
+    /// Whether it gains no privilege by exec.
+    pub no_new_privileges: bool,
 }
 
 /// Who a thread is to the file system.
@@ -72,6 +74,7 @@ fn parse_status(text: &[u8]) -> Option<Status> {
             b"Groups" => {
                 status.credentials.groups = numbers.filter_map(|n| n.parse().ok()).collect();
             }
+            b"NoNewPrivs" => status.no_new_privileges = numbers.next()? == "1",
             b"CapEff" => {
                 status.credentials.capabilities = u64::from_str_radix(numbers.next()?, 16).ok()?;
             }

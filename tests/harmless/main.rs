@@ -6,5 +6,6 @@ mod cpython;
 mod filters;
 mod fuse;
 mod guardian;
+mod privileges;
 mod real;
 mod starved;
