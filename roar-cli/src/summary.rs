@@ -8,7 +8,7 @@ use std::time::Duration;
 use bstr::BString;
 use roar_lineage::document::joined_coverage;
 use roar_lineage::fragment::Fragment;
-use roar_lineage::model::{Category, FileState, FileUse, TaskKind};
+use roar_lineage::model::{Category, FileState, FileUse, GapKind, TaskKind};
 
 use crate::cli::TraceArgs;
 use crate::output;
@@ -70,7 +70,10 @@ pub fn of(fragments: &[Fragment], args: &TraceArgs, root: &Path, took: Duration)
         }
     }
     for gap in joined_coverage(fragments.iter().map(|fragment| &fragment.coverage)).gaps {
-        let _ = writeln!(text, "  gap  {} ({})", gap.detail, gap.count);
+        let _ = match gap.kind {
+            GapKind::Privilege => writeln!(text, "roar: {}", gap.detail),
+            _ => writeln!(text, "  gap  {} ({})", gap.detail, gap.count),
+        };
     }
     text
 }

@@ -349,12 +349,14 @@ pub enum GapKind {
     SupervisorDied,
     /// Something could not be stored.
     Store,
+    /// A set-uid or set-gid program that ran without its privilege.
+    Privilege,
 }
 
 impl GapKind {
     /// Whether such a gap could hide a file, so that the record is not complete.
     pub fn hides_files(self) -> bool {
-        !matches!(self, Self::Store)
+        !matches!(self, Self::Store | Self::Privilege)
     }
 }
 

@@ -7,6 +7,7 @@
 mod exec;
 mod names;
 mod open;
+mod own_filter;
 
 use bstr::BString;
 use roar_lineage::event::Access;
@@ -43,8 +44,12 @@ pub enum Decoded {
     },
     /// An inner roar asks for its scope.
     Scope,
+    /// Opens `/dev/fuse`, to serve a file system.
+    Serves,
     /// Makes an io_uring.
     IoUring,
+    /// Does what does not work as it would untraced.
+    Hampers(&'static str),
     /// May change credentials.
     Credentials,
     /// May change the root directory or the mount namespace.
@@ -111,13 +116,18 @@ pub fn decode(
         }
         Call::ExitGroup => Ok(Decoded::Exit(a as i32 & 0xff)),
         Call::IoUringSetup => Ok(Decoded::IoUring),
+        Call::Seccomp => own_filter::installed(tracee, b, c, pointer),
+        Call::Prctl => own_filter::installed(tracee, 0, c, pointer),
         Call::Credentials => Ok(Decoded::Credentials),
         Call::Namespace => Ok(Decoded::Namespace),
     }
 }
 
-/// The request of a magic path.
+/// What the open of a magic path means, or of one that is more than a file.
 fn magic(path: &[u8]) -> Option<Decoded> {
+    if path == b"/dev/fuse" {
+        return Some(Decoded::Serves);
+    }
     if !path.starts_with(abi::MAGIC_PREFIX) {
         return None;
     }

@@ -23,8 +23,7 @@ use roar_lineage::digest_cache::DigestCache;
 use roar_lineage::event::Outcome;
 use roar_lineage::model::{FileState, FileVersion};
 
-use crate::sys::file;
-use crate::sys::process;
+use crate::sys::{self, file, process};
 
 /// Granularity of a local file system's timestamps: one tick of the slowest kernel clock.
 const TICK: Duration = Duration::from_millis(10);
@@ -196,6 +195,7 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
         return Some(known.unwrap_or(Outcome::None(FileState::Superseded)));
     }
     let failed = |error: io::Error| {
+        sys::note_starvation(&error);
         Some(Outcome::None(match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileState::Missing,
             _ => FileState::Unreadable,

@@ -106,11 +106,23 @@ fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
             statement(RETURN, ALLOW),
             statement(RETURN, NOTIFY),
         ],
+        Call::Seccomp => first_argument(libc::SECCOMP_SET_MODE_FILTER),
+        Call::Prctl => first_argument(libc::PR_SET_SECCOMP as u32),
         Call::IoUringSetup if io_uring == IoUring::Refuse => {
             vec![statement(RETURN, ERRNO | libc::EPERM as u32)]
         }
         _ => vec![statement(RETURN, NOTIFY)],
     }
+}
+
+/// Notified when the first argument is this.
+fn first_argument(value: u32) -> Vec<sock_filter> {
+    vec![
+        statement(LOAD, argument(0)),
+        jump(JUMP_EQUAL, value, 0, 1),
+        statement(RETURN, NOTIFY),
+        statement(RETURN, ALLOW),
+    ]
 }
 
 fn open_flags(offset: u32) -> Vec<sock_filter> {
@@ -169,7 +181,11 @@ mod tests {
         for abi in ABIS {
             for nr in 0..500 {
                 let known = abi.calls.iter().find(|(number, _)| *number == nr);
-                let expected = if known.is_some() { NOTIFY } else { ALLOW };
+                let is_rarely = |call| matches!(call, Call::Seccomp | Call::Prctl);
+                let expected = match known {
+                    Some((_, call)) if !is_rarely(*call) => NOTIFY,
+                    _ => ALLOW,
+                };
                 assert_eq!(run(abi.arch, nr, [0; 6]), expected, "{:#x} {nr}", abi.arch);
             }
         }
@@ -177,6 +193,9 @@ mod tests {
             run(0xC000_003E, 56, [u64::from(THREAD), 0, 0, 0, 0, 0]),
             ALLOW
         );
+        assert_eq!(run(0xC000_003E, 317, [1, 0, 0, 0, 0, 0]), NOTIFY);
+        assert_eq!(run(0xC000_003E, 157, [22, 2, 0, 0, 0, 0]), NOTIFY);
+        assert_eq!(run(0xC000_003E, 157, [15, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(run(0xC000_00B7, 56, [0; 6]), ALLOW);
     }
 }

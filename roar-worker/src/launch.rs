@@ -99,7 +99,10 @@ pub fn become_program(
     if installed.is_err() && backend != Choice::Notify && io_uring == IoUring::Refuse {
         let _ = refuse_io_uring();
     }
-    let lines = say_and_wait(installed, to_parent);
+    let Some(lines) = say_and_wait(installed, to_parent) else {
+        // Nobody may be there to answer: not even the exec would succeed.
+        process::exit_now(125)
+    };
     process::restore_signals();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
@@ -128,8 +131,8 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
 }
 
 /// Tells the other side how installing went, and waits for its word: lines of the
-/// environment that the program is to have.
-pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) -> Vec<Vec<u8>> {
+/// environment that the program is to have. None: it never came.
+pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) -> Option<Vec<Vec<u8>>> {
     match &installed {
         Ok(listener) => {
             say(
@@ -143,13 +146,9 @@ pub fn say_and_wait(installed: io::Result<OwnedFd>, other: BorrowedFd<'_>) -> Ve
     }
     drop(installed);
     let mut word = [0; MAX_WORD];
-    match socket::receive(other, &mut word) {
-        Ok(Some((length, _))) => word
-            .get(..length)
-            .and_then(|word| postcard::from_bytes(word).ok())
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    }
+    let (length, _) = socket::receive(other, &mut word).ok()??;
+    let lines = word.get(..length).map(postcard::from_bytes);
+    Some(lines.and_then(Result::ok).unwrap_or_default())
 }
 
 /// Tells the other side that the exec failed.

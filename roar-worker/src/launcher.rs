@@ -45,6 +45,8 @@ pub(crate) enum Word {
     HeldUp,
     /// Nothing observes it, and why: the command runs untraced.
     Untraced(String),
+    /// The command is let go: from here on it runs, whatever becomes of the supervisor.
+    Begins,
     /// The exec failed, by this errno.
     NotExecuted(i32),
     /// The command was stopped by this signal.
@@ -125,6 +127,9 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         }
     };
     if let Some((kind, detail)) = ended.gap {
+        if !record.state.has_processes() {
+            record_command(&mut record, &spec, ended.command, ended.wait_status);
+        }
         let task = 0;
         record.record(&Event::Gap {
             task,
@@ -134,9 +139,6 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         });
         let (status, exit_code, signal) = scope::status_of(ended.wait_status);
         let (at, stamp) = scope::now();
-        if let Some(key) = ended.command {
-            note_command(&mut record, key, &spec, (exit_code, signal), at);
-        }
         let (no, detail) = (0, None);
         record.record(&Event::TaskEnded {
             no,
@@ -157,36 +159,9 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
 
 /// How the command ended, and what kept the record from being complete.
 struct Ended {
+    command: Option<Pid>,
     wait_status: i32,
-    command: Option<ProcessKey>,
     gap: Option<(GapKind, String)>,
-}
-
-/// Records the command's own process where nobody has seen one.
-fn note_command(
-    record: &mut Recorder,
-    key: ProcessKey,
-    spec: &Spec,
-    (exit_code, signal): (Option<i32>, Option<i32>),
-    at: i64,
-) {
-    if record.state.has_processes() {
-        return;
-    }
-    record.record(&Event::Process {
-        key,
-        ppid: std::process::id(),
-        task: 0,
-        exe: None,
-        argv: spec.job.command.clone(),
-        at: spec.job.started_at,
-    });
-    record.record(&Event::ProcessEnded {
-        key,
-        exit_code,
-        signal,
-        at,
-    });
 }
 
 fn run_outermost(
@@ -218,10 +193,10 @@ fn wait_with_supervisor(
     supervisor_pid: Pid,
 ) -> Result<Ended, LaunchError> {
     let mut command = None;
-    let mut key = None;
     let mut pidfd = None;
     let mut wait_status = None;
     let mut gap = None;
+    let mut has_begun = false;
     let mut unwell = 0;
     let mut is_held_up = false;
     loop {
@@ -236,16 +211,16 @@ fn wait_with_supervisor(
             signals.forward(command);
         }
         if !is_ready(from_supervisor) {
-            // The command has ended and its supervisor does not get on with it, or waits for
-            // one that is stopped.
+            // The command has ended, or does not begin, and its supervisor does not get
+            // on with it; or it is held up by one that is stopped.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
             let is_stopped = is_stopped(supervisor_pid);
             let is_silent = wait_status.is_none() || is_stopped;
-            unwell = if (has_ended && is_silent) || (is_held_up && is_stopped) {
-                unwell + 1
-            } else {
-                0
+            let is_stuck = match has_begun {
+                true => (has_ended && is_silent) || (is_held_up && is_stopped),
+                false => is_stopped,
             };
+            unwell = if is_stuck { unwell + 1 } else { 0 };
             if unwell > MAX_LOOKS {
                 let _ = kill(supervisor_pid, Signal::SIGKILL);
             }
@@ -253,16 +228,12 @@ fn wait_with_supervisor(
         }
         match receive(supervisor) {
             Some(Word::Started(pid)) => {
-                let pid_of = pid.cast_unsigned();
-                key = proc::start_ticks(pid_of).map(|start_ticks| ProcessKey {
-                    pid: pid_of,
-                    start_ticks,
-                });
                 command = Some(Pid::from_raw(pid));
                 pidfd = process::open_pidfd(pid.cast_unsigned()).ok();
             }
             Some(Word::HeldUp) => is_held_up = true,
             Some(Word::Untraced(why)) => gap = Some((GapKind::Backend, why)),
+            Some(Word::Begins) => has_begun = true,
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
             Some(Word::Ended(status)) => wait_status = Some(status),
@@ -273,8 +244,8 @@ fn wait_with_supervisor(
                 }
                 let wait_status = wait_status.unwrap_or(0);
                 return Ok(Ended {
+                    command,
                     wait_status,
-                    command: key,
                     gap,
                 });
             }
@@ -286,17 +257,45 @@ fn wait_with_supervisor(
     let died = gap.unwrap_or((GapKind::SupervisorDied, detail.to_owned()));
     let wait_status = match (wait_status, command) {
         (Some(status), _) => status,
-        (None, Some(command)) => wait_alone(command, signals),
-        (None, None) => {
+        (None, Some(command)) if has_begun => wait_alone(command, signals),
+        (None, command) => {
+            if let Some(command) = command {
+                // It ends by itself, not having been let go.
+                wait_alone(command, signals);
+            }
             let error = io::Error::other("the supervisor ended before the command began");
             return Err(LaunchError::Setup("start", error));
         }
     };
     Ok(Ended {
+        command,
         wait_status,
-        command: key,
         gap: Some(died),
     })
+}
+
+/// Records the command as a process, where nobody saw it run.
+fn record_command(record: &mut Recorder, spec: &Spec, command: Option<Pid>, wait_status: i32) {
+    let (_, exit_code, signal) = scope::status_of(wait_status);
+    let key = ProcessKey {
+        pid: command.map_or(0, |pid| pid.as_raw().cast_unsigned()),
+        start_ticks: 0,
+    };
+    record.record(&Event::Process {
+        key,
+        ppid: std::process::id(),
+        task: 0,
+        exe: None,
+        argv: spec.job.command.clone(),
+        at: spec.job.started_at,
+    });
+    let (at, _) = scope::now();
+    record.record(&Event::ProcessEnded {
+        key,
+        exit_code,
+        signal,
+        at,
+    });
 }
 
 /// How often the launcher looks whether its supervisor is well (milliseconds), and how
@@ -384,8 +383,8 @@ fn run_inside(
         )
     });
     Ok(Ended {
-        wait_status,
         command: None,
+        wait_status,
         gap,
     })
 }

@@ -37,6 +37,7 @@ mod ptrace;
 pub mod ray;
 pub mod scope;
 pub mod seal;
+pub mod served;
 pub mod shim;
 pub mod side;
 pub mod sink;

@@ -12,8 +12,9 @@ use crate::deep;
 use crate::mounts;
 use crate::paths::{self, is_plain, parent, split};
 use crate::proc::Credentials;
+use crate::served::Served;
 use crate::sys::file::{self, Stat};
-use crate::sys::process;
+use crate::sys::{note_starvation, process};
 use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
 
 /// Symbolic links that may follow each other (path_resolution(7)).
@@ -35,6 +36,8 @@ pub struct LiveTracee<'a> {
     pub own: &'a Credentials,
     /// Whether its root directory or mount namespace is not the supervisor's.
     pub is_elsewhere: bool,
+    /// The file systems that must not be looked at.
+    pub served: Option<&'a Served>,
 }
 
 impl LiveTracee<'_> {
@@ -83,7 +86,26 @@ impl LiveTracee<'_> {
         file::open_path(&reachable, flags)
     }
 
+    /// Whether a path leads where looking would wait for the tree itself.
+    fn is_served(&self, base: Base, path: &[u8]) -> bool {
+        let Some(served) = self.served else {
+            return false;
+        };
+        if path.starts_with(b"/") && self.reachable(base, path) == path {
+            return served.has(self.tid, path);
+        }
+        let (base, rest) = match path.starts_with(b"/") {
+            true => (self.reachable(base, path), &b""[..]),
+            false => (self.reachable(base, b""), path),
+        };
+        let start = readlink(base.trim_end_with(|c| c == '/'));
+        start.is_ok_and(|start| served.has(self.tid, &[start.as_bytes(), &b"/"[..], rest].concat()))
+    }
+
     fn look_up(&self, base: Base, path: &[u8], follow: bool, depth: usize) -> Lookup {
+        if self.is_served(base, path) {
+            return Lookup::Fails;
+        }
         let flags = if follow { 0 } else { libc::O_NOFOLLOW };
         // Nearly every path is canonical as it is: then its name need not be asked for.
         if !self.is_elsewhere && is_plain(path) {
@@ -300,6 +322,9 @@ impl Tracee for LiveTracee<'_> {
     }
 
     fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup {
+        if self.is_served(base, path) {
+            return Lookup::Fails;
+        }
         // Whether something is cached is not the question here.
         let resolve = resolve & !libc::RESOLVE_CACHED;
         let Ok(start) = self.base(base) else {
@@ -331,6 +356,9 @@ impl Tracee for LiveTracee<'_> {
     }
 
     fn handle(&self, mount: Base, handle: &[u8]) -> Lookup {
+        if self.is_served(mount, b"") {
+            return Lookup::Fails;
+        }
         // The call takes no O_PATH descriptor before 6.15, and a file is not to be opened.
         let open = |path: &str| {
             let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
@@ -349,6 +377,9 @@ impl Tracee for LiveTracee<'_> {
     }
 
     fn descriptor(&self, fd: i32) -> Lookup {
+        if self.is_served(Base::Descriptor(fd), b"") {
+            return Lookup::Fails;
+        }
         let found = self.base(Base::Descriptor(fd)).ok();
         let found = found.and_then(|fd| self.describe(fd.as_fd()));
         found.map_or(Lookup::Fails, Lookup::Found)
@@ -390,6 +421,7 @@ impl Tracee for LiveTracee<'_> {
     fn head(&self, found: &Found, buffer: &mut [u8]) -> usize {
         let path = std::ffi::OsStr::from_bytes(&found.path);
         std::fs::File::open(path)
+            .inspect_err(note_starvation)
             .and_then(|mut file| file.read(buffer))
             .unwrap_or(0)
     }
@@ -400,7 +432,8 @@ impl Tracee for LiveTracee<'_> {
             directory,
         ))];
         while let Some(directory) = directories.pop() {
-            let Ok(entries) = std::fs::read_dir(&directory) else {
+            let entries = std::fs::read_dir(&directory).inspect_err(note_starvation);
+            let Ok(entries) = entries else {
                 continue;
             };
             for entry in entries.flatten() {

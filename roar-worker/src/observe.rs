@@ -1,8 +1,10 @@
 //! From one notification to its answer.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use bstr::{BString, ByteSlice};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use roar_lineage::event::{Access, Event, TaskNo};
 use roar_lineage::mask;
 use roar_lineage::model::{GapKind, How};
@@ -15,7 +17,10 @@ use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::proc;
 use crate::process_table::{Identified, Membership};
+use crate::scope;
+use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
+use crate::sys::file;
 use crate::sys::notify::Notification;
 use crate::sys::socket;
 use crate::tracee::{Base, Tracee, Unreadable};
@@ -110,6 +115,7 @@ impl Supervisor {
             credentials: &process.credentials,
             own: &self.own,
             is_elsewhere: process.is_elsewhere,
+            served: self.served.as_ref(),
         };
         let mut decoded = decode::decode(&tracee, call, pointer, entry.args);
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
@@ -139,6 +145,10 @@ impl Supervisor {
             stamp,
             decoded,
         } = observed;
+        if self.served.as_ref().is_some_and(Served::was_met) {
+            let detail = "files of a FUSE file system that the command itself serves";
+            self.gap(&base, GapKind::Backend, detail);
+        }
         let Ok(decoded) = decoded else {
             self.count(&base, 0);
             self.unreadable(&base);
@@ -178,10 +188,22 @@ impl Supervisor {
                     .give_scope(pid)
                     .map_or(Answer::Continue, Answer::Descriptor);
             }
+            Decoded::Serves => {
+                self.served.get_or_insert_with(Served::begin);
+            }
             Decoded::IoUring => {
                 if let Work::Task(membership) = &work {
                     let detail = "a ring was made; files opened through it are not seen";
                     self.gap(membership, GapKind::IoUring, detail);
+                }
+            }
+            Decoded::Hampers(detail) => {
+                // A worker's own launcher asks, and does without.
+                let exe = proc::link(pid, "exe").unwrap_or_default();
+                let is_ours = matches!(scope::base_name(&exe), b"roar" | b"roar-worker");
+                let is_notify = !self.backend.is_ptrace();
+                if let (Work::Task(membership), false, true) = (&work, is_ours, is_notify) {
+                    self.gap(membership, GapKind::Backend, detail);
                 }
             }
             Decoded::Credentials | Decoded::Namespace => {
@@ -312,6 +334,15 @@ impl Supervisor {
             reads,
             changes_credentials,
         } = execution;
+        if changes_credentials && self.loses_privilege(pid, &path) {
+            let name = scope::base_name(&path).as_bstr();
+            let why = "set-uid programs do, where roar is not root";
+            let detail = format!("{name} ran without its privilege ({why})");
+            if let Some(process) = self.table.get(pid) {
+                let membership = process.membership.clone();
+                self.gap(&membership, GapKind::Privilege, &detail);
+            }
+        }
         self.become_driver(pid, &argv);
         self.become_other_worker(pid, &argv);
         let work = match (self.table.get(pid), work) {
@@ -326,6 +357,23 @@ impl Supervisor {
             process.changes_credentials |= changes_credentials;
         }
         self.record(&work, reads, stamp);
+    }
+
+    /// Whether the privilege that a set-uid or set-gid file gives is kept from a process,
+    /// and by roar: the supervisor itself made no such promise (execve(2), prctl(2)).
+    fn loses_privilege(&self, pid: u32, path: &[u8]) -> bool {
+        let promised = |pid| proc::status(pid).is_some_and(|status| status.no_new_privileges);
+        let (Some(process), Ok(stat)) = (self.table.get(pid), file::stat_path(path)) else {
+            return false;
+        };
+        let who = &process.credentials;
+        let gives = stat.mode & libc::S_ISUID != 0 && stat.uid != who.uid
+            || stat.mode & libc::S_ISGID != 0 && stat.gid != who.gid;
+        let is_ignored = || {
+            let path = std::ffi::OsStr::from_bytes(path);
+            statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID))
+        };
+        gives && promised(pid) && !promised(std::process::id()) && !is_ignored()
     }
 
     /// Records an exec once the process shows that it has happened.

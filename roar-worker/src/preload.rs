@@ -174,6 +174,7 @@ impl Supervisor {
             credentials: &process.credentials,
             own: &self.own,
             is_elsewhere: process.is_elsewhere,
+            served: None,
         };
         let access = match entry.nr {
             STARTS => program(&tracee, pid),

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
 
+use crate::sys;
+
 /// The lines of `/proc/PID/status` that are used here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -20,6 +22,8 @@ pub struct Status {
     pub depth: usize,
     /// Who it is to the file system.
     pub credentials: Credentials,
+    /// Whether it gains no privilege by exec.
+    pub no_new_privileges: bool,
 }
 
 /// Who a thread is to the file system.
@@ -39,7 +43,7 @@ pub struct Credentials {
 /// enough.
 fn read(path: &str) -> io::Result<Vec<u8>> {
     let mut content = Vec::with_capacity(4096);
-    let file = File::open(path)?;
+    let file = File::open(path).inspect_err(sys::note_starvation)?;
     // `take` keeps the standard library from asking for the size, which is always 0.
     file.take(u64::MAX).read_to_end(&mut content)?;
     Ok(content)
@@ -70,6 +74,7 @@ fn parse_status(text: &[u8]) -> Option<Status> {
             b"Groups" => {
                 status.credentials.groups = numbers.filter_map(|n| n.parse().ok()).collect();
             }
+            b"NoNewPrivs" => status.no_new_privileges = numbers.next()? == "1",
             b"CapEff" => {
                 status.credentials.capabilities = u64::from_str_radix(numbers.next()?, 16).ok()?;
             }
@@ -107,6 +112,11 @@ fn state(pid: u32) -> Option<u8> {
 pub fn link(pid: u32, name: &str) -> Option<BString> {
     let target = readlink(format!("/proc/{pid}/{name}").as_str()).ok()?;
     Some(target.into_vec().into())
+}
+
+/// The mounts that a thread sees, as proc_pid_mountinfo(5) writes them.
+pub fn mount_information(tid: u32) -> Vec<u8> {
+    read(&format!("/proc/{tid}/mountinfo")).unwrap_or_default()
 }
 
 /// The command line of a process.

@@ -19,6 +19,7 @@ use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
 use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
+use crate::served::Served;
 use crate::sys;
 
 /// How often the attribution pages are looked at when nothing happens (milliseconds).
@@ -95,6 +96,8 @@ pub struct Supervisor {
     /// Processes with a task of their own, commands that Ray's job supervisor started and
     /// workers of other languages: the process, and the task in each scope.
     pub(crate) own_tasks: Vec<(u32, usize, TaskNo)>,
+    /// File systems that must not be looked at, once the tree may serve some.
+    pub(crate) served: Option<Served>,
     pub(crate) is_side: bool,
     /// Whether a process of the tree has asked for an attribution page.
     pub(crate) has_pages: bool,
@@ -130,6 +133,7 @@ impl Supervisor {
             pool,
             own: own.unwrap_or_default(),
             own_tasks: Vec::new(),
+            served: None,
             is_side,
             has_pages: false,
         };
@@ -212,6 +216,9 @@ impl Supervisor {
                     Source::Process(_) => {}
                 }
             }
+            if sys::was_starved() {
+                self.starved();
+            }
             if ready == 0 {
                 turns.push(Turn::Tick);
             }
@@ -248,6 +255,15 @@ impl Supervisor {
             for scope in &mut self.scopes {
                 scope.hashed(version, outcome);
             }
+        }
+    }
+
+    /// What was looked for and not found may be there.
+    fn starved(&mut self) {
+        let detail = "the supervisor had too few descriptors or too little memory";
+        let open = self.scopes.iter_mut();
+        for scope in open.filter(|scope| scope.phase != Phase::Done) {
+            scope.gap(0, GapKind::LostRecords, detail, 1);
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) fn main(
         Ok(observer) => observer,
         Err(why) => {
             tell(&Word::Untraced(why));
+            tell(&Word::Begins);
             launch::let_go(ours.as_fd());
             watch_untraced(command, &ours, &launcher)
         }
@@ -115,6 +116,8 @@ pub(crate) fn main(
         scope.gap(0, GapKind::Backend, preload::BLIND, 1);
     }
     supervisor.add_scope(scope);
+    // First: what has begun must not be taken for what has not.
+    tell(&Word::Begins);
     launch::let_go_with(ours.as_fd(), &lines);
     Watch {
         supervisor,

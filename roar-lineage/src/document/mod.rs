@@ -111,5 +111,12 @@ pub fn joined_coverage<'a>(parts: impl IntoIterator<Item = &'a Coverage>) -> Cov
     sum
 }
 
+/// The gaps that documents have: of what was seen. What a program had to do without is said
+/// to people alone.
+pub fn documented(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.retain(|gap| gap.kind != GapKind::Privilege);
+    gaps
+}
+
 /// Detail of the gap for files that a Ray worker used outside of any task.
 pub const WORKER_FILES: &str = "files used by Ray workers outside of any task";

@@ -185,7 +185,7 @@ pub fn trace_report(fragments: &[Fragment], all: bool) -> Option<TraceReport> {
             accelerated: coverage.accelerated,
             lost: coverage.lost,
             unattributed: coverage.unattributed,
-            gaps: coverage.gaps,
+            gaps: super::documented(coverage.gaps),
         },
         tasks: tasks.into_iter().map(|(_, task)| task).collect(),
         processes: process_objects(&current),

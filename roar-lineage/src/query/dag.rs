@@ -116,7 +116,7 @@ impl Graph {
             edges: edges.into_iter().map(|edge| self.edge(edge)).collect(),
             coverage: Summary {
                 complete: coverage.is_complete(),
-                gaps: coverage.gaps,
+                gaps: crate::document::documented(coverage.gaps),
             },
         }
     }

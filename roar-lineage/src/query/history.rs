@@ -108,7 +108,7 @@ impl Graph {
             edges: self.edges.len(),
             coverage: Summary {
                 complete: coverage.is_complete(),
-                gaps: coverage.gaps,
+                gaps: crate::document::documented(coverage.gaps),
             },
             last: self.log().jobs.into_iter().next(),
         }

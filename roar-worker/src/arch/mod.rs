@@ -54,6 +54,10 @@ pub enum Call {
     ExitGroup,
     /// io_uring_setup(2).
     IoUringSetup,
+    /// seccomp(2), of a filter.
+    Seccomp,
+    /// prctl(2), of a filter.
+    Prctl,
     /// A call that changes credentials.
     Credentials,
     /// A call that changes the root directory or the mount namespace.

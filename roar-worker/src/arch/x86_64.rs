@@ -41,6 +41,8 @@ const X86_64: &[(u32, Call)] = &[
     (435, Clone3),
     (231, ExitGroup),
     (425, IoUringSetup),
+    (317, Seccomp),
+    (157, Prctl),
     (105, Credentials), // setuid
     (106, Credentials), // setgid
     (113, Credentials), // setreuid
@@ -80,6 +82,8 @@ const I386: &[(u32, Call)] = &[
     (435, Clone3),
     (252, ExitGroup),
     (425, IoUringSetup),
+    (354, Seccomp),
+    (172, Prctl),
     (23, Credentials),  // setuid16
     (46, Credentials),  // setgid16
     (70, Credentials),  // setreuid16

@@ -1,0 +1,11 @@
+//! roar alters nothing: real programs, and a supervisor in every kind of trouble.
+
+mod churn;
+mod compare;
+mod cpython;
+mod filters;
+mod fuse;
+mod guardian;
+mod privileges;
+mod real;
+mod starved;
