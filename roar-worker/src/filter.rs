@@ -11,6 +11,7 @@ use crate::arch::{ABIS, Abi, Call};
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
 const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
@@ -64,7 +65,7 @@ fn program_of(verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_fi
         let section = section(abi, &verdict);
         // A jump's offset is a byte: sections are longer, so skip by a long jump.
         program.push(jump(JUMP_EQUAL, abi.arch, 1, 0));
-        program.push(statement(0x05, section.len() as u32)); // BPF_JMP | BPF_JA
+        program.push(statement(JUMP, section.len() as u32));
         program.extend(section);
     }
     program.push(statement(RETURN, ALLOW));
@@ -93,6 +94,38 @@ fn section(abi: &Abi, verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec
     }
     section.push(statement(RETURN, ALLOW));
     section
+}
+
+/// Whether the program notifies a call: for those who see calls by other means.
+pub fn notifies(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> bool {
+    verdict_of(program, arch, nr, args) == NOTIFY
+}
+
+/// Runs the instructions that are used here.
+fn verdict_of(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
+    let load = |offset: u32| match offset {
+        NR => nr,
+        ARCH => arch,
+        _ => {
+            let index = (offset as usize).saturating_sub(16) / 8;
+            args.get(index).map_or(0, |argument| *argument as u32)
+        }
+    };
+    let (mut at, mut a) = (0, 0u32);
+    while let Some(instruction) = program.get(at) {
+        let sock_filter { code, jt, jf, k } = *instruction;
+        let jumps = |is_true: bool| usize::from(if is_true { jt } else { jf });
+        at += 1;
+        match code {
+            LOAD => a = load(k),
+            AND => a &= k,
+            JUMP => at += k as usize,
+            JUMP_EQUAL => at += jumps(a == k),
+            JUMP_SET => at += jumps(a & k != 0),
+            _ => return k,
+        }
+    }
+    ALLOW
 }
 
 /// What is done once the number is known; ends in a return.
@@ -140,28 +173,8 @@ fn open_flags(offset: u32) -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
-    /// A plain interpreter of the instructions used here.
     fn run(arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-        let program = program(IoUring::Allow);
-        let load = |offset: u32| match offset {
-            NR => nr,
-            ARCH => arch,
-            _ => args[(offset as usize - 16) / 8] as u32,
-        };
-        let (mut at, mut a) = (0, 0u32);
-        loop {
-            let i = program[at];
-            at += 1;
-            match i.code {
-                LOAD => a = load(i.k),
-                AND => a &= i.k,
-                0x05 => at += i.k as usize,
-                JUMP_EQUAL => at += usize::from(if a == i.k { i.jt } else { i.jf }),
-                JUMP_SET => at += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
-                RETURN => return i.k,
-                code => panic!("instruction {code:#x}"),
-            }
-        }
+        verdict_of(&program(IoUring::Allow), arch, nr, args)
     }
 
     #[test]

@@ -57,7 +57,13 @@ impl Observed {
     /// Whether nothing is known of it until it has returned: a file's name may not change
     /// hands, a program may not start.
     pub(crate) fn depends_on_its_result(&self) -> bool {
-        matches!(self.decoded, Ok(Decoded::Files(_) | Decoded::Exec(_)))
+        match &self.decoded {
+            Ok(Decoded::Files(_) | Decoded::Exec(_)) => true,
+            Ok(Decoded::IoUring | Decoded::Hampers(_)) => true,
+            Ok(_) => false,
+            // What cannot be read the kernel may not be able to read either.
+            Err(Unreadable) => true,
+        }
     }
 }
 

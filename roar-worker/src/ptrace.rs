@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::backend::Backend;
+use crate::filter::{self, IoUring};
 use crate::observe::{Entry, Observed};
 use crate::supervisor::Supervisor;
 use crate::sys::ptrace::{self, SYSCALL_STOP, Syscall};
@@ -14,6 +15,8 @@ use crate::sys::ptrace::{self, SYSCALL_STOP, Syscall};
 pub(crate) struct Tracer {
     /// What threads will have done once their calls have succeeded.
     entered: HashMap<u32, Observed>,
+    /// What would be notified: nothing else is looked at here either.
+    filter: Vec<libc::sock_filter>,
 }
 
 impl Tracer {
@@ -23,6 +26,7 @@ impl Tracer {
         ptrace::interrupt(pid)?;
         Ok(Self {
             entered: HashMap::new(),
+            filter: filter::program(IoUring::Allow),
         })
     }
 }
@@ -62,6 +66,12 @@ impl Supervisor {
     fn at_syscall(&mut self, tid: u32) {
         match ptrace::syscall(tid) {
             Some(Syscall::Entry { arch, nr, args }) => {
+                let Backend::Ptrace(tracer) = &self.backend else {
+                    return;
+                };
+                if !filter::notifies(&tracer.filter, arch, nr as u32, args) {
+                    return;
+                }
                 let entry = Entry {
                     tid,
                     arch,

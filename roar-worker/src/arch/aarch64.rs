@@ -35,6 +35,8 @@ const AARCH64: &[(u32, Call)] = &[
     (435, Clone3),
     (94, ExitGroup),
     (425, IoUringSetup),
+    (277, Seccomp),
+    (167, Prctl),
     (146, Credentials), // setuid
     (144, Credentials), // setgid
     (145, Credentials), // setreuid
@@ -74,6 +76,8 @@ const ARM: &[(u32, Call)] = &[
     (435, Clone3),
     (248, ExitGroup),
     (425, IoUringSetup),
+    (383, Seccomp),
+    (172, Prctl),
     (23, Credentials),  // setuid16
     (46, Credentials),  // setgid16
     (70, Credentials),  // setreuid16
