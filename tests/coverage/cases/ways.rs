@@ -215,6 +215,7 @@ pub(super) const PLACES: &[Case] = &[
     copy("bubblewrap", "bwrap --dev-bind / / --unshare-pid $W copy"),
     copy("bubblewrap, the directory bound elsewhere", "bwrap --dev-bind / / --bind . /mnt --chdir /mnt $STATIC copy"),
     case("a bind mount in a mount namespace", "unshare -Urm bash -c 'mount --bind d full && cat full/in > full/out'", &["d/in"], &["d/out"], NONE),
+    case("a tmpfs that only a mount namespace has", "unshare -Urm bash -c 'mount -t tmpfs t full && echo x > full/a && cat full/a d/in'", &["d/in"], NONE, NONE),
     case("overlayfs", "cat m/in > m/out; echo x >> m/tool; : >> m/in", &["m/in", "m/tool"], &["m/out", "m/tool"], NONE)
         .inside("mkdir u w m; exec unshare -m bash -c 'mount -t overlay -o lowerdir=d,upperdir=u,workdir=w o m && exec \"$@\"' - \"$@\"")
         .roots(),
