@@ -18,6 +18,7 @@ use crate::paths;
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
 
 pub use exec::Execution;
+pub(crate) use names::MAX_MOVED;
 
 /// What a call does.
 #[derive(Clone, PartialEq, Eq, Debug)]

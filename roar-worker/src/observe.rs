@@ -96,6 +96,10 @@ impl Supervisor {
             Decoded::Files(accesses) => accesses.len(),
             _ => 1,
         };
+        if events >= decode::MAX_MOVED {
+            let detail = "a directory was renamed that has more files than are followed";
+            self.gap(&base, GapKind::LostRecords, detail);
+        }
         for (index, _) in base.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 scope.count(events);
