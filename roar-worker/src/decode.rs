@@ -78,6 +78,8 @@ pub fn decode(
             libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
             0,
         ),
+        Call::Mknod => open::node(tracee, cwd, a, b as u32),
+        Call::Mknodat => open::node(tracee, Base::from_argument(a), b, c as u32),
         Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
         Call::Renameat => files(names::rename(
             tracee,

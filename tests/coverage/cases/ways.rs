@@ -57,6 +57,7 @@ pub(super) const CALLS: &[Case] = &[
         NONE,
     ),
     case("open_by_handle_at", "$W handle", &["in"], &["old"], NONE).roots(),
+    case("mknod, mknodat", "$W mknod", NONE, &["d/out", "out"], NONE),
     case(
         "memfd and O_TMPFILE, opened again",
         "$W unnamed",
