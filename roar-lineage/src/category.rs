@@ -111,6 +111,7 @@ impl Classifier {
 
     /// The category of `path`; `executed` when it was executed or imported.
     pub fn category(&self, path: &[u8], executed: bool) -> Category {
+        let path = own_part(path);
         let marks = Marks::of(path);
         let is_own = executed && (path.ends_with(b"/roar-worker") || path.ends_with(b"/roar"));
         let is_cache = marks.runtime || path.ends_with(b".nbi");
@@ -195,6 +196,18 @@ fn is_code(path: &[u8]) -> bool {
 
 fn is_shared_library(path: &[u8]) -> bool {
     path.ends_with(b".so") || path.find(b".so.").is_some()
+}
+
+/// What the paths begin with that only another mount namespace has: `/mnt:[ID]/path`.
+pub const FOREIGN: &[u8] = b"/mnt:[";
+
+/// The path within its namespace.
+fn own_part(path: &[u8]) -> &[u8] {
+    let rest = path.strip_prefix(FOREIGN);
+    let end = rest.and_then(|rest| rest.iter().position(|byte| *byte == b'/'));
+    rest.zip(end)
+        .and_then(|(rest, end)| rest.get(end..))
+        .unwrap_or(path)
 }
 
 #[cfg(test)]

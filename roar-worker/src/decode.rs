@@ -19,6 +19,7 @@ use crate::paths;
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
 
 pub use exec::Execution;
+pub(crate) use names::MAX_MOVED;
 
 /// What a call does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +83,8 @@ pub fn decode(
             libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
             0,
         ),
+        Call::Mknod => open::node(tracee, cwd, a, b as u32),
+        Call::Mknodat => open::node(tracee, Base::from_argument(a), b, c as u32),
         Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
         Call::Renameat => files(names::rename(
             tracee,

@@ -2,7 +2,9 @@
 //! proc_pid_mountinfo(5).
 
 use bstr::{BString, ByteSlice};
+use roar_lineage::category;
 
+use crate::proc;
 use crate::sys::file;
 use crate::tracee::Found;
 
@@ -18,7 +20,8 @@ struct Mount {
 }
 
 /// The path at which the supervisor finds what a thread knows by another one; none where
-/// the paths are the same, or its file system is mounted nowhere here.
+/// the paths are the same. What is on a mount that only the thread's namespace has gets
+/// that namespace's id before its path.
 pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
     let identity = (found.version.dev, found.version.ino);
     let is_it = |path: &[u8]| {
@@ -33,11 +36,30 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
     let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
     let own = mounts("/proc/self/mountinfo");
     let same = own.iter().filter(|own| own.device == mount.device);
-    let mut paths = same.filter_map(|own| {
+    let paths = same.filter_map(|own| {
         let rest = below(&inside, &own.root)?;
         Some([own.point.trim_end_with(|c| c == '/'), rest].concat())
     });
-    paths.find(|path| is_it(path)).map(BString::from)
+    let paths: Vec<Vec<u8>> = paths.collect();
+    let there = paths.iter().find(|path| is_it(path));
+    match there {
+        Some(path) => Some(path.as_slice().into()),
+        None if paths.is_empty() => foreign(tid, &found.path),
+        // Gone by now.
+        None => None,
+    }
+}
+
+/// A path as only another mount namespace has it.
+fn foreign(tid: u32, path: &[u8]) -> Option<BString> {
+    let namespace = proc::link(tid, "ns/mnt")?;
+    let is_own = proc::link(std::process::id(), "ns/mnt").is_some_and(|own| own == namespace);
+    (!is_own).then(|| [b"/", namespace.as_slice(), path].concat().into())
+}
+
+/// Whether a path is one that only another mount namespace has.
+pub(crate) fn is_foreign(path: &[u8]) -> bool {
+    path.starts_with(category::FOREIGN)
 }
 
 /// What of a path is below a directory, with its slash.

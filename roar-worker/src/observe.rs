@@ -160,13 +160,15 @@ impl Supervisor {
             self.unreadable(&base);
             return Answer::Continue;
         };
-        self.count(
-            &base,
-            match &decoded {
-                Decoded::Files(accesses) => accesses.len(),
-                _ => 1,
-            },
-        );
+        let events = match &decoded {
+            Decoded::Files(accesses) => accesses.len(),
+            _ => 1,
+        };
+        self.count(&base, events);
+        if events >= decode::MAX_MOVED {
+            let detail = "a directory was renamed that has more files than are followed";
+            self.gap(&base, GapKind::LostRecords, detail);
+        }
         match decoded {
             Decoded::Files(accesses) => self.record(&work, accesses, stamp),
             Decoded::Exec(execution) => self.executes(pid, &work, *execution, stamp),

@@ -141,6 +141,10 @@ impl Supervisor {
         while let Backend::Preload(receiver) = &self.backend
             && let Some((caller, pid, message)) = receiver.next()
         {
+            if let Some(process) = self.table.get_mut(pid) {
+                // Nothing tells when it becomes another user, or goes elsewhere.
+                process.refresh(pid);
+            }
             if let Some(entry) = entry_of(pid, &message) {
                 if entry.nr < 0 {
                     self.says(&entry);

@@ -76,6 +76,8 @@ impl<'a> Place<'a> {
             let mode = fs::Permissions::from_mode(mode);
             fs::set_permissions(project.path(name), mode).unwrap();
         }
+        // For the clock of the file system to have gone on.
+        std::thread::sleep(std::time::Duration::from_millis(30));
         for (target, name) in [("in", "link"), ("d", "dlink"), ("loop", "loop")] {
             symlink(target, project.path(name)).unwrap();
         }

@@ -159,6 +159,8 @@ fn run_batch(script: &str, backend: &str, seeds: std::ops::Range<u64>) -> Vec<St
         .clone()
         .map(|seed| Program::new(seed, &project))
         .collect();
+    // For the clock of the file system to have gone on.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let batch = project.report_path().with_file_name("batch");
     let line = |program: &Program| {
         let paths = [&program.directory, &program.script, &program.log];

@@ -178,6 +178,13 @@ static int do_unnamed(void) /* what never had a name, opened again */
     reopen(file, O_RDONLY);
     return 0;
 }
+static int do_mknod(void)
+{
+    MUST(mknod("out", S_IFREG | 0666, 0));
+    MUST(mknodat(MUST(open("d", O_PATH)), "out", 0666, 0));
+    fails(mknod("in", S_IFREG | 0666, 0), EEXIST);
+    return MUST(mknod("fifo", S_IFIFO | 0666, 0));
+}
 static int do_deleted(void) /* what had one */
 {
     int fd = MUST(open("in", O_PATH));
@@ -416,7 +423,7 @@ static int do_again(void) { MUST(unlink("old")); say(making("old")); return 0; }
 static const struct { const char *name; int (*way)(void); } ways[] = {
 #define WAY(name) {#name, do_##name}
     {"open", opens}, WAY(openat), WAY(openpath), WAY(openat2), WAY(resolve), WAY(in_root), WAY(cached),
-    WAY(creat), WAY(tmpfile), WAY(tmpfile_empty_path), WAY(reopen), WAY(handle), WAY(unnamed), WAY(deleted), WAY(gone), WAY(proc_root),
+    WAY(creat), WAY(tmpfile), WAY(tmpfile_empty_path), WAY(reopen), WAY(handle), WAY(unnamed), WAY(mknod), WAY(deleted), WAY(gone), WAY(proc_root),
     WAY(execve), WAY(execveat), WAY(fexecve), WAY(exec_fails), WAY(map), WAY(map_shared),
     WAY(copy_file_range), WAY(sendfile), WAY(splice), WAY(ftruncate), WAY(ftruncate_new),
     WAY(truncate), WAY(fallocate), WAY(punch), WAY(rename), WAY(exchange), WAY(noreplace),

@@ -198,3 +198,14 @@ os.kill(os.getpid(), 9)";
     assert_eq!(traced.report.document["run"]["signal"], 9);
     assert_eq!(traced.report.document["tasks"][0]["status"], "killed");
 }
+
+#[test]
+fn a_renamed_directory_with_too_many_files_is_a_gap() {
+    let project = Project::new();
+    for i in 0..10_001 {
+        project.write(format!("d/{i}"), "");
+    }
+    let traced = project.trace_with(&["--no-hash"], &["mv", "d", "e"]);
+    assert_eq!(traced.report.gaps(), ["lost_records"]);
+    assert_eq!(traced.report.document["coverage"]["complete"], false);
+}

@@ -8,7 +8,11 @@ use super::Accumulator;
 use super::entry::{Entry, Written};
 use crate::event::Outcome;
 use crate::fragment::{Ephemeral, Fragment};
-use crate::model::{FileState, FileUse, FileVersion, TaskKind};
+use crate::model::{FileState, FileUse, FileVersion, TaskKind, WallTime};
+
+/// A ctime that is older than this (nanoseconds) when a task begins is another after any
+/// change by the task: more than the granularity of the kernel's clock.
+const TICK: WallTime = 20_000_000;
 
 impl Accumulator {
     pub(super) fn add_uses(&self, fragment: &mut Fragment, path: &BString, entry: &Entry) {
@@ -64,9 +68,10 @@ impl Accumulator {
             });
             return;
         }
+        let began = fragment.task.started_at;
         let left = write.left.flatten();
         let unchanged = match (write.before, left) {
-            (Some(before), Some(left)) if self.is_untouched(write, before, left) => return,
+            (Some(before), Some(left)) if self.is_untouched(write, before, left, began) => return,
             (Some(before), Some(left)) => {
                 let old = self.digests.get(&before);
                 matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(&left)
@@ -83,13 +88,18 @@ impl Accumulator {
 
     /// Opened for writing, and size, mtime and content are as before; or the call failed
     /// for a reason that was not to be seen.
-    fn is_untouched(&self, write: &Written, before: FileVersion, left: FileVersion) -> bool {
-        if before == left {
-            return true;
+    fn is_untouched(
+        &self,
+        write: &Written,
+        before: FileVersion,
+        left: FileVersion,
+        began: WallTime,
+    ) -> bool {
+        if write.replaces {
+            return before == left && before.ctime.saturating_add(TICK) < began;
         }
-        if write.replaces
-            || (before.dev, before.ino, before.size, before.mtime)
-                != (left.dev, left.ino, left.size, left.mtime)
+        if (before.dev, before.ino, before.size, before.mtime)
+            != (left.dev, left.ino, left.size, left.mtime)
         {
             return false;
         }

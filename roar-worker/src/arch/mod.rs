@@ -22,6 +22,10 @@ pub enum Call {
     Creat,
     /// open_by_handle_at(2).
     OpenByHandle,
+    /// mknod(2).
+    Mknod,
+    /// mknodat(2).
+    Mknodat,
     /// rename(2).
     Rename,
     /// renameat(2), renameat2(2).

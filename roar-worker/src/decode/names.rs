@@ -7,7 +7,7 @@ use super::{is_recorded, look_up, regular};
 use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable};
 
 /// Files below a renamed directory that are followed one by one.
-const MAX_MOVED: usize = 10_000;
+pub(crate) const MAX_MOVED: usize = 10_000;
 
 pub(super) fn rename(
     tracee: &impl Tracee,

@@ -1,5 +1,6 @@
 //! open(2), openat(2), openat2(2), creat(2), truncate(2).
 
+use bstr::BString;
 use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
@@ -33,18 +34,7 @@ pub(super) fn by_path(
         _ => tracee.lookup_under(base, &path, follow, resolve),
     };
     let accesses = match lookup {
-        Lookup::Missing { path, .. }
-            if creates && is_recorded(&path) && tracee.may_change_directory_of(&path) =>
-        {
-            vec![Access::Write {
-                path,
-                before: None,
-                how: How::Open,
-                truncates: true,
-                reads: false,
-                via: None,
-            }]
-        }
+        Lookup::Missing { path, .. } if creates => created(tracee, path),
         Lookup::Found(found) if !exclusive => existing(tracee, found, flags),
         _ => Vec::new(),
     };
@@ -71,6 +61,39 @@ pub(super) fn by_handle(
         Lookup::Found(found) => existing(tracee, found, flags),
         _ => Vec::new(),
     }))
+}
+
+/// mknod(2): makes regular files too.
+pub(super) fn node(
+    tracee: &impl Tracee,
+    base: Base,
+    address: u64,
+    mode: u32,
+) -> Result<Decoded, Unreadable> {
+    if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
+        return Ok(none());
+    }
+    Ok(match look_up(tracee, (base, address), false)? {
+        Some((Lookup::Missing { path, .. }, given)) if !given.ends_with(b"/") => {
+            Decoded::Files(created(tracee, path))
+        }
+        _ => none(),
+    })
+}
+
+/// A file that is made, if it may be.
+fn created(tracee: &impl Tracee, path: BString) -> Vec<Access> {
+    if !is_recorded(&path) || !tracee.may_change_directory_of(&path) {
+        return Vec::new();
+    }
+    vec![Access::Write {
+        path,
+        before: None,
+        how: How::Open,
+        truncates: true,
+        reads: false,
+        via: None,
+    }]
 }
 
 fn none() -> Decoded {

@@ -57,6 +57,7 @@ pub(super) const CALLS: &[Case] = &[
         NONE,
     ),
     case("open_by_handle_at", "$W handle", &["in"], &["old"], NONE).roots(),
+    case("mknod, mknodat", "$W mknod", NONE, &["d/out", "out"], NONE),
     case(
         "memfd and O_TMPFILE, opened again",
         "$W unnamed",
@@ -215,7 +216,8 @@ pub(super) const PLACES: &[Case] = &[
     copy("bubblewrap", "bwrap --dev-bind / / --unshare-pid $W copy"),
     copy("bubblewrap, the directory bound elsewhere", "bwrap --dev-bind / / --bind . /mnt --chdir /mnt $STATIC copy"),
     case("a bind mount in a mount namespace", "unshare -Urm bash -c 'mount --bind d full && cat full/in > full/out'", &["d/in"], &["d/out"], NONE),
-    case("overlayfs", "cat m/in > m/out; echo x >> m/tool", &["m/in", "m/tool"], &["m/out", "m/tool"], NONE)
+    case("a tmpfs that only a mount namespace has", "unshare -Urm bash -c 'mount -t tmpfs t full && echo x > full/a && cat full/a d/in'", &["d/in"], NONE, NONE),
+    case("overlayfs", "cat m/in > m/out; echo x >> m/tool; : >> m/in", &["m/in", "m/tool"], &["m/out", "m/tool"], NONE)
         .inside("mkdir u w m; exec unshare -m bash -c 'mount -t overlay -o lowerdir=d,upperdir=u,workdir=w o m && exec \"$@\"' - \"$@\"")
         .roots(),
     copy("/proc/self/fd", "cat /proc/self/fd/0 < in > out"),
