@@ -3,9 +3,11 @@
 mod churn;
 mod compare;
 mod cpython;
+mod debuggers;
 mod filters;
 mod fuse;
 mod guardian;
 mod privileges;
 mod real;
+mod signals;
 mod starved;
