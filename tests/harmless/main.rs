@@ -7,6 +7,7 @@ mod debuggers;
 mod filters;
 mod fuse;
 mod guardian;
+mod nesting;
 mod privileges;
 mod real;
 mod signals;
