@@ -31,7 +31,7 @@ fn same(module: &str, only: &[&str]) {
         .args(["-c", &probe])
         .output();
     if !probe.unwrap().status.success() {
-        let said = format!("{module}: left out: {python} does not ship it");
+        let said = format!("{module}: left out: {python} cannot import it");
         let _ = writeln!(std::io::stderr(), "{said}");
         return;
     }

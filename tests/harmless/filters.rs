@@ -70,6 +70,6 @@ fn a_refused_ring_is_eperm_and_no_gap() {
 fn fio_verifies_what_its_rings_wrote() {
     let script = "fio --name=t --ioengine=io_uring --rw=randrw --size=32m --bs=4k --iodepth=16 \
                   --verify=crc32c --do_verify=1 --numjobs=3 --minimal >log 2>&1; echo $?; ls";
-    let report = Pair::new(script, &[]).same_but(|path| path != std::path::Path::new("t.0.0"));
+    let report = Pair::new(script, &[]).same_but(|_| true);
     assert_eq!(report.gaps(), ["io_uring"]);
 }

@@ -3,9 +3,12 @@
 mod churn;
 mod compare;
 mod cpython;
+mod debuggers;
 mod filters;
 mod fuse;
 mod guardian;
+mod nesting;
 mod privileges;
 mod real;
+mod signals;
 mod starved;

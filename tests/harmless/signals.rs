@@ -1,0 +1,42 @@
+//! Signals interrupt and restart as ever; profilers' timers do no harm.
+
+use roar_tests::Project;
+
+use crate::compare::Pair;
+
+fn same(script: &str) {
+    let project = Project::new();
+    let program = project.compile("signals", &[]);
+    let report = Pair::new(script, &[&program]).same_but(|_| false);
+    assert_eq!(report.gaps(), Vec::<String>::new());
+}
+
+#[test]
+fn no_call_fails_for_a_profiling_timer() {
+    same("for i in 1 2 3; do \"$1\" prof file 1000; done");
+}
+
+#[test]
+fn no_call_fails_for_a_timer_of_a_millisecond() {
+    same("for i in 1 2 3; do \"$1\" real file 1000; done");
+}
+
+#[test]
+fn a_waiting_open_is_interrupted() {
+    same("mkfifo fifo; \"$1\" interrupted fifo");
+}
+
+#[test]
+fn a_waiting_open_is_restarted() {
+    same("mkfifo fifo; \"$1\" restarted fifo");
+}
+
+#[test]
+fn a_shells_traps_run_between_its_commands() {
+    same(
+        "trap 'echo usr1' USR1; trap 'echo end' EXIT
+        (sleep 0.1; kill -USR1 $$) & cat < <(sleep 0.3; echo read); wait; kill -USR1 $$
+        timeout -s INT 0.2 bash -c 'trap \"echo int; exit 7\" INT; while :; do sleep 0.05; done'
+        echo $?; timeout 0.2 sleep 9; echo $?; kill -TERM $$",
+    );
+}
