@@ -65,8 +65,10 @@ test-rust: debug venv ## Units; capture by both backends; faults
 coverage: debug venv ## docs/coverage.md, from a run of its cases
 	ROAR_WRITE_COVERAGE=1 $(CARGO) test --locked -p roar-tests --test coverage
 
-soak: debug ## 10 000 random programs against a model, and names in a race, for long
+soak: debug venv ## Random programs, races, and deaths of the supervisor, by the thousand
 	ROAR_SOAK=10000 $(CARGO) test --locked -p roar-tests --test oracle -- --nocapture
+	ROAR_HARMLESS_ROUNDS=$${ROAR_HARMLESS_ROUNDS:-1000} \
+		$(CARGO) test --locked -p roar-tests --test harmless -- --include-ignored
 
 test-shim: venv
 	$(PYTEST) tests/shim
