@@ -76,10 +76,6 @@ test-shim: venv
 test-ray: debug venv
 	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
 
-soak: debug venv ## Death and stopping of the supervisor, a thousand times; long programs
-	ROAR_HARMLESS_ROUNDS=$${ROAR_HARMLESS_ROUNDS:-1000} \
-		$(CARGO) test --locked -p roar-tests --test harmless -- --include-ignored
-
 test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
 	$(PYTEST) --durations=5 $(FAR)
 
