@@ -10,21 +10,17 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
-use roar_lineage::event::Access;
-use roar_lineage::event::Event;
-use roar_lineage::model::{GapKind, How};
+use roar_lineage::model::GapKind;
 
 use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
+use crate::inherited;
 use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, raw_status, wait_raw};
-use crate::paths;
 use crate::preload::{self, Receiver};
-use crate::proc;
 use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
 use crate::supervisor::{Source, Supervisor, Turn};
-use crate::sys::file;
 use crate::sys::process::{self, Fork};
 use crate::sys::ptrace;
 use crate::sys::socket;
@@ -111,7 +107,7 @@ pub(crate) fn main(
     };
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
-    inherit(&mut scope, child);
+    inherited::record(&mut scope, child);
     if !lines.is_empty() {
         scope.gap(0, GapKind::Backend, preload::BLIND, 1);
     }
@@ -181,63 +177,6 @@ fn tell(launcher: &OwnedFd, word: &Word) {
     if let Ok(message) = postcard::to_stdvec(word) {
         let _ = socket::send(launcher.as_fd(), &message, None);
     }
-}
-
-/// The files that the command finds open: inputs and, when they change, outputs.
-fn inherit(scope: &mut Scope, pid: u32) {
-    for (fd, _, flags) in proc::descriptors(pid) {
-        if flags & libc::O_CLOEXEC != 0 {
-            continue;
-        }
-        let Some((path, stat)) = regular_descriptor(pid, fd) else {
-            continue;
-        };
-        let version = stat.version();
-        let (how, via, stamp) = (How::Inherited, None, crate::clock::stamp());
-        let mode = flags & libc::O_ACCMODE;
-        let mut accesses = Vec::new();
-        if mode != libc::O_WRONLY {
-            let path = path.clone();
-            accesses.push(Access::Read {
-                path,
-                version,
-                how,
-                via: None,
-                inferred: false,
-            });
-        }
-        if mode != libc::O_RDONLY {
-            let reads = mode == libc::O_WRONLY && version.size > 0;
-            let before = Some(version);
-            accesses.push(Access::Write {
-                path,
-                before,
-                how,
-                truncates: false,
-                reads,
-                via,
-            });
-        }
-        for access in accesses {
-            scope.recorder.record(&Event::Access {
-                task: 0,
-                stamp,
-                access,
-            });
-        }
-    }
-}
-
-fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> {
-    let link = format!("fd/{fd}");
-    let path = proc::link(pid, &link)?;
-    let opened = file::open_path(format!("/proc/{pid}/{link}").as_bytes(), 0).ok()?;
-    let stat = file::stat(opened.as_fd()).ok()?;
-    let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"]
-        .iter()
-        .any(|p| path.starts_with(p.as_bytes()));
-    let name = paths::of_deleted(&path, &stat).map(bstr::BString::from);
-    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((name.unwrap_or(path), stat))
 }
 
 /// Waits for a command that could not be traced.
