@@ -108,9 +108,9 @@ impl Listener {
 }
 
 impl Backend {
-    /// Whether it is the tracer.
-    pub(crate) fn is_ptrace(&self) -> bool {
-        matches!(self, Self::Ptrace(_))
+    /// Whether it is the listener, which alone can answer a call with a descriptor.
+    pub(crate) fn is_notify(&self) -> bool {
+        matches!(self, Self::Notify(_))
     }
 
     /// A sign of life.

@@ -179,8 +179,8 @@ impl Supervisor {
             }
             Decoded::Sync => {}
             Decoded::Page => {
-                if self.backend.is_ptrace() {
-                    let detail = "ptrace: the tasks of Ray workers are not told apart";
+                if !self.backend.is_notify() {
+                    let detail = "the tasks of Ray workers are only told apart by notify";
                     self.gap(&base, GapKind::Backend, detail);
                     return Answer::Continue;
                 }
@@ -188,6 +188,7 @@ impl Supervisor {
                     .give_page(pid)
                     .map_or(Answer::Continue, Answer::Descriptor);
             }
+            Decoded::Scope if !self.backend.is_notify() => {}
             Decoded::Scope => {
                 return self
                     .give_scope(pid)
@@ -206,8 +207,8 @@ impl Supervisor {
                 // A worker's own launcher asks, and does without.
                 let exe = proc::link(pid, "exe").unwrap_or_default();
                 let is_ours = matches!(scope::base_name(&exe), b"roar" | b"roar-worker");
-                let is_notify = !self.backend.is_ptrace();
-                if let (Work::Task(membership), false, true) = (&work, is_ours, is_notify) {
+                let is_met = self.backend.is_notify() && !is_ours;
+                if let (Work::Task(membership), true) = (&work, is_met) {
                     self.gap(membership, GapKind::Backend, detail);
                 }
             }
