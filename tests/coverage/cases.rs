@@ -2,7 +2,7 @@
 //!
 //! A line of shell, in a directory of its own that holds what `Place::new` puts there.
 //! `$W` is `tests/programs/ways.c`, `$STATIC` the same linked statically, `$MUSL` `copy.c` with musl,
-//! `$I386` `tests/programs/copy32.c`, `$PYTHON` a Python.
+//! `$GO` `copy.go`, `$I386` `copy32.c`, `$PYTHON` a Python.
 
 mod rows;
 mod ways;

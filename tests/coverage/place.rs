@@ -39,6 +39,7 @@ impl Programs {
             ("STATIC", make("ways", "gcc", &["-pthread", "-static"])),
             ("MUSL", make("copy", "musl-gcc", &["-static"])),
             ("I386", make("copy32", "gcc", &static32)),
+            ("GO", go(&project)),
             ("PYTHON", roar_tests::python()),
         ];
         Self {
@@ -46,6 +47,21 @@ impl Programs {
             variables,
         }
     }
+}
+
+/// `copy.go`, which Go links statically.
+fn go(project: &Project) -> String {
+    let program = project.path("copygo");
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(&program);
+    go.arg(roar_tests::workspace().join("tests/programs/copy.go"));
+    go.env("CGO_ENABLED", "0")
+        .env("GOCACHE", project.path("cache"));
+    go.env("HOME", project.path(""));
+    let made = go.output().expect("go");
+    let errors = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success(), "{errors}");
+    program.to_str().unwrap().to_owned()
 }
 
 /// A directory with the files that the cases expect.

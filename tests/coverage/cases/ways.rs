@@ -184,6 +184,7 @@ pub(super) const PROGRAMS: &[Case] = &[
     ),
     copy("C, static", "$STATIC copy"),
     copy("musl, static", "$MUSL in out"),
+    copy("Go, static", "$GO in out"),
     copy("without an environment", "env -i $W copy"),
     copy("fork, a grandchild", "$W fork"),
     copy("vfork", "$W vfork"),
