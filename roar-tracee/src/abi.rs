@@ -133,8 +133,10 @@ pub const SYNC_PATH: &[u8] = b"/dev/null/roar/1/sync";
 /// noted that the process works for that task of the caller's page from now on: for 0 it is
 /// the process that calls, for [`MANY`] nobody knows.
 pub const WORKS_PREFIX: &[u8] = b"/dev/null/roar/1/works/";
-/// Opening this gives an inner roar a socket (SOCK_SEQPACKET) to the supervisor above.
-pub const SCOPE_PATH: &[u8] = b"/dev/null/roar/1/scope";
+/// Opening this gives an inner roar a socket (SOCK_SEQPACKET) to the supervisor above, if that
+/// is of the same version.
+pub const SCOPE_PATH: &[u8] =
+    concat!("/dev/null/roar/1/scope/", env!("CARGO_PKG_VERSION")).as_bytes();
 /// What all magic paths begin with.
 pub const MAGIC_PREFIX: &[u8] = b"/dev/null/roar/";
 

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Choice;
 use crate::filter::IoUring;
 use crate::forward::{Forwarder, all_but_faults};
+use crate::inner::Outer;
 use crate::launch::{self, Program, Start};
 use crate::proc;
 use crate::scope::{self, Spec};
@@ -111,8 +112,13 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
     let original = SigSet::thread_get_mask().map_err(|e| setup("sigprocmask")(e.into()))?;
     let hashing = launch.spec.hashing;
     let spec = launch.spec.clone();
-    let ended = match crate::inner::Outer::find() {
-        Some(outer) => run_inside(&outer, &launch, &program, &original, &log)?,
+    let outer = match launch.backend {
+        Choice::Auto | Choice::Notify => Outer::find(),
+        Choice::Ptrace | Choice::Preload => None,
+    };
+    // One above that understands nothing does no harm: this one is then on its own.
+    let ended = match outer.filter(|outer| outer.begin(&launch.spec, &log).is_ok()) {
+        Some(outer) => run_inside(&outer, &program, &original)?,
         None => run_outermost(launch, &program, &original, &log)?,
     };
     let mut content = Vec::new();
@@ -366,17 +372,9 @@ fn stop_like(signal: i32, command: Option<Pid>) {
 }
 
 /// Traces a command under the supervisor above.
-fn run_inside(
-    outer: &crate::inner::Outer,
-    launch: &Launch,
-    program: &Program,
-    original: &SigSet,
-    log: &File,
-) -> Result<Ended, LaunchError> {
-    let begun = outer.begin(&launch.spec, log);
+fn run_inside(outer: &Outer, program: &Program, original: &SigSet) -> Result<Ended, LaunchError> {
     let wait_status = run_and_wait(program, original)?;
-    let complete = begun.and_then(|()| outer.end(wait_status));
-    let gap = complete.err().map(|_| {
+    let gap = outer.end(wait_status).err().map(|_| {
         (
             GapKind::SupervisorDied,
             "the supervisor above ended before the command".to_owned(),

@@ -1,6 +1,7 @@
 //! A roar below a roar, and a roar that is the first process of a container.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use roar_tests::{Project, is_root, roar, wait_until};
@@ -47,6 +48,45 @@ below:
     let writes = names(outer.writes());
     for name in ["plain", "scrubbed"] {
         assert!(writes.contains(&name.to_owned()), "{writes:?}");
+    }
+}
+
+/// A roar that calls itself another version where it speaks to one above: a copy with that
+/// word changed.
+fn of_another_version(project: &Project) -> String {
+    let mut content = fs::read(roar()).unwrap();
+    let word = b"/dev/null/roar/1/scope/";
+    let at = content.windows(word.len()).position(|part| part == word);
+    content[at.unwrap() + word.len()] ^= 1;
+    fs::create_dir(project.path("other")).unwrap();
+    let copy = project.path("other/roar");
+    fs::write(&copy, content).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_roar_of_another_version_or_backend_has_a_complete_report_too() {
+    let project = Project::new();
+    project.write("in", "x");
+    let other = of_another_version(&project);
+    for (roar, options) in [
+        (other.as_str(), ""),
+        (roar().to_str().unwrap(), "--backend ptrace"),
+    ] {
+        let line = format!("{roar} trace -q {options} --json inner.json -- cp in out; cp out last");
+        let outer = project.trace_with(&["--backend", "notify"], &["sh", "-c", &line]);
+        assert!(outer.output.status.success());
+        assert_eq!(outer.report.document["coverage"]["complete"], true);
+        let writes = outer.report.writes();
+        assert!(writes.contains(&"last open".to_owned()), "{writes:?}");
+        let inner = project.parse(&fs::read(project.path("inner.json")).unwrap());
+        assert_eq!(inner.document["tracer"]["backend"], "ptrace");
+        assert_eq!(inner.document["coverage"]["complete"], true);
+        inner.assert(&["in open"], &["out open"], &[]);
+        for name in ["out", "last"] {
+            fs::remove_file(project.path(name)).unwrap();
+        }
     }
 }
 
