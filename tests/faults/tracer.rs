@@ -103,6 +103,21 @@ fn a_preloaded_program_goes_on_without_its_supervisor() {
 }
 
 #[test]
+fn a_program_that_forbids_itself_sockets_is_not_killed_for_ours() {
+    let project = Project::new();
+    project.write("in", "the end\n");
+    let program = project.compile("sandboxed", &[]);
+    for backend in ["notify", "ptrace", "preload"] {
+        for way in ["prctl", "syscall"] {
+            let command = [program.as_str(), way, "in"];
+            let traced = project.trace_with(&["--backend", backend], &command);
+            assert_eq!(traced.output.status.code(), Some(0), "{backend} {way}");
+            assert_eq!(traced.output.stdout, b"the end\n");
+        }
+    }
+}
+
+#[test]
 fn both_let_signals_stops_and_an_exec_by_a_thread_through() {
     for backend in ["notify", "ptrace"] {
         let project = Project::new();
