@@ -9,14 +9,23 @@ use crate::sys::file;
 use crate::tracee::Found;
 
 /// One line of mountinfo.
-struct Mount {
-    id: u64,
+pub(crate) struct Mount {
+    /// Its id.
+    pub(crate) id: u64,
     /// `major:minor`.
     device: BString,
     /// Which directory of the file system is mounted.
     root: BString,
     /// Where.
-    point: BString,
+    pub(crate) point: BString,
+    /// Type of the file system.
+    pub(crate) kind: BString,
+}
+
+/// The mounts that a thread sees.
+pub(crate) fn of(tid: u32) -> Vec<Mount> {
+    let text = std::fs::read(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
+    text.lines().filter_map(parse).collect()
 }
 
 /// The path at which the supervisor finds what a thread knows by another one; none where
@@ -30,11 +39,11 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
     if is_it(&found.path) {
         return None;
     }
-    let theirs = mounts(&format!("/proc/{tid}/mountinfo"));
+    let theirs = of(tid);
     let mount = theirs.iter().find(|mount| mount.id == found.mount)?;
     let inside = below(&found.path, &mount.point)?;
     let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
-    let own = mounts("/proc/self/mountinfo");
+    let own = of(std::process::id());
     let same = own.iter().filter(|own| own.device == mount.device);
     let paths = same.filter_map(|own| {
         let rest = below(&inside, &own.root)?;
@@ -68,12 +77,9 @@ fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
     (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
 }
 
-fn mounts(path: &str) -> Vec<Mount> {
-    let text = std::fs::read(path).unwrap_or_default();
-    text.lines().filter_map(parse).collect()
-}
-
 fn parse(line: &[u8]) -> Option<Mount> {
+    let (line, source) = line.split_once_str(b" - ")?;
+    let kind = source.split(|byte| *byte == b' ').next()?.into();
     let mut fields = line.split(|byte| *byte == b' ');
     let id = fields.next()?.to_str().ok()?.parse().ok()?;
     let device = fields.nth(1)?.into();
@@ -84,6 +90,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
         device,
         root,
         point,
+        kind,
     })
 }
 
@@ -112,6 +119,7 @@ mod tests {
         let mount = parse(line).unwrap();
         assert_eq!((mount.id, mount.device.as_slice()), (36, &b"98:0"[..]));
         assert_eq!((mount.root, mount.point), ("/mnt1".into(), "/mnt 2".into()));
+        assert_eq!(mount.kind, "ext3");
         assert_eq!(below(b"/mnt/a", b"/mnt"), Some(&b"/a"[..]));
         assert_eq!(below(b"/mnt2", b"/mnt"), None);
         assert_eq!(below(b"/a", b"/"), Some(&b"/a"[..]));

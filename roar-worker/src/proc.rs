@@ -114,11 +114,6 @@ pub fn link(pid: u32, name: &str) -> Option<BString> {
     Some(target.into_vec().into())
 }
 
-/// The mounts that a thread sees, as proc_pid_mountinfo(5) writes them.
-pub fn mount_information(tid: u32) -> Vec<u8> {
-    read(&format!("/proc/{tid}/mountinfo")).unwrap_or_default()
-}
-
 /// The command line of a process.
 pub fn command_line(pid: u32) -> Vec<BString> {
     let content = read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -6,12 +6,12 @@ use std::collections::HashSet;
 
 use bstr::{BString, ByteSlice};
 
-use crate::proc;
+use crate::mounts::{self, Mount};
 
 /// All FUSE mounts but those that were there before the tree served one.
 #[derive(Debug)]
 pub struct Served {
-    before: HashSet<BString>,
+    before: HashSet<u64>,
     was_met: Cell<bool>,
 }
 
@@ -19,9 +19,10 @@ impl Served {
     /// Called when a process of the tree is about to become a server: what is mounted now
     /// is not its own.
     pub fn begin() -> Self {
-        let mounts = fuse_mounts(std::process::id());
         Self {
-            before: mounts.into_iter().map(|(id, _)| id).collect(),
+            before: fuse_mounts(std::process::id())
+                .map(|mount| mount.id)
+                .collect(),
             was_met: Cell::new(false),
         }
     }
@@ -33,8 +34,8 @@ impl Served {
             path.strip_prefix(point.as_slice())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
-        let mut mounts = fuse_mounts(tid).into_iter();
-        let has = mounts.any(|(id, point)| !self.before.contains(&id) && is_below(&point));
+        let is_new = |mount: &Mount| !self.before.contains(&mount.id);
+        let has = fuse_mounts(tid).any(|mount| is_new(&mount) && is_below(&mount.point));
         self.was_met.set(self.was_met.get() || has);
         has
     }
@@ -45,31 +46,10 @@ impl Served {
     }
 }
 
-/// The FUSE mounts that a thread sees, by id and mount point (proc_pid_mountinfo(5)).
-fn fuse_mounts(tid: u32) -> Vec<(BString, BString)> {
-    let content = proc::mount_information(tid);
-    let fuse = |line: &[u8]| {
-        let (mount, source) = line.split_once_str(b" - ")?;
-        let mut fields = mount.split_str(b" ");
-        let (id, point) = (fields.next()?, fields.nth(3)?);
-        source
-            .starts_with(b"fuse")
-            .then(|| (id.into(), unescaped(point)))
-    };
-    content.lines().filter_map(fuse).collect()
-}
-
-/// Without the octal escapes of space, tab, newline and backslash.
-fn unescaped(field: &[u8]) -> BString {
-    let escapes: [(&str, &str); 4] = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    let all = escapes.iter();
-    all.fold(field.to_vec(), |field, (from, to)| field.replace(from, to))
-        .into()
+/// The FUSE mounts that a thread sees.
+fn fuse_mounts(tid: u32) -> impl Iterator<Item = Mount> {
+    let all = mounts::of(tid).into_iter();
+    all.filter(|mount| mount.kind.starts_with(b"fuse"))
 }
 
 /// A path without `.` and `..`.
@@ -96,9 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_and_escapes_are_taken_out() {
+    fn dots_are_taken_out() {
         assert_eq!(without_dots(b"/a/./b//../c"), "/a/c");
         assert_eq!(without_dots(b"/../.."), "");
-        assert_eq!(unescaped(b"/a\\040b\\134"), "/a b\\");
     }
 }
