@@ -138,6 +138,9 @@ extern "C" fn start(_argc: c_int, _argv: *const *const c_char, environ: *const *
             variable = variable.add(1);
         }
     }
+    called::all();
+    making::all();
+    forbidding::all();
     tell(STARTS, [0; 6]);
 }
 
@@ -176,6 +179,29 @@ fn tell(nr: i32, args: [u64; 6]) {
     }
 }
 
+/// Defines a function for each name, which gives libc's definition of it, and `all`.
+/// `dlsym` takes a lock: it is asked at the start, not within a signal handler.
+macro_rules! nexts {
+    ($module:ident, $($name:ident),*) => {
+        mod $module {
+            use core::sync::atomic::AtomicUsize;
+
+            $(
+            pub(super) fn $name() -> usize {
+                static NEXT: AtomicUsize = AtomicUsize::new(0);
+                super::next(&NEXT, concat!(stringify!($name), "\0").as_bytes())
+            }
+            )*
+
+            pub(super) fn all() {
+                $($name();)*
+            }
+        }
+    };
+}
+
+nexts!(forbidding, prctl, syscall);
+
 /// Tells nothing any more, nor do the programs that this one starts: it is about to forbid
 /// itself system calls, and may be killed for one of ours.
 fn fall_silent() {
@@ -192,8 +218,7 @@ const PR_SET_SECCOMP: c_int = 22;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn prctl(option: c_int, a: u64, b: u64, c: u64, d: u64) -> c_int {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let next = next(&NEXT, b"prctl\0");
+    let next = forbidding::prctl();
     if next == 0 {
         return -1;
     }
@@ -210,8 +235,7 @@ unsafe extern "C" fn prctl(option: c_int, a: u64, b: u64, c: u64, d: u64) -> c_i
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(number: i64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let next = next(&NEXT, b"syscall\0");
+    let next = forbidding::syscall();
     if next == 0 {
         return -1;
     }
@@ -244,11 +268,12 @@ fn next(cache: &AtomicUsize, name: &'static [u8]) -> usize {
 
 /// Defines functions of libc's: what is told of a call, then libc's own.
 macro_rules! hooks {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $nr:expr, [$($told:expr),*];)*) => {$(
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $nr:expr, [$($told:expr),*];)*) => {
+        nexts!(called, $($name),*);
+        $(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($arg: $type),*) -> $result {
-            static NEXT: AtomicUsize = AtomicUsize::new(0);
-            let next = next(&NEXT, concat!(stringify!($name), "\0").as_bytes());
+            let next = called::$name();
             if next == 0 {
                 return $failed;
             }
@@ -259,7 +284,8 @@ macro_rules! hooks {
             // SAFETY: libc's function of this name has this type.
             unsafe { transmute::<usize, unsafe extern "C" fn($($type),*) -> $result>(next)($($arg),*) }
         }
-    )*};
+        )*
+    };
 }
 
 type Path = *const c_char;
@@ -297,11 +323,12 @@ hooks! {
 
 /// Defines functions of libc's that choose a name: what is told is the file that they made.
 macro_rules! makers {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {$(
+    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
+        nexts!(making, $($name),*);
+        $(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(template: Path, $($arg: $type),*) -> c_int {
-            static NEXT: AtomicUsize = AtomicUsize::new(0);
-            let next = next(&NEXT, concat!(stringify!($name), "\0").as_bytes());
+            let next = making::$name();
             if next == 0 {
                 return -1;
             }
@@ -314,7 +341,8 @@ macro_rules! makers {
             }
             made
         }
-    )*};
+        )*
+    };
 }
 
 makers! {
