@@ -12,3 +12,4 @@ mod privileges;
 mod real;
 mod signals;
 mod starved;
+mod yama;
