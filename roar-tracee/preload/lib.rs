@@ -214,42 +214,6 @@ fn fall_silent() {
     }
 }
 
-const PR_SET_SECCOMP: c_int = 22;
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn prctl(option: c_int, a: u64, b: u64, c: u64, d: u64) -> c_int {
-    let next = forbidding::prctl();
-    if next == 0 {
-        return -1;
-    }
-    if option == PR_SET_SECCOMP {
-        fall_silent();
-    }
-    // SAFETY: libc's function of this name takes these arguments.
-    unsafe {
-        transmute::<usize, unsafe extern "C" fn(c_int, u64, u64, u64, u64) -> c_int>(next)(
-            option, a, b, c, d,
-        )
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn syscall(number: i64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64 {
-    let next = forbidding::syscall();
-    if next == 0 {
-        return -1;
-    }
-    if number == SECCOMP {
-        fall_silent();
-    }
-    // SAFETY: libc's function of this name takes these arguments.
-    unsafe {
-        transmute::<usize, unsafe extern "C" fn(i64, u64, u64, u64, u64, u64, u64) -> i64>(next)(
-            number, a, b, c, d, e, f,
-        )
-    }
-}
-
 /// The next definition of a symbol, remembered.
 fn next(cache: &AtomicUsize, name: &'static [u8]) -> usize {
     const RTLD_NEXT: usize = usize::MAX;
@@ -266,25 +230,36 @@ fn next(cache: &AtomicUsize, name: &'static [u8]) -> usize {
     found
 }
 
-/// Defines functions of libc's: what is told of a call, then libc's own.
-macro_rules! hooks {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $nr:expr, [$($told:expr),*];)*) => {
-        nexts!(called, $($name),*);
-        $(
+/// Defines a function of libc's: something before it, libc's own, something after it.
+macro_rules! around {
+    ($module:ident, $name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $before:expr, $after:expr) => {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($arg: $type),*) -> $result {
-            let next = called::$name();
+            let next = $module::$name();
             if next == 0 {
                 return $failed;
             }
+            $before;
+            // SAFETY: libc's function of this name has this type.
+            let result = unsafe {
+                transmute::<usize, unsafe extern "C" fn($($type),*) -> $result>(next)($($arg),*)
+            };
+            $after(result);
+            result
+        }
+    };
+}
+
+/// Defines functions of libc's: what is told of a call comes before it.
+macro_rules! hooks {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $nr:expr, [$($told:expr),*];)*) => {
+        nexts!(called, $($name),*);
+        $(around!(called, $name($($arg: $type),*) -> $result, $failed, {
             let mut args = [0u64; 6];
             let told = [$($told as u64),*];
             args[..told.len()].copy_from_slice(&told);
             tell($nr, args);
-            // SAFETY: libc's function of this name has this type.
-            unsafe { transmute::<usize, unsafe extern "C" fn($($type),*) -> $result>(next)($($arg),*) }
-        }
-        )*
+        }, |_| {});)*
     };
 }
 
@@ -325,23 +300,11 @@ hooks! {
 macro_rules! makers {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
         nexts!(making, $($name),*);
-        $(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(template: Path, $($arg: $type),*) -> c_int {
-            let next = making::$name();
-            if next == 0 {
-                return -1;
-            }
-            // SAFETY: libc's function of this name has this type.
-            let made = unsafe {
-                transmute::<usize, unsafe extern "C" fn(Path, $($type),*) -> c_int>(next)(template, $($arg),*)
-            };
+        $(around!(making, $name(template: Path $(, $arg: $type)*) -> c_int, -1, (), |made| {
             if made >= 0 {
                 tell(MADE, [template as u64, 0, 0, 0, 0, 0]);
             }
-            made
-        }
-        )*
+        });)*
     };
 }
 
@@ -355,6 +318,20 @@ makers! {
     mkostemps(suffix: c_int, flags: c_int);
     mkostemps64(suffix: c_int, flags: c_int);
 }
+
+const PR_SET_SECCOMP: c_int = 22;
+
+around!(forbidding, prctl(option: c_int, a: u64, b: u64, c: u64, d: u64) -> c_int, -1, {
+    if option == PR_SET_SECCOMP {
+        fall_silent();
+    }
+}, |_| {});
+
+around!(forbidding, syscall(number: i64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64, -1, {
+    if number == SECCOMP {
+        fall_silent();
+    }
+}, |_| {});
 
 const WRITES: c_int = 1;
 const READS_AND_WRITES: c_int = 2;

@@ -28,6 +28,8 @@ pub enum Choice {
 pub const NOTIFY: &str = "notify";
 /// Name of the tracer in reports.
 pub const PTRACE: &str = "ptrace";
+/// Name of the preloaded library in reports.
+pub const PRELOAD: &str = "preload";
 
 /// What the kernel's listeners can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,9 +57,6 @@ pub fn features() -> io::Result<Features> {
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the probe ended")))
 }
-
-/// Name of the preloaded library in reports.
-pub const PRELOAD: &str = "preload";
 
 /// One of them, at work.
 pub(crate) enum Backend {

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use roar_lineage::event::Event;
 use roar_lineage::mask;
@@ -86,10 +86,17 @@ impl Supervisor {
         }
         // The page belonged to the program that is gone.
         process.page = None;
-        let (key, membership) = (process.key, process.membership.clone());
-        for (index, _) in membership.iter() {
+        self.record_exec(pid, &exe, &argv);
+    }
+
+    /// Records that a process has become another program.
+    pub(crate) fn record_exec(&mut self, pid: u32, exe: &BString, argv: &[BString]) {
+        let Some(process) = self.table.get(pid) else {
+            return;
+        };
+        for (index, _) in process.membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
-                let (exe, argv) = (exe.clone(), argv.clone());
+                let (key, exe, argv) = (process.key, exe.clone(), argv.to_vec());
                 scope.recorder.record(&Event::Exec { key, exe, argv });
             }
         }

@@ -30,39 +30,39 @@ impl Program {
             .map(|word| c_string(word.as_bytes().to_vec()))
             .collect::<io::Result<_>>()?;
         let file = argv.first().cloned().ok_or(io::ErrorKind::InvalidInput)?;
-        let kept = std::env::vars_os()
-            .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-        let environment = kept
-            .chain(changes.iter().cloned())
-            .map(|(name, value)| c_string([name.as_bytes(), b"=", &value.into_vec()].concat()))
-            .collect::<io::Result<_>>()?;
-        Ok(Self {
+        let line = |(name, value): (OsString, OsString)| {
+            c_string([name.as_bytes(), b"=", &value.into_vec()].concat())
+        };
+        let environment = std::env::vars_os().map(line).collect::<io::Result<_>>()?;
+        let mut program = Self {
             file,
             argv,
             environment,
-        })
+        };
+        for change in changes.iter().cloned() {
+            program.change(line(change)?);
+        }
+        Ok(program)
     }
 
-    /// With lines `NAME=VALUE` of the environment changed.
-    fn with(mut self, lines: Vec<Vec<u8>>) -> Self {
-        for line in lines.into_iter().filter_map(|line| CString::new(line).ok()) {
-            let name = |line: &CString| {
-                line.as_bytes()
-                    .split(|b| *b == b'=')
-                    .next()
-                    .map(<[u8]>::to_vec)
-            };
-            let changed = name(&line);
-            self.environment.retain(|line| name(line) != changed);
-            self.environment.push(line);
-        }
-        self
+    /// Changes a variable of its environment, by a line `NAME=VALUE`.
+    fn change(&mut self, line: CString) {
+        let name = name_of(&line);
+        self.environment.retain(|line| name_of(line) != name);
+        self.environment.push(line);
     }
 
     /// Replaces this process; only returns on failure.
     pub fn execute(&self) -> io::Error {
         process::execute(&self.file, &self.argv, &self.environment)
     }
+}
+
+/// The name in a line of the environment.
+fn name_of(line: &CString) -> &[u8] {
+    let line = line.as_bytes();
+    let end = line.iter().position(|byte| *byte == b'=');
+    line.get(..end.unwrap_or(line.len())).unwrap_or_default()
 }
 
 /// What a child says before its exec, in its first byte; an errno follows (i32).
@@ -106,7 +106,11 @@ pub fn become_program(
     process::restore_signals();
     process::restore_closed_descriptors();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None);
-    let error = program.clone().with(lines).execute();
+    let mut program = program.clone();
+    for line in lines.into_iter().filter_map(|line| CString::new(line).ok()) {
+        program.change(line);
+    }
+    let error = program.execute();
     say_not_executed(to_parent, &error);
     process::exit_now(127)
 }

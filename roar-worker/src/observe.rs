@@ -14,7 +14,7 @@ use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::proc;
-use crate::process_table::{Identified, Membership};
+use crate::process_table::{Identified, Membership, Process};
 use crate::scope;
 use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
@@ -97,29 +97,15 @@ impl Supervisor {
         let tid = entry.tid;
         let stamp = clock::stamp();
         let (call, pointer) = arch::call(entry.arch, entry.nr)?;
-        let otherwise = self.root_membership();
-        let pid = match self.table.identify(tid, &otherwise) {
-            Identified::Known(pid) => pid,
-            Identified::New(pid) => {
-                self.introduce(pid);
-                pid
-            }
-            Identified::Gone => return None,
-        };
+        let (pid, _) = self.process_of(tid)?;
         self.look_at_page(pid);
         self.confirm_exec(pid);
         let process = self.table.get_mut(pid)?;
         if process.changes_credentials {
             process.refresh(tid);
         }
-        let tracee = LiveTracee {
-            pid,
-            tid,
-            credentials: &process.credentials,
-            own: &self.own,
-            is_elsewhere: process.is_elsewhere,
-            served: self.served.as_ref(),
-        };
+        let process = self.table.get(pid)?;
+        let tracee = self.tracee(process, tid);
         let mut decoded = decode::decode(&tracee, call, pointer, entry.args);
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
             accesses.extend(imports(&tracee, accesses));
@@ -132,6 +118,31 @@ impl Supervisor {
             stamp,
             decoded,
         })
+    }
+
+    /// A thread's process, and whether this is its first event. `None`: it is gone.
+    pub(crate) fn process_of(&mut self, tid: u32) -> Option<(u32, bool)> {
+        let otherwise = self.root_membership();
+        match self.table.identify(tid, &otherwise) {
+            Identified::Known(pid) => Some((pid, false)),
+            Identified::New(pid) => {
+                self.introduce(pid);
+                Some((pid, true))
+            }
+            Identified::Gone => None,
+        }
+    }
+
+    /// A thread as it sees the file system.
+    pub(crate) fn tracee<'a>(&'a self, process: &'a Process, tid: u32) -> LiveTracee<'a> {
+        LiveTracee {
+            pid: process.key.pid,
+            tid,
+            credentials: &process.credentials,
+            own: &self.own,
+            is_elsewhere: process.is_elsewhere,
+            served: self.served.as_ref(),
+        }
     }
 
     /// Records what a call does, or did.
@@ -308,7 +319,7 @@ impl Supervisor {
     }
 
     /// A process at its first event: what it is, and the files it came with.
-    pub(crate) fn introduce(&mut self, pid: u32) {
+    fn introduce(&mut self, pid: u32) {
         let exe = proc::link(pid, "exe");
         let argv = mask::arguments(&proc::command_line(pid));
         let Some(process) = self.table.get(pid) else {

@@ -17,17 +17,15 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use roar_lineage::digest::Digest;
-use roar_lineage::event::{Access, Event};
+use roar_lineage::event::Access;
 use roar_lineage::mask;
 use roar_lineage::model::How;
 
 use crate::arch::ABIS;
 use crate::backend::Backend;
 use crate::clock;
-use crate::live::LiveTracee;
 use crate::observe::Entry;
 use crate::proc;
-use crate::process_table::Identified;
 use crate::supervisor::Supervisor;
 use crate::sys::process;
 use crate::tracee::{self, Base, Tracee};
@@ -159,54 +157,27 @@ impl Supervisor {
     /// What is told that is no system call.
     fn says(&mut self, entry: &Entry) {
         let tid = entry.tid;
-        let otherwise = self.root_membership();
-        let (pid, is_new) = match self.table.identify(tid, &otherwise) {
-            Identified::Known(pid) => (pid, false),
-            Identified::New(pid) => (pid, true),
-            Identified::Gone => return,
+        let Some((pid, is_new)) = self.process_of(tid) else {
+            return;
         };
-        if is_new {
-            self.introduce(pid);
-        }
         let Some(process) = self.table.get(pid) else {
             return;
         };
         let work = process.work_of(tid);
-        let tracee = LiveTracee {
-            pid,
-            tid,
-            credentials: &process.credentials,
-            own: &self.own,
-            is_elsewhere: process.is_elsewhere,
-            served: None,
-        };
+        let tracee = self.tracee(process, tid);
+        let [address, ..] = entry.args;
         let access = match entry.nr {
             STARTS => program(&tracee, pid),
-            MADE => {
-                let [address, ..] = entry.args;
-                made(&tracee, address)
-            }
+            MADE => made(&tracee, address),
             _ => None,
         };
-        if entry.nr == STARTS && !is_new {
-            self.executed(pid);
+        if entry.nr == STARTS
+            && !is_new
+            && let Some(exe) = proc::link(pid, "exe")
+        {
+            self.record_exec(pid, &exe, &mask::arguments(&proc::command_line(pid)));
         }
         self.record(&work, access.into_iter().collect(), clock::stamp());
-    }
-
-    /// A process has become another program.
-    fn executed(&mut self, pid: u32) {
-        let (Some(process), Some(exe)) = (self.table.get(pid), proc::link(pid, "exe")) else {
-            return;
-        };
-        let (key, membership) = (process.key, process.membership.clone());
-        let argv = mask::arguments(&proc::command_line(pid));
-        for (index, _) in membership.iter() {
-            if let Some(scope) = self.scopes.get_mut(*index) {
-                let (exe, argv) = (exe.clone(), argv.clone());
-                scope.recorder.record(&Event::Exec { key, exe, argv });
-            }
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use roar_tests::{Project, is_root, python};
 const SCRIPT: &str = r#"
 mkdir below mnt; : > journal; cp "$(type -P echo)" below/program
 "$1" below journal -f mnt 2>&1 & server=$!
-until mountpoint -q mnt; do sleep 0.02; done
+until grep -q " $PWD/mnt " /proc/self/mountinfo; do sleep 0.02; done
 for i in 1 2 3; do echo $i > mnt/f$i; cat "$PWD/mnt/f$i"; done
 cd mnt; cat f1 > g; mv g h; cat h ../mnt/./h; ./program executed; exec 5< f2; cd ..
 cat <&5 /dev/fd/5; exec 5<&-

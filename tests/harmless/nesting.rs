@@ -90,6 +90,15 @@ fn a_roar_of_another_version_or_backend_has_a_complete_report_too() {
     }
 }
 
+/// A command line of roar as the first process of a pid namespace.
+fn first_process() -> Command {
+    let mut unshare = Command::new("timeout");
+    unshare
+        .args(["30", "unshare", "-pf", "--mount-proc"])
+        .arg(roar());
+    unshare
+}
+
 #[test]
 fn as_the_first_process_of_a_container_it_reaps_and_waits() {
     if !is_root("as_the_first_process_of_a_container_it_reaps_and_waits") {
@@ -101,9 +110,8 @@ fn as_the_first_process_of_a_container_it_reaps_and_waits() {
     let script = "(setsid sh -c 'exit 3' &); (setsid sh -c 'sleep 0.5; cat in > late' &)
         sleep 0.2; for stat in /proc/[0-9]*/stat; do read -r _ name state _ < $stat; echo $name $state; done |
         grep -c ' Z'; echo ran; exit 7";
-    let mut unshare = Command::new("timeout");
-    unshare.args(["30", "unshare", "-pf", "--mount-proc"]);
-    unshare.arg(roar()).args(["trace", "-q", "--wait", "tree"]);
+    let mut unshare = first_process();
+    unshare.args(["trace", "-q", "--wait", "tree"]);
     unshare.arg("--json").arg(project.report_path());
     unshare.args(["--", "bash", "-c", script]);
     let unshare = unshare.current_dir(project.path(""));
@@ -127,9 +135,8 @@ fn a_containers_record_is_in_the_store_when_it_ends() {
     let project = Project::new();
     project.write("in", "x");
     fs::create_dir(project.path(".roar")).unwrap();
-    let mut unshare = Command::new("timeout");
-    unshare.args(["30", "unshare", "-pf", "--mount-proc"]);
-    unshare.arg(roar()).args(["run", "-q", "--"]);
+    let mut unshare = first_process();
+    unshare.args(["run", "-q", "--"]);
     unshare.args(["bash", "-c", "cat in > out"]);
     let status = unshare.current_dir(project.path("")).status().unwrap();
     assert!(status.success());

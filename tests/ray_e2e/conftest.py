@@ -145,6 +145,7 @@ class Cluster:
         self.gcs = "%s:%d" % (NODE_IP, ports["port"])
         self.address = "http://127.0.0.1:%d" % ports["dashboard-port"]
         self.client_port = ports["ray-client-server-port"]
+        self.before = set()
         options = [*options, *("--%s=%d" % pair for pair in ports.items())]
         command = [
             *as_user, RAY, "start", "--head", "--block", "--node-ip-address=" + NODE_IP,
@@ -183,10 +184,15 @@ class Cluster:
     def fragments(self):
         return os.path.join(self.temp, "session_latest", "logs", "roar")
 
+    def records(self):
+        """The names of the records that are there, and were not when the test began."""
+        names = os.listdir(self.fragments) if os.path.isdir(self.fragments) else []
+        return set(names) - self.before
+
     def wait_sealed(self):
-        """Waits until no supervisor has anything left to write."""
+        """Waits until no supervisor of the test's jobs has anything left to write."""
         def is_sealed():
-            names = os.listdir(self.fragments) if os.path.isdir(self.fragments) else []
+            names = self.records()
             return (not any(name.endswith(".roarlog") for name in names)
                     and any(name.endswith(".roarfrag") for name in names))
 
@@ -208,8 +214,7 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster():
-    """One cluster for all tests that need nothing special of it."""
+def shared_cluster():
     # Short: the paths of sockets lie below it.
     directory = tempfile.mkdtemp(prefix="roar-e2e-", dir="/tmp")
     started = Cluster(os.path.join(directory, "ray"))
@@ -218,6 +223,17 @@ def cluster():
     finally:
         started.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(shared_cluster):
+    """One cluster for all tests that need nothing special of it.
+
+    A job may leave processes: Ray does not always end those of a pool that it kills the worker of.
+    """
+    shared_cluster.before = set()
+    shared_cluster.before = shared_cluster.records()
+    return shared_cluster
 
 
 @pytest.fixture

@@ -99,7 +99,6 @@ def test_of_a_job_submitted_through_roar(cluster, project):
 
 def test_of_a_job_submitted_by_hand(cluster, project):
     mark = workload(project)
-    before = set(os.listdir(cluster.fragments)) if os.path.isdir(cluster.fragments) else set()
     cluster.submit(
         {"py_executable": WORKER + " --"}, PYTHON, "objects.py", mark, cwd=project,
         options=("--working-dir", "."),
@@ -107,7 +106,7 @@ def test_of_a_job_submitted_by_hand(cluster, project):
     cluster.wait_sealed()
     own = os.path.join(project, "fragments")
     os.mkdir(own)
-    for name in set(os.listdir(cluster.fragments)) - before:
+    for name in cluster.records():
         if name.endswith(".roarfrag"):
             shutil.copy(os.path.join(cluster.fragments, name), own)
     roar("merge", own, cwd=project)

@@ -109,7 +109,7 @@ def test_a_daemon_that_outlives_its_worker_is_a_gap_of_its_task_until_it_ends(cl
     finally:
         os.kill(daemon, signal.SIGKILL)
     (id,) = re.findall(r"Job '(\S+)' succeeded", done.stdout + done.stderr)
-    wait_for(lambda: not any(name.endswith(".roarlog") for name in os.listdir(cluster.fragments)))
+    cluster.wait_sealed()
     roar("ray", "fetch", "--address", cluster.address, id, cwd=project)
     assert graph(project)["coverage"] == {"complete": True, "gaps": []}
 
