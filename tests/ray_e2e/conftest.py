@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -118,6 +119,30 @@ def terminate(process):
             process.wait()
 
 
+def supervisors(log):
+    """Who holds the log open, and the processes that it has a pidfd of, a line each."""
+    lines = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fds = os.listdir("/proc/%s/fd" % pid)
+            if log not in [os.readlink("/proc/%s/fd/%s" % (pid, fd)) for fd in fds]:
+                continue
+            lines.append(described(pid))
+            for fd in fds:
+                with open("/proc/%s/fdinfo/%s" % (pid, fd)) as info:
+                    lines += ["  " + described(of) for of in re.findall(r"(?m)^Pid:\s+(\d+)$", info.read())]
+        except OSError:
+            continue
+    return lines
+
+
+def described(pid):
+    """The process's number, state and command."""
+    with open("/proc/%s/stat" % pid) as stat, open("/proc/%s/cmdline" % pid) as command:
+        state = stat.read().rpartition(")")[2].split()[0]
+        return "%s %s %s" % (pid, state, command.read().replace("\0", " ")[:150])
+
+
 class Beside:
     """A command that goes on while the test does something, and not longer."""
 
@@ -196,7 +221,12 @@ class Cluster:
             return (not any(name.endswith(".roarlog") for name in names)
                     and any(name.endswith(".roarfrag") for name in names))
 
-        wait_for(is_sealed, 40, "the fragments in " + self.fragments)
+        try:
+            wait_for(is_sealed, 40, "the fragments in " + self.fragments)
+        except AssertionError:
+            for name in sorted(self.records()):
+                print(name, *supervisors(os.path.join(self.fragments, name)), sep="\n  ")
+            raise
 
     def submit(self, runtime_env, *command, cwd, code=0, options=(), **extra):
         """`ray job submit`; returns what it printed."""
