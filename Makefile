@@ -57,10 +57,11 @@ RAY_VERSIONS ?= 2.43.0 2.60.0
 
 test: test-rust test-shim test-ray ## All tests
 
-test-rust: debug venv ## Units; capture by both backends; faults
+test-rust: debug venv ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
 	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
 		--test trace --test passthrough
+	ROAR_TEST_ACCEL=off $(CARGO) test --locked --no-fail-fast -p roar-tests --test trace
 
 coverage: debug venv ## docs/coverage.md, from a run of its cases
 	ROAR_WRITE_COVERAGE=1 $(CARGO) test --locked -p roar-tests --test coverage
@@ -105,8 +106,12 @@ check-aarch64: ## The crates compile for it, where rustup can install the target
 
 lint: fmt clippy ## Formatting and clippy, warnings denied
 
+# Compiled by roar-worker's build script.
+IN_PROGRAM := $(addprefix roar-tracee/in_program/,accelerator.rs preload.rs)
+
 fmt:
 	$(CARGO) fmt --all --check
+	rustfmt --edition 2024 --check $(IN_PROGRAM)
 
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

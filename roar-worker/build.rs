@@ -1,5 +1,5 @@
-//! Lists the Python shim's files and compiles the preloaded library, which the launcher
-//! carries in itself.
+//! Lists the Python shim's files and compiles the libraries that are loaded into programs,
+//! all of which the launcher carries in itself.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -28,21 +28,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     list.push_str("]\n");
     let out = std::env::var("OUT_DIR")?;
     std::fs::write(Path::new(&out).join("shim.rs"), list)?;
-    preload(&Path::new(&out).join("libroar_preload.so"))
+    in_program("preload", &Path::new(&out).join("libroar_preload.so"))?;
+    let accelerator = Path::new(&out).join("libroar_accelerator.so");
+    match std::env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => in_program("accelerator", &accelerator),
+        // Its gate and its numbers are those of x86-64.
+        _ => Ok(std::fs::write(accelerator, b"")?),
+    }
 }
 
-/// Compiles the library that is preloaded: without std, libc and start files.
-fn preload(library: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let source = Path::new("../roar-tracee/preload/lib.rs").canonicalize()?;
-    println!("cargo::rerun-if-changed={}", source.display());
+/// Compiles a library that is loaded into programs: without std, libc and start files.
+fn in_program(name: &str, library: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let tracee = Path::new("../roar-tracee").canonicalize()?;
+    for part in ["in_program", "src"] {
+        println!("cargo::rerun-if-changed={}", tracee.join(part).display());
+    }
+    let source = tracee.join("in_program").join(format!("{name}.rs"));
     let target = std::env::var("TARGET")?;
     let mut rustc = Command::new(std::env::var("RUSTC")?);
     rustc.args(["--edition", "2024", "--crate-type", "cdylib"]);
-    rustc.args(["--crate-name", "roar_preload", "--target", &target]);
+    rustc.arg("--crate-name").arg(format!("roar_{name}"));
+    rustc.args(["--target", &target]);
+    if std::env::var("PROFILE")? == "debug" {
+        rustc.args(["--cfg", "eager"]);
+    }
     for option in ["panic=abort", "opt-level=2", "strip=symbols"] {
         rustc.args(["-C", option]);
     }
     rustc.args(["-C", "link-arg=-nostdlib", "-C", "link-arg=-nostartfiles"]);
+    // What no libc has would keep programs from starting.
+    rustc.args(["-C", "link-arg=-Wl,--no-undefined"]);
     let compiler = format!("CC_{}", target.replace('-', "_"));
     println!("cargo::rerun-if-env-changed={compiler}");
     if let Ok(linker) = std::env::var(compiler) {

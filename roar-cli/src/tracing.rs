@@ -12,6 +12,7 @@ use roar_lineage::fragment::Fragment;
 use roar_lineage::mask;
 use roar_lineage::model::{self, GapKind, Git, Job, Status, Task, TaskKind};
 use roar_lineage::store::Store;
+use roar_worker::accelerator;
 use roar_worker::backend::{Choice, PRELOAD, PTRACE};
 use roar_worker::filter::IoUring;
 use roar_worker::launcher::{self, Launch, LaunchError};
@@ -61,11 +62,10 @@ impl Plan {
             Backend::Ptrace => Choice::Ptrace,
             Backend::Preload => Choice::Preload,
         };
-        if args.accel == Accel::On {
-            warn(
-                args.quiet,
-                "this version has no accelerator: the kernel path sees everything",
-            );
+        if let (Accel::On, Err(why)) = (args.accel, accelerator::exemption()) {
+            let error = UserError::new("the accelerator cannot work here", why);
+            let hint = "without --accel on, roar does without";
+            return Err(error.hint(hint).before_the_start());
         }
         // The supervisor works from another directory.
         let store = store.map(|store| cwd.join(store));
@@ -91,6 +91,7 @@ impl Plan {
                 cli::IoUring::Refuse => IoUring::Refuse,
             },
             backend,
+            accelerate: args.accel != Accel::Off,
             wait_for_tree: args.wait == cli::Wait::Tree,
             late: store.clone().map(|store| -> launcher::Late {
                 Box::new(move |record| {

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::object::{DrivenJob, ObjectUse};
 
 /// First bytes of a task log; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARLOG\x02";
+pub const MAGIC: [u8; 8] = *b"ROARLOG\x03";
 
 /// File name extension of a task log, without the dot.
 pub const EXTENSION: &str = "roarlog";
@@ -145,6 +145,8 @@ pub enum Event {
         lost: u64,
         /// Events that belong to no known task.
         unattributed: u64,
+        /// Opens that came through the accelerator.
+        accelerated: u64,
     },
     /// A task received an object of Ray's, or passed one to a task.
     Object {

@@ -337,18 +337,20 @@ impl Page {
 
     /// Whose work the thread does; `tid` as the thread sees it itself.
     pub fn work_of(&self, tid: u32) -> Work {
-        let number = match self.slot(tid) {
-            Some(0) => return Work::None,
-            Some(number) => number,
-            None => match self.map.load(abi::ONLY_RUNNING) {
-                0 => return Work::None,
-                abi::MANY => return Work::Unknown,
-                number => number,
-            },
-        };
-        self.tasks
-            .get(&number)
-            .map_or(Work::Unknown, |task| Work::Task(task.clone()))
+        let running = || self.map.load(abi::ONLY_RUNNING);
+        let number = self.slot(tid).unwrap_or_else(running);
+        self.work_numbered(number)
+    }
+
+    /// Whose work a task's number means: [`abi::MANY`] is not one, nor is 0.
+    pub fn work_numbered(&self, number: u64) -> Work {
+        match number {
+            0 => Work::None,
+            number => self
+                .tasks
+                .get(&number)
+                .map_or(Work::Unknown, |task| Work::Task(task.clone())),
+        }
     }
 
     fn slot(&self, tid: u32) -> Option<u64> {

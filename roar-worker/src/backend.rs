@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::guardian::{self, Guardian, Shared};
 use crate::launch;
+use crate::observe::Answer;
 use crate::preload::Receiver;
 use crate::ptrace::Tracer;
 use crate::sys::notify::{self, Notification};
@@ -143,15 +144,16 @@ impl Backend {
         }
     }
 
-    /// Lets a notified call happen, or gives it a descriptor as its result.
-    pub(crate) fn answer(&self, id: u64, descriptor: Option<BorrowedFd<'_>>) {
+    /// Answers a notification.
+    pub(crate) fn answer(&self, id: u64, answer: &Answer) {
         let Self::Notify(listener) = self else {
             return;
         };
         let fd = listener.as_fd();
-        let answered = match descriptor {
-            None => notify::send_continue(fd, id),
-            Some(descriptor) => notify::send_descriptor(fd, id, descriptor),
+        let answered = match answer {
+            Answer::Continue => notify::send_continue(fd, id),
+            Answer::Success => notify::send_success(fd, id),
+            Answer::Descriptor(given) => notify::send_descriptor(fd, id, given.as_fd()),
         };
         if answered.is_err() {
             // Gone, interrupted, or the kernel cannot add descriptors: never leave it waiting.

@@ -12,13 +12,14 @@ mod own_filter;
 use bstr::BString;
 use roar_lineage::event::Access;
 use roar_lineage::model::FileVersion;
-use roar_tracee::abi;
+use roar_tracee::{abi, ring};
 
 use crate::arch::Call;
 use crate::paths;
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
 
 pub use exec::Execution;
+pub(crate) use exec::elf_interpreter;
 pub(crate) use names::MAX_MOVED;
 
 /// What a call does.
@@ -34,8 +35,10 @@ pub enum Decoded {
     Exit(i32),
     /// Asks for the attribution page.
     Page,
-    /// Says that tasks have ended.
+    /// Says that tasks have ended, or that records wait.
     Sync,
+    /// Asks for the accelerator's rings.
+    Rings,
     /// A process works for another task.
     Works {
         /// The process.
@@ -123,6 +126,7 @@ pub fn decode(
         Call::Prctl => own_filter::installed(tracee, 0, c, pointer),
         Call::Credentials => Ok(Decoded::Credentials),
         Call::Namespace => Ok(Decoded::Namespace),
+        Call::Access => files(Vec::new()),
     }
 }
 
@@ -137,6 +141,7 @@ fn magic(path: &[u8]) -> Option<Decoded> {
     match path {
         abi::PAGE_PATH => Some(Decoded::Page),
         abi::SYNC_PATH => Some(Decoded::Sync),
+        ring::RING_PATH => Some(Decoded::Rings),
         abi::SCOPE_PATH => Some(Decoded::Scope),
         path if path.starts_with(abi::WORKS_PREFIX) => works(path),
         _ => Some(Decoded::Files(Vec::new())),
@@ -178,7 +183,7 @@ fn regular(found: &Found) -> Option<FileVersion> {
 }
 
 /// The same of one that has or had a name.
-fn named(found: &Found) -> Option<FileVersion> {
+pub(crate) fn named(found: &Found) -> Option<FileVersion> {
     let is_unnamed = paths::is_unnamed(&found.path, found.links, found.version.ino);
     regular(found).filter(|_| !is_unnamed)
 }

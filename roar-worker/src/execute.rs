@@ -8,6 +8,7 @@ use roar_lineage::event::Event;
 use roar_lineage::mask;
 use roar_lineage::model::GapKind;
 
+use crate::accelerator::Loads;
 use crate::attribution::Work;
 use crate::decode::Execution;
 use crate::proc;
@@ -43,6 +44,7 @@ impl Supervisor {
         };
         if let Some(process) = self.table.get_mut(pid) {
             process.pending_exec = Some((path, mask::arguments(&argv)));
+            process.loads = Loads::Asks;
             process.changes_credentials |= changes_credentials;
         }
         self.record(&work, reads, stamp);
@@ -84,8 +86,11 @@ impl Supervisor {
                 return;
             }
         }
-        // The page belonged to the program that is gone.
+        // They belonged to the program that is gone.
         process.page = None;
+        process.rings = None;
+        self.with_rings.remove(&pid);
+        self.learn(pid);
         self.record_exec(pid, &exe, &argv);
     }
 

@@ -4,8 +4,12 @@
 //! costs nothing, so arguments are looked at only for the `open` family's flags (opens of
 //! directories and `O_PATH` opens read no content) and for `clone` (threads).
 //! Everything unknown is allowed: the filter forbids nothing.
+//!
+//! With an accelerator ([`Exemption`]) an open for reading is also allowed that comes from
+//! the accelerator's gate with its secret (`roar_tracee::ring`).
 
 use libc::sock_filter;
+use roar_tracee::ring;
 
 use crate::arch::{ABIS, Abi, Call};
 
@@ -23,6 +27,7 @@ const ERRNO: u32 = 0x0005_0000;
 /// Offsets in `struct seccomp_data`; arguments are 64-bit, their low half first.
 const NR: u32 = 0;
 const ARCH: u32 = 4;
+const INSTRUCTION_POINTER: u32 = 8;
 const fn argument(index: u32) -> u32 {
     16 + 8 * index
 }
@@ -30,6 +35,8 @@ const fn argument(index: u32) -> u32 {
 const UNNAMED: u32 = 0o20_000_000; // the bit of O_TMPFILE that is not O_DIRECTORY
 const WITHOUT_CONTENT: u32 = (libc::O_DIRECTORY | libc::O_PATH) as u32;
 const THREAD: u32 = libc::CLONE_THREAD as u32;
+/// What an open that only reads has none of.
+const CHANGES: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32 | UNNAMED;
 
 const fn statement(code: u16, k: u32) -> sock_filter {
     sock_filter {
@@ -54,12 +61,40 @@ pub enum IoUring {
     Refuse,
 }
 
-/// The program.
-pub fn program(io_uring: IoUring) -> Vec<sock_filter> {
-    program_of(|call| Some(verdict(call, io_uring)))
+/// Which calls of the accelerator's are not notified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exemption {
+    /// What such a call has in its sixth argument.
+    pub secret: u64,
+    /// Where in a page of memory the dynamic loader has the name of the list of libraries
+    /// that it asks for.
+    pub asks_at: u32,
 }
 
-fn program_of(verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_filter> {
+/// The program.
+pub fn program(io_uring: IoUring, exemption: Option<Exemption>) -> Vec<sock_filter> {
+    program_of(|abi, call| {
+        // Nothing else runs the gate's instructions.
+        let exemption = exemption.filter(|_| is_accelerated(abi));
+        match call {
+            Call::Access => exemption.map(|exemption| asks(exemption.asks_at)),
+            Call::Openat => {
+                let mut verdict = exemption.map_or(Vec::new(), exempts);
+                verdict.extend(open_flags(argument(2)));
+                Some(verdict)
+            }
+            _ => Some(verdict(call, io_uring)),
+        }
+    })
+}
+
+/// Whether the accelerator's programs call the kernel so.
+fn is_accelerated(abi: &Abi) -> bool {
+    const X86_64: u32 = 0xC000_003E;
+    abi.arch == X86_64
+}
+
+fn program_of(verdict: impl Fn(&Abi, Call) -> Option<Vec<sock_filter>>) -> Vec<sock_filter> {
     let mut program = vec![statement(LOAD, ARCH)];
     for abi in ABIS {
         let section = section(abi, &verdict);
@@ -74,19 +109,22 @@ fn program_of(verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_fi
 
 /// A program that notifies nothing: it refuses io_uring_setup(2).
 pub fn refusal() -> Vec<sock_filter> {
-    program_of(|call| match call {
+    program_of(|_, call| match call {
         Call::IoUringSetup => Some(verdict(call, IoUring::Refuse)),
         _ => None,
     })
 }
 
-fn section(abi: &Abi, verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec<sock_filter> {
+fn section(
+    abi: &Abi,
+    verdict: impl Fn(&Abi, Call) -> Option<Vec<sock_filter>>,
+) -> Vec<sock_filter> {
     let mut section = vec![statement(LOAD, NR)];
     if abi.ignored_bits != 0 {
         section.push(statement(AND, !abi.ignored_bits));
     }
     for &(number, call) in abi.calls {
-        let Some(verdict) = verdict(call) else {
+        let Some(verdict) = verdict(abi, call) else {
             continue;
         };
         section.push(jump(JUMP_EQUAL, number, 0, verdict.len() as u8));
@@ -98,18 +136,16 @@ fn section(abi: &Abi, verdict: impl Fn(Call) -> Option<Vec<sock_filter>>) -> Vec
 
 /// Whether the program notifies a call: for those who see calls by other means.
 pub fn notifies(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> bool {
-    verdict_of(program, arch, nr, args) == NOTIFY
+    verdict_of(program, (arch, nr, 0), args) == NOTIFY
 }
 
-/// Runs the instructions that are used here.
-fn verdict_of(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-    let load = |offset: u32| match offset {
-        NR => nr,
-        ARCH => arch,
-        _ => {
-            let index = (offset as usize).saturating_sub(16) / 8;
-            args.get(index).map_or(0, |argument| *argument as u32)
-        }
+/// Runs the instructions that are used here, for a call from an address.
+fn verdict_of(program: &[sock_filter], (arch, nr, from): (u32, u32, u64), args: [u64; 6]) -> u32 {
+    let load = |offset: u32| {
+        let words = [u64::from(nr) | u64::from(arch) << 32, from];
+        let mut words = words.into_iter().chain(args);
+        let word = words.nth(offset as usize / 8).unwrap_or(0);
+        (word >> (8 * (offset % 8))) as u32
     };
     let (mut at, mut a) = (0, 0u32);
     while let Some(instruction) = program.get(at) {
@@ -132,7 +168,7 @@ fn verdict_of(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u3
 fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
     match call {
         Call::Open => open_flags(argument(1)),
-        Call::Openat | Call::OpenByHandle => open_flags(argument(2)),
+        Call::OpenByHandle => open_flags(argument(2)),
         Call::Clone => vec![
             statement(LOAD, argument(0)),
             jump(JUMP_SET, THREAD, 0, 1),
@@ -158,6 +194,39 @@ fn first_argument(value: u32) -> Vec<sock_filter> {
     ]
 }
 
+/// Allowed when it comes from the gate with the secret, and changes nothing.
+fn exempts(exemption: Exemption) -> Vec<sock_filter> {
+    let halves = |word: u64| (word as u32, (word >> 32) as u32);
+    let (from, from_high) = halves(ring::GATE_RETURN);
+    let (secret, secret_high) = halves(exemption.secret);
+    vec![
+        statement(LOAD, INSTRUCTION_POINTER),
+        jump(JUMP_EQUAL, from, 0, 9),
+        statement(LOAD, INSTRUCTION_POINTER + 4),
+        jump(JUMP_EQUAL, from_high, 0, 7),
+        statement(LOAD, argument(5)),
+        jump(JUMP_EQUAL, secret, 0, 5),
+        statement(LOAD, argument(5) + 4),
+        jump(JUMP_EQUAL, secret_high, 0, 3),
+        statement(LOAD, argument(2)),
+        jump(JUMP_SET, CHANGES, 1, 0),
+        statement(RETURN, ALLOW),
+    ]
+}
+
+/// Notified when it may be the loader that asks: for R_OK of a name at this place.
+fn asks(at: u32) -> Vec<sock_filter> {
+    vec![
+        statement(LOAD, argument(1)),
+        jump(JUMP_EQUAL, libc::R_OK as u32, 0, 4),
+        statement(LOAD, argument(0)),
+        statement(AND, ring::PAGE as u32 - 1),
+        jump(JUMP_EQUAL, at, 0, 1),
+        statement(RETURN, NOTIFY),
+        statement(RETURN, ALLOW),
+    ]
+}
+
 fn open_flags(offset: u32) -> Vec<sock_filter> {
     vec![
         statement(LOAD, offset),
@@ -174,7 +243,67 @@ mod tests {
     use super::*;
 
     fn run(arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-        verdict_of(&program(IoUring::Allow), arch, nr, args)
+        verdict_of(&program(IoUring::Allow, None), (arch, nr, 0), args)
+    }
+
+    const EXEMPTION: Exemption = Exemption {
+        secret: 0x0123_4567_89ab_cdef,
+        asks_at: 0x2a0,
+    };
+
+    fn run_from(from: u64, (arch, nr): (u32, u32), args: [u64; 6]) -> u32 {
+        let program = program(IoUring::Allow, Some(EXEMPTION));
+        verdict_of(&program, (arch, nr, from), args)
+    }
+
+    #[test]
+    fn only_reading_opens_through_the_gate_with_the_secret_are_exempt() {
+        let openat = (0xC000_003E, 257);
+        let (gate, secret) = (ring::GATE_RETURN, EXEMPTION.secret);
+        let args = |flags: i32, secret| [0, 0, flags as u64, 0, 0, secret];
+        let reading = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+        assert_eq!(run_from(gate, openat, args(reading, secret)), ALLOW);
+        let near = [
+            gate - 6,
+            gate - 1,
+            gate + 1,
+            gate + (1 << 32),
+            gate & 0xffff_ffff,
+            0,
+        ];
+        for from in near {
+            assert_eq!(run_from(from, openat, args(reading, secret)), NOTIFY);
+        }
+        for bit in 0..64 {
+            let wrong = secret ^ (1 << bit);
+            assert_eq!(run_from(gate, openat, args(reading, wrong)), NOTIFY);
+        }
+        let (accesses, changes) = (libc::O_WRONLY, libc::O_CREAT);
+        for flags in [
+            accesses,
+            libc::O_RDWR,
+            3,
+            changes,
+            libc::O_TRUNC,
+            libc::O_TMPFILE,
+        ] {
+            assert_eq!(run_from(gate, openat, args(flags, secret)), NOTIFY);
+        }
+        for other in [(0xC000_003E, 2), (0xC000_003E, 437), (0x4000_0003, 295)] {
+            assert_eq!(run_from(gate, other, args(reading, secret)), NOTIFY);
+        }
+    }
+
+    #[test]
+    fn the_loaders_question_is_notified() {
+        let access = |path: u64, mode| run_from(0, (0xC000_003E, 21), [path, mode, 0, 0, 0, 0]);
+        assert_eq!(access(0x7f12_3456_72a0, 4), NOTIFY);
+        assert_eq!(access(0x7f12_3456_72a0, 0), ALLOW);
+        assert_eq!(access(0x7f12_3456_72a1, 4), ALLOW);
+        assert_eq!(
+            run(0xC000_003E, 21, [0x7f12_3456_72a0, 4, 0, 0, 0, 0]),
+            ALLOW
+        );
     }
 
     #[test]
@@ -194,7 +323,7 @@ mod tests {
         for abi in ABIS {
             for nr in 0..500 {
                 let known = abi.calls.iter().find(|(number, _)| *number == nr);
-                let is_rarely = |call| matches!(call, Call::Seccomp | Call::Prctl);
+                let is_rarely = |call| matches!(call, Call::Seccomp | Call::Prctl | Call::Access);
                 let expected = match known {
                     Some((_, call)) if !is_rarely(*call) => NOTIFY,
                     _ => ALLOW,

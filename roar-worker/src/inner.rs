@@ -61,7 +61,10 @@ impl Supervisor {
             _ => None,
         };
         match message {
-            Some((Request::Begin(spec), Some(log))) => self.begin_scope(index, &spec, log),
+            Some((Request::Begin(mut spec), Some(log))) => {
+                spec.job.tracer.accel = self.accelerator.is_some();
+                self.begin_scope(index, &spec, log);
+            }
             Some((Request::Ended(wait_status), _)) => self.end_scope(index, wait_status),
             _ => self.forget(index),
         }

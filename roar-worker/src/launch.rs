@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use crate::backend::Choice;
-use crate::filter::{self, IoUring};
+use crate::filter::{self, Exemption, IoUring};
 use crate::sys::{notify, process, socket};
 
 /// A program, its arguments and environment, ready for exec.
@@ -88,12 +88,12 @@ pub enum Start {
 pub fn become_program(
     program: &Program,
     io_uring: IoUring,
-    backend: Choice,
+    (backend, exemption): (Choice, Option<Exemption>),
     to_parent: BorrowedFd<'_>,
     signals: &SigSet,
 ) -> ! {
     let installed = match backend {
-        Choice::Auto | Choice::Notify => install(io_uring),
+        Choice::Auto | Choice::Notify => install(io_uring, exemption),
         Choice::Ptrace | Choice::Preload => Err(io::Error::from_raw_os_error(0)),
     };
     if installed.is_err() && backend != Choice::Notify && io_uring == IoUring::Refuse {
@@ -116,9 +116,9 @@ pub fn become_program(
 }
 
 /// Installs the filter in this thread.
-pub fn install(io_uring: IoUring) -> io::Result<OwnedFd> {
+pub fn install(io_uring: IoUring, exemption: Option<Exemption>) -> io::Result<OwnedFd> {
     give_up_privileges()?;
-    notify::install(&filter::program(io_uring))
+    notify::install(&filter::program(io_uring, exemption))
 }
 
 fn refuse_io_uring() -> io::Result<()> {

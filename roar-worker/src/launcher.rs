@@ -76,6 +76,8 @@ pub struct Launch {
     pub io_uring: IoUring,
     /// How it is observed.
     pub backend: Choice,
+    /// Whether programs may load the accelerator.
+    pub accelerate: bool,
     /// Whether to wait for the whole tree, not the command alone.
     pub wait_for_tree: bool,
     /// Called in the background with the complete record when processes went on after

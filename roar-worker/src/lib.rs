@@ -10,6 +10,8 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod accelerated;
+pub mod accelerator;
 pub mod arch;
 pub mod attribution;
 pub mod backend;
@@ -26,6 +28,7 @@ mod inherited;
 pub mod inner;
 pub mod launch;
 pub mod launcher;
+mod library;
 pub mod live;
 mod mounts;
 mod observe;
@@ -37,6 +40,7 @@ pub mod proc;
 pub mod process_table;
 mod ptrace;
 pub mod ray;
+pub mod rings;
 pub mod scope;
 pub mod seal;
 pub mod served;

@@ -127,7 +127,8 @@ impl LiveTracee<'_> {
                 else {
                     return Lookup::Fails;
                 };
-                if follow {
+                // Below another root its names are others.
+                if follow && !self.is_elsewhere {
                     found.via = self.via(base, path, &found.path);
                 }
                 return Lookup::Found(found);

@@ -7,7 +7,7 @@ use roar_lineage::event::{Access, Event, TaskNo};
 use roar_lineage::mask;
 use roar_lineage::model::{GapKind, How};
 
-use crate::arch;
+use crate::arch::{self, Call};
 use crate::attribution::{Page, Work};
 use crate::clock;
 use crate::decode::{self, Decoded};
@@ -23,8 +23,12 @@ use crate::sys::socket;
 use crate::tracee::{Base, Tracee, Unreadable};
 
 /// What a call is answered with.
-enum Answer {
+pub(crate) enum Answer {
+    /// It happens.
     Continue,
+    /// It has happened, and its result is 0.
+    Success,
+    /// Its result is a copy of this.
     Descriptor(OwnedFd),
 }
 
@@ -78,18 +82,19 @@ impl Supervisor {
             args,
             ..
         } = notification;
-        let observed = self.observe(&Entry {
+        let entry = Entry {
             tid,
             arch,
             nr,
             args,
+        };
+        let answer = self.loading(&entry).unwrap_or_else(|| {
+            let observed = self.observe(&entry);
+            let observed =
+                observed.filter(|seen| seen.decoded.is_ok() || self.backend.is_waiting(id));
+            observed.map_or(Answer::Continue, |observed| self.act(observed))
         });
-        let observed = observed.filter(|seen| seen.decoded.is_ok() || self.backend.is_waiting(id));
-        let answer = observed.map_or(Answer::Continue, |observed| self.act(observed));
-        match answer {
-            Answer::Continue => self.backend.answer(id, None),
-            Answer::Descriptor(fd) => self.backend.answer(id, Some(fd.as_fd())),
-        }
+        self.backend.answer(id, &answer);
     }
 
     /// What a call will do. `None`: nothing to record, or its thread is gone.
@@ -98,9 +103,12 @@ impl Supervisor {
         let stamp = clock::stamp();
         let (call, pointer) = arch::call(entry.arch, entry.nr)?;
         let (pid, _) = self.process_of(tid)?;
-        self.look_at_page(pid);
+        self.catch_up_before(pid, call, entry.args);
         self.confirm_exec(pid);
         let process = self.table.get_mut(pid)?;
+        if let Call::Open | Call::Openat = call {
+            process.opens += 1;
+        }
         if process.changes_credentials {
             process.refresh(tid);
         }
@@ -188,7 +196,13 @@ impl Supervisor {
                     process.exit_code = Some(code);
                 }
             }
-            Decoded::Sync => {}
+            // One that shares another's memory writes to the other's rings.
+            Decoded::Sync => self.catch_up_all(),
+            Decoded::Rings => {
+                return self
+                    .give_rings(pid)
+                    .map_or(Answer::Continue, Answer::Descriptor);
+            }
             Decoded::Page => {
                 if !self.backend.is_notify() {
                     let detail = "the tasks of Ray workers are only told apart by notify";
@@ -207,6 +221,7 @@ impl Supervisor {
             }
             Decoded::Serves => {
                 self.served.get_or_insert_with(Served::begin);
+                self.forbid_all_exemptions();
             }
             Decoded::IoUring => {
                 if let Work::Task(membership) = &work {
@@ -346,7 +361,11 @@ impl Supervisor {
 
     fn give_page(&mut self, pid: u32) -> Option<OwnedFd> {
         let (page, file) = Page::new().ok()?;
-        self.table.get_mut(pid)?.page = Some(page);
+        let process = self.table.get_mut(pid)?;
+        process.page = Some(page);
+        if let Some(rings) = &process.rings {
+            rings.name_tasks();
+        }
         self.has_pages = true;
         Some(file)
     }
@@ -361,7 +380,7 @@ impl Supervisor {
 
 /// Modules of which only the compiled cache was opened: Python reads
 /// `__pycache__/m.cpython-311.pyc` and not `m.py` when it is fresh (PEP 3147).
-fn imports(tracee: &impl Tracee, accesses: &[Access]) -> Vec<Access> {
+pub(crate) fn imports(tracee: &impl Tracee, accesses: &[Access]) -> Vec<Access> {
     let sources = accesses.iter().filter_map(|access| match access {
         Access::Read { path, .. } => source_of_cache(path),
         _ => None,

@@ -8,15 +8,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
     socket, sockopt,
 };
-use roar_lineage::digest::Digest;
 use roar_lineage::event::Access;
 use roar_lineage::mask;
 use roar_lineage::model::How;
@@ -24,13 +21,14 @@ use roar_lineage::model::How;
 use crate::arch::ABIS;
 use crate::backend::Backend;
 use crate::clock;
+use crate::library;
 use crate::observe::Entry;
 use crate::proc;
 use crate::supervisor::Supervisor;
 use crate::sys::process;
 use crate::tracee::{self, Base, Tracee};
 
-/// `libroar_preload.so` (roar-tracee/preload).
+/// `libroar_preload.so` (roar-tracee/in_program).
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libroar_preload.so"));
 /// Where the library finds the name of its supervisor.
 const VARIABLE: &str = "ROAR_PRELOAD";
@@ -59,7 +57,7 @@ impl Receiver {
         if process::glibc_version().is_some_and(|version| version < GLIBC) {
             return Err(io::Error::other("glibc is older than 2.34"));
         }
-        let library = install(&std::env::temp_dir())?;
+        let library = library::install("preload", LIBRARY)?;
         let name = format!("roar-{}", crate::host::unique_id());
         let mut list = std::env::var_os(LD_PRELOAD).unwrap_or_default();
         if !list.is_empty() {
@@ -105,32 +103,6 @@ impl Receiver {
         }
         Some((caller, pid.cast_unsigned(), message))
     }
-}
-
-fn install(temporary: &Path) -> io::Result<PathBuf> {
-    let own = nix::unistd::geteuid().as_raw();
-    let directory = temporary.join(format!("roar-lib-{own}"));
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o755).create(&directory)?;
-    if std::fs::symlink_metadata(&directory)?.uid() != own {
-        return Err(io::Error::other(
-            "the library's directory is another user's",
-        ));
-    }
-    let digest = Digest::of(LIBRARY).hex();
-    let name = format!(
-        "libroar_preload-{}.so",
-        digest.get(..16).unwrap_or_default()
-    );
-    let path = directory.join(name);
-    if std::fs::read(&path).is_ok_and(|content| content == LIBRARY) {
-        return Ok(path);
-    }
-    let draft = directory.join(format!(".{}", std::process::id()));
-    std::fs::write(&draft, LIBRARY)?;
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755))?;
-    std::fs::rename(&draft, &path)?;
-    Ok(path)
 }
 
 impl Supervisor {

@@ -6,9 +6,12 @@ use std::sync::{Arc, LazyLock};
 
 use bstr::BString;
 use roar_lineage::event::{ProcessKey, TaskNo};
+use roar_lineage::model::FileVersion;
 
+use crate::accelerator::Loads;
 use crate::attribution::{Page, Work};
 use crate::proc::{self, Credentials};
+use crate::rings::Rings;
 use crate::sys::process;
 
 /// The tasks that a process's events belong to: one in each scope around it, the
@@ -29,6 +32,16 @@ pub struct Process {
     pub child_membership: Option<Membership>,
     /// Its attribution page, once it has asked for one.
     pub page: Option<Page>,
+    /// Where it records what it opens without a notification.
+    pub rings: Option<Rings>,
+    /// What the dynamic loader opens next.
+    pub loads: Loads,
+    /// Its program, once the loader has asked.
+    pub program: Option<FileVersion>,
+    /// Files that it has opened since.
+    pub opens: u64,
+    /// Whether it or who forked it has forbidden itself system calls.
+    pub is_confined: bool,
     /// Who it is to the file system.
     pub credentials: Credentials,
     /// Whether its credentials must be looked up at every event.
@@ -114,6 +127,14 @@ impl ProcessTable {
             is_shared,
             child_membership: None,
             page: None,
+            rings: None,
+            loads: Loads::default(),
+            program: None,
+            opens: 0,
+            is_confined: self
+                .processes
+                .get(&status.ppid)
+                .is_some_and(|parent| parent.is_confined),
             credentials: status.credentials,
             changes_credentials: false,
             is_elsewhere: is_elsewhere(pid),
@@ -243,7 +264,7 @@ impl Process {
     }
 
     /// Whose work it does, whatever its threads do.
-    fn own_work(&self) -> Work {
+    pub(crate) fn own_work(&self) -> Work {
         match self.is_shared {
             true => Work::Unknown,
             false => Work::Task(self.membership.clone()),

@@ -26,7 +26,7 @@ impl Tracer {
         ptrace::interrupt(pid)?;
         Ok(Self {
             entered: HashMap::new(),
-            filter: filter::program(IoUring::Allow),
+            filter: filter::program(IoUring::Allow, None),
         })
     }
 }

@@ -70,6 +70,7 @@ pub struct Scope {
     notified: u64,
     events: u64,
     unattributed: u64,
+    accelerated: u64,
     lost: u64,
 }
 
@@ -95,6 +96,7 @@ impl Scope {
             notified: 0,
             events: 0,
             unattributed: 0,
+            accelerated: 0,
             lost: 0,
         }
     }
@@ -110,6 +112,12 @@ impl Scope {
     /// Counts a notification and the events that it meant.
     pub fn count(&mut self, events: usize) {
         self.notified += 1;
+        self.events += events as u64;
+    }
+
+    /// Counts an open that was not notified and the events that it meant.
+    pub fn count_accelerated(&mut self, events: usize) {
+        self.accelerated += 1;
         self.events += events as u64;
     }
 
@@ -265,6 +273,7 @@ impl Scope {
             events: self.events,
             lost: self.lost,
             unattributed: self.unattributed,
+            accelerated: self.accelerated,
         });
     }
 }

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Pid;
 use roar_lineage::model::{Job, Status, Task, TaskKind};
 
-use crate::filter::IoUring;
+use crate::accelerator;
+use crate::filter::{Exemption, IoUring};
 use crate::launch::{self, Program, Start};
 use crate::scope::{self, Hashing, Scope, Spec};
 use crate::seal::Sealer;
@@ -105,12 +106,13 @@ pub fn main(arguments: &[OsString]) -> io::Error {
 /// the program, traced or not.
 fn trace(spec: Spec, directory: &Path) -> io::Result<()> {
     let worker = std::process::id();
+    let exemption = accelerator::exemption().ok();
     let (ours, theirs) = socket::pair()?;
     let Fork::Parent(between) = process::fork()? else {
         drop(ours);
         let _ = nix::unistd::setsid();
         if let Ok(Fork::Child) = process::fork() {
-            supervise(spec, directory, worker, &theirs);
+            supervise(spec, directory, (worker, exemption), &theirs);
         }
         process::exit_now(0)
     };
@@ -124,7 +126,7 @@ fn trace(spec: Spec, directory: &Path) -> io::Result<()> {
         }
         _ => return Err(io::Error::other("the supervisor did not start")),
     }
-    let installed = launch::install(IoUring::Allow);
+    let installed = launch::install(IoUring::Allow, exemption);
     let failed = installed.as_ref().err().and_then(io::Error::raw_os_error);
     launch::say_and_wait(installed, ours.as_fd());
     match failed {
@@ -134,7 +136,12 @@ fn trace(spec: Spec, directory: &Path) -> io::Result<()> {
     }
 }
 
-fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
+fn supervise(
+    mut spec: Spec,
+    directory: &Path,
+    (worker, exemption): (u32, Option<Exemption>),
+    other: &OwnedFd,
+) -> ! {
     settle_down();
     let pid = std::process::id().to_le_bytes();
     if socket::send(other.as_fd(), &pid, None).is_err() {
@@ -147,9 +154,10 @@ fn supervise(spec: Spec, directory: &Path, worker: u32, other: &OwnedFd) -> ! {
     process::detach_descriptors(&[listener.as_raw_fd(), other.as_raw_fd()]);
     let _ = nix::unistd::chdir(c"/");
     // From here on somebody must answer, whether anything can be recorded or not.
-    let Ok(mut supervisor) = Supervisor::new(listener, true) else {
+    let Ok(mut supervisor) = Supervisor::new(listener, true, exemption) else {
         process::exit_now(1)
     };
+    spec.job.tracer.accel = supervisor.accelerator.is_some();
     let mut opened = Sealer::new(directory, &spec.observer);
     if let (Ok((sealer, _)), Some(sink)) = (&mut opened, std::env::var_os(SINK_VARIABLE)) {
         let sink = PathBuf::from(sink);

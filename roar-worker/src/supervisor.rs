@@ -4,6 +4,7 @@
 //! Nothing it does between receiving and answering waits for anything but the local file
 //! system. If it dies, the guardian answers; if the guardian dies, it makes another.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,8 +12,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status, TaskKind};
 
+use crate::accelerator::Accelerator;
 use crate::backend::{Backend, Listener};
 use crate::digest_pool::DigestPool;
+use crate::filter::Exemption;
 use crate::inner::Inner;
 use crate::preload::Receiver;
 use crate::proc::{self, Credentials};
@@ -101,12 +104,18 @@ pub struct Supervisor {
     pub(crate) is_side: bool,
     /// Whether a process of the tree has asked for an attribution page.
     pub(crate) has_pages: bool,
+    /// What programs load, where the filter exempts its calls.
+    pub(crate) accelerator: Option<Accelerator>,
+    /// Processes that record what they open without a notification.
+    pub(crate) with_rings: BTreeSet<u32>,
 }
 
 impl Supervisor {
     /// Takes a listener over. The guardian runs when this returns.
-    pub fn new(listener: OwnedFd, is_side: bool) -> io::Result<Self> {
-        Self::with(Backend::Notify(Listener::new(listener)?), is_side)
+    pub fn new(listener: OwnedFd, is_side: bool, exemption: Option<Exemption>) -> io::Result<Self> {
+        let mut supervisor = Self::with(Backend::Notify(Listener::new(listener)?), is_side)?;
+        supervisor.accelerator = exemption.and_then(|exempt| Accelerator::new(exempt).ok());
+        Ok(supervisor)
     }
 
     /// Observes by a tracer. The owner says what it waited for ([`Supervisor::stopped`]).
@@ -136,6 +145,8 @@ impl Supervisor {
             served: None,
             is_side,
             has_pages: false,
+            accelerator: None,
+            with_rings: BTreeSet::new(),
         };
         match &supervisor.backend {
             Backend::Notify(listener) => {
@@ -182,7 +193,7 @@ impl Supervisor {
                 return turns;
             }
             let mut events = [EpollEvent::empty(); 64];
-            let timeout = if self.has_pages {
+            let timeout = if self.has_pages || !self.with_rings.is_empty() {
                 EpollTimeout::from(TICK_MS)
             } else {
                 EpollTimeout::NONE
@@ -283,6 +294,7 @@ impl Supervisor {
 
     /// Begins the end of a scope: its command has ended.
     pub fn finish(&mut self, index: usize) {
+        self.catch_up_all();
         let silent = if index == 0 { self.silent_orphans() } else { 0 };
         let Some(scope) = self.scopes.get_mut(index) else {
             return;
@@ -317,6 +329,9 @@ impl Supervisor {
     }
 
     pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {
+        self.catch_up(pid);
+        self.learn(pid);
+        self.with_rings.remove(&pid);
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);
         };

@@ -12,6 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use roar_lineage::model::GapKind;
 
+use crate::accelerator;
 use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
 use crate::inherited;
@@ -46,11 +47,13 @@ pub(crate) fn main(
         Ok(pair) => pair,
         Err(_) => process::exit_now(1),
     };
+    let exemption = launch.accelerate.then(accelerator::exemption);
+    let exemption = exemption.and_then(Result::ok);
     let command = match process::fork() {
         Ok(Fork::Child) => {
             drop((ours, launcher, log));
-            let (io_uring, backend) = (launch.io_uring, launch.backend);
-            launch::become_program(program, io_uring, backend, theirs.as_fd(), original)
+            let how = (launch.backend, exemption);
+            launch::become_program(program, launch.io_uring, how, theirs.as_fd(), original)
         }
         Ok(Fork::Parent(pid)) => Pid::from_raw(pid),
         Err(_) => process::exit_now(1),
@@ -89,7 +92,12 @@ pub(crate) fn main(
         tell(&Word::HeldUp);
     }
     let supervisor = match observer {
-        Observer::Listener(listener) => Supervisor::new(listener, false),
+        Observer::Listener(listener) => {
+            let supervisor = Supervisor::new(listener, false, exemption);
+            launch.spec.job.tracer.accel =
+                supervisor.as_ref().is_ok_and(|it| it.accelerator.is_some());
+            supervisor
+        }
         Observer::Tracer(tracer) => {
             launch.spec.job.tracer.backend = backend::PTRACE.to_owned();
             Supervisor::tracing(tracer)

@@ -10,6 +10,7 @@ use roar_lineage::object::{DrivenJob, ObjectUse};
 
 use crate::attribution::{Change, Context, Kind, Page, PageEnd, PageObject, PageTask, Work};
 use crate::process_table::Membership;
+use crate::rings::Record;
 use crate::scope;
 use crate::supervisor::{Supervisor, Turn};
 
@@ -20,33 +21,38 @@ const LAST_END_MS: u16 = 200;
 const DRIVER: &str = "driver";
 
 impl Supervisor {
-    /// Takes in what has happened on all pages.
+    /// Takes in what has happened on all pages and in all rings.
     pub(crate) fn look_at_pages(&mut self) {
         for pid in self.table.with_page() {
-            self.look_at_page(pid);
+            self.catch_up(pid);
         }
+        self.catch_up_all();
     }
 
-    /// Takes in what has happened on a process's page.
-    pub(crate) fn look_at_page(&mut self, pid: u32) {
+    /// Takes in what has happened on a process's page and in its rings.
+    pub(crate) fn catch_up(&mut self, pid: u32) {
+        // First: the page knows every task that these were opened for.
+        let opened = self.opened_by(pid);
         let Some(process) = self.table.get_mut(pid) else {
             return;
         };
         let Some(mut page) = process.page.take() else {
+            self.record_opened(pid, &opened, None);
             return;
         };
         let base = process.membership.clone();
-        self.take_in(pid, &base, &mut page);
+        self.take_in(pid, &base, &mut page, &opened);
         if let Some(process) = self.table.get_mut(pid) {
             process.page = Some(page);
         }
     }
 
-    fn take_in(&mut self, pid: u32, base: &Membership, page: &mut Page) {
+    fn take_in(&mut self, pid: u32, base: &Membership, page: &mut Page, opened: &[Record]) {
         let changes = page.changes();
         let objects = page.objects();
         let lost = page.lost_objects();
         if changes.is_empty() && objects.is_empty() && lost == 0 {
+            self.record_opened(pid, opened, Some(page));
             return;
         }
         let context = page.context();
@@ -58,6 +64,7 @@ impl Supervisor {
                 Change::Ended(end) => ended.push(end),
             }
         }
+        self.record_opened(pid, opened, Some(page));
         self.take_objects(base, page, &context, objects, lost);
         for end in &ended {
             self.task_ended(base, page, end);
@@ -198,7 +205,7 @@ impl Supervisor {
         at: (i64, u64),
     ) {
         let Some(mut page) = page else { return };
-        self.take_in(pid, base, &mut page);
+        self.take_in(pid, base, &mut page, &[]);
         let running: Vec<_> = page
             .running()
             .filter_map(|number| page.membership(number).cloned())

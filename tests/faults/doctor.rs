@@ -25,7 +25,7 @@ fn both_backends_work_here() {
     let (document, code) = says(project.roar(["doctor", "--json"]));
     assert_eq!(code, Some(0));
     assert_eq!(document["auto"], "notify");
-    for name in ["notify", "ptrace", "store"] {
+    for name in ["notify", "ptrace", "accelerator", "store"] {
         assert_eq!(check(&document, name)["works"], true, "{name}");
     }
     let text = project.roar(["doctor"]).output().unwrap();

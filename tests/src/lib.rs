@@ -38,10 +38,18 @@ pub fn roar() -> PathBuf {
     path
 }
 
-/// The options that choose how to observe: by `ROAR_TEST_BACKEND`, else as roar does.
+/// The options that choose how to observe: by `ROAR_TEST_BACKEND` and `ROAR_TEST_ACCEL`,
+/// else as roar does.
 pub fn backend() -> Vec<String> {
-    let named = std::env::var("ROAR_TEST_BACKEND").ok();
-    named.map_or(Vec::new(), |name| vec!["--backend".into(), name])
+    let options = [
+        ("ROAR_TEST_BACKEND", "--backend"),
+        ("ROAR_TEST_ACCEL", "--accel"),
+    ];
+    let named = options.into_iter().filter_map(|(variable, option)| {
+        let name = std::env::var(variable).ok()?;
+        Some([option.to_owned(), name])
+    });
+    named.flatten().collect()
 }
 
 /// `roar trace` with its options, for a line of shell.
@@ -251,8 +259,8 @@ impl Project {
             panic!("no report: {}", String::from_utf8_lossy(&output.stderr))
         };
         report.check_digests();
-        if let [_, named] = &backend()[..] {
-            assert_eq!(report.document["tracer"]["backend"], **named);
+        if let Ok(named) = std::env::var("ROAR_TEST_BACKEND") {
+            assert_eq!(report.document["tracer"]["backend"], *named);
         }
         Traced { report, output }
     }

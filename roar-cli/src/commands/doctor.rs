@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use roar_lineage::store::{FILE_NAME, Store};
+use roar_worker::accelerator;
 use roar_worker::backend::{self, Features};
 use roar_worker::host;
 use serde::Serialize;
@@ -121,7 +122,6 @@ fn checks() -> Vec<Check> {
                 "ask outside of the supervisor above",
             ),
         };
-    let missing = || Err(("not in this version".to_owned(), "use another one"));
     vec![
         Check::new(
             "backend",
@@ -142,7 +142,12 @@ fn checks() -> Vec<Check> {
             "sees dynamic programs' calls of libc",
             traces(backend::PRELOAD).map_err(|cause| (cause, "glibc 2.34 or later, or musl")),
         ),
-        Check::new("feature", "accelerator", "", missing()),
+        Check::new(
+            "feature",
+            "accelerator",
+            "opens for reading cost next to nothing",
+            accelerates(),
+        ),
         of_kernel(
             "sync_wake_up",
             "notifications are answered on the caller's CPU",
@@ -180,40 +185,44 @@ fn checks() -> Vec<Check> {
     ]
 }
 
-/// Whether a program that reads and writes a file is seen to do so; why not otherwise.
-fn traces(name: &str) -> Result<(), String> {
+/// The report of a line of shell that has a file `in` to read.
+fn probe(options: [&str; 2], line: &str) -> Result<Value, String> {
     let io = |error: std::io::Error| error.to_string();
     let directory = tempfile::tempdir().map_err(io)?;
     std::fs::write(directory.path().join("in"), "x\n").map_err(io)?;
     let roar = std::env::current_exe().map_err(io)?;
     let output = Command::new(roar)
-        .args([
-            "trace",
-            "-q",
-            "--json",
-            "-",
-            "--backend",
-            name,
-            "--root",
-            ".",
-        ])
-        .args([
-            "--",
-            "/bin/sh",
-            "-c",
-            "read line < in && echo \"$line\" > out",
-        ])
+        .args(["trace", "-q", "--json", "-", "--root", "."])
+        .args(options)
+        .args(["--", "/bin/sh", "-c", line])
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .output()
         .map_err(io)?;
-    let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| {
+    serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
-        format!(
-            "the probe did not run: {}",
-            said.lines().next().unwrap_or("no report")
-        )
-    })?;
+        let first = said.lines().next().unwrap_or("no report");
+        format!("the probe did not run: {first}")
+    })
+}
+
+/// Whether a program's opens for reading are seen without a notification; why not otherwise.
+fn accelerates() -> Result<(), Trouble> {
+    let remedy = "none needed: the record is the same, tracing slower";
+    let exempt = accelerator::exemption();
+    exempt.map_err(|why| (why, remedy))?;
+    let line = "cd -P . && for i in 1 2 3 4 5 6 7 8 9; do read line < \"$PWD/in\"; done";
+    let report = probe(["--accel", "on"], line).map_err(|why| (why, remedy))?;
+    match report["coverage"]["accelerated"].as_u64() {
+        Some(1..) => Ok(()),
+        _ => Err(("/bin/sh is not accelerated".to_owned(), remedy)),
+    }
+}
+
+/// Whether a program that reads and writes a file is seen to do so; why not otherwise.
+fn traces(name: &str) -> Result<(), String> {
+    let line = "read line < in && echo \"$line\" > out";
+    let report = probe(["--backend", name], line)?;
     let task = &report["tasks"][0];
     let has = |list: &str, name: &str| {
         let files = task[list].as_array().map_or(&[][..], Vec::as_slice);

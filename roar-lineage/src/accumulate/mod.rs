@@ -176,11 +176,13 @@ impl Accumulator {
                 events,
                 lost,
                 unattributed,
+                accelerated,
             } => {
                 self.counts.notified = *notified;
                 self.counts.events = *events;
                 self.counts.lost = *lost;
                 self.counts.unattributed = *unattributed;
+                self.counts.accelerated = *accelerated;
                 true
             }
             Event::Object { task, used } => self

@@ -52,6 +52,9 @@ const AARCH64: &[(u32, Call)] = &[
     (51, Namespace),    // chroot
     (97, Namespace),    // unshare
     (268, Namespace),   // setns
+    (40, Namespace),    // mount
+    (39, Namespace),    // umount2
+    (429, Namespace),   // move_mount
 ];
 
 const ARM: &[(u32, Call)] = &[
@@ -104,4 +107,7 @@ const ARM: &[(u32, Call)] = &[
     (218, Namespace),   // pivot_root
     (337, Namespace),   // unshare
     (375, Namespace),   // setns
+    (21, Namespace),    // mount
+    (52, Namespace),    // umount2
+    (429, Namespace),   // move_mount
 ];

@@ -64,8 +64,10 @@ pub enum Call {
     Prctl,
     /// A call that changes credentials.
     Credentials,
-    /// A call that changes the root directory or the mount namespace.
+    /// A call that changes the root directory, the mount namespace or what is in it.
     Namespace,
+    /// access(2), by which the dynamic loader asks for a list of libraries.
+    Access,
 }
 
 /// One way of calling the kernel.

@@ -59,6 +59,10 @@ const X86_64: &[(u32, Call)] = &[
     (161, Namespace),   // chroot
     (272, Namespace),   // unshare
     (308, Namespace),   // setns
+    (165, Namespace),   // mount
+    (166, Namespace),   // umount2
+    (429, Namespace),   // move_mount
+    (21, Access),
 ];
 
 const I386: &[(u32, Call)] = &[
@@ -111,4 +115,8 @@ const I386: &[(u32, Call)] = &[
     (217, Namespace),   // pivot_root
     (310, Namespace),   // unshare
     (346, Namespace),   // setns
+    (21, Namespace),    // mount
+    (22, Namespace),    // umount
+    (52, Namespace),    // umount2
+    (429, Namespace),   // move_mount
 ];

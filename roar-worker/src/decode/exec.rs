@@ -102,7 +102,8 @@ fn interpreter(tracee: &impl Tracee, found: &Found) -> Option<BString> {
     }
 }
 
-fn elf_interpreter(head: &[u8]) -> Option<BString> {
+/// The dynamic loader that an ELF file names, in its first bytes.
+pub(crate) fn elf_interpreter(head: &[u8]) -> Option<BString> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, size: usize| -> Option<u64> {
         let mut bytes = [0; 8];

@@ -231,6 +231,16 @@ pub fn may_access(path: &[u8], mode: i32) -> bool {
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) == 0 }
 }
 
+/// Whether a program gets capabilities when it is executed (capabilities(7)).
+pub fn has_capabilities(path: &[u8]) -> bool {
+    let Ok(path) = CString::new(path) else {
+        return false;
+    };
+    let name = c"security.capability".as_ptr();
+    // SAFETY: C strings; nothing is written to a buffer of no size.
+    unsafe { libc::getxattr(path.as_ptr(), name, std::ptr::null_mut(), 0) > 0 }
+}
+
 /// A clock's time in nanoseconds.
 pub fn clock(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec {

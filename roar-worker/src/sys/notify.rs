@@ -168,6 +168,19 @@ pub fn send_continue(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
     )
 }
 
+/// Answers the call with 0: it does not happen.
+pub fn send_success(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
+    send(
+        listener,
+        Response {
+            id,
+            val: 0,
+            error: 0,
+            flags: 0,
+        },
+    )
+}
+
 /// Whether the notification still waits for its answer, so that what was read from the
 /// caller's memory was the caller's.
 pub fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {

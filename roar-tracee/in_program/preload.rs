@@ -8,9 +8,15 @@
 #![no_std]
 #![allow(non_snake_case)]
 
+mod call;
+#[macro_use]
+mod next;
+
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use call::call;
 
 #[cfg(target_arch = "x86_64")]
 mod number {
@@ -47,38 +53,6 @@ mod number {
 }
 
 use number::*;
-
-core::arch::global_asm!(".weak dlsym");
-
-unsafe extern "C" {
-    fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The system call itself: errno stays as it is.
-unsafe fn call(number: usize, args: [usize; 6]) -> isize {
-    let result: isize;
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        core::arch::asm!(
-            "syscall", inlateout("rax") number => result, in("rdi") args[0], in("rsi") args[1],
-            in("rdx") args[2], in("r10") args[3], in("r8") args[4], in("r9") args[5],
-            lateout("rcx") _, lateout("r11") _,
-        );
-    }
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        core::arch::asm!(
-            "svc 0", in("x8") number, inlateout("x0") args[0] => result, in("x1") args[1],
-            in("x2") args[2], in("x3") args[3], in("x4") args[4], in("x5") args[5],
-        );
-    }
-    result
-}
 
 /// What the supervisor is told (`roar_worker::preload`).
 #[repr(C)]
@@ -179,27 +153,6 @@ fn tell(nr: i32, args: [u64; 6]) {
     }
 }
 
-/// Defines a function for each name, which gives libc's definition of it, and `all`.
-/// `dlsym` takes a lock: it is asked at the start, not within a signal handler.
-macro_rules! nexts {
-    ($module:ident, $($name:ident),*) => {
-        mod $module {
-            use core::sync::atomic::AtomicUsize;
-
-            $(
-            pub(super) fn $name() -> usize {
-                static NEXT: AtomicUsize = AtomicUsize::new(0);
-                super::next(&NEXT, concat!(stringify!($name), "\0").as_bytes())
-            }
-            )*
-
-            pub(super) fn all() {
-                $($name();)*
-            }
-        }
-    };
-}
-
 nexts!(forbidding, prctl, syscall);
 
 /// Tells nothing any more, nor do the programs that this one starts: it is about to forbid
@@ -212,22 +165,6 @@ fn fall_silent() {
         // process.
         unsafe { *name = 0 };
     }
-}
-
-/// The next definition of a symbol, remembered.
-fn next(cache: &AtomicUsize, name: &'static [u8]) -> usize {
-    const RTLD_NEXT: usize = usize::MAX;
-    let found = cache.load(Relaxed);
-    if found != 0 {
-        return found;
-    }
-    if dlsym as *const () as usize == 0 {
-        return 0;
-    }
-    // SAFETY: the name ends in a zero.
-    let found = unsafe { dlsym(RTLD_NEXT as *mut c_void, name.as_ptr().cast()) } as usize;
-    cache.store(found, Relaxed);
-    found
 }
 
 /// Defines a function of libc's: something before it, libc's own, something after it.

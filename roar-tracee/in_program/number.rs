@@ -1,0 +1,11 @@
+//! Numbers of the system calls that the accelerator makes (x86-64).
+
+pub(crate) const CLOSE: usize = 3;
+pub(crate) const FSTAT: usize = 5;
+pub(crate) const MMAP: usize = 9;
+pub(crate) const MUNMAP: usize = 11;
+pub(crate) const MADVISE: usize = 28;
+pub(crate) const GETPID: usize = 39;
+pub(crate) const GETTID: usize = 186;
+pub(crate) const OPENAT: usize = 257;
+pub(crate) const NEWFSTATAT: usize = 262;

@@ -1,0 +1,233 @@
+//! What the library knows of its process: whether it has rings, and where.
+//!
+//! All of it that is one process's alone is in a page that the kernel empties in a child
+//! (MADV_WIPEONFORK), and the rings are not mapped there (MADV_DONTFORK): a child asks for
+//! rings of its own, however it was made. One that shares its parent's memory (vfork(2)) is
+//! told by its process id.
+
+use core::ffi::c_char;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use crate::abi;
+use crate::call::call;
+use crate::layout::{
+    CONTROL_AT, GATE, GATE_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT,
+    VERSION, VERSION_AT, WARM_UP,
+};
+use crate::number::*;
+
+const READ: usize = 1;
+const WRITE: usize = 2;
+const EXECUTE: usize = 4;
+const SHARED: usize = 1;
+const PRIVATE: usize = 2;
+const ANONYMOUS: usize = 0x20;
+const FIXED_NOREPLACE: usize = 0x10_0000;
+const DONTFORK: usize = 10;
+const WIPEONFORK: usize = 18;
+const CLOEXEC_READ_WRITE: usize = 0o2_000_002;
+const AT_FDCWD: usize = -100isize as usize;
+
+/// The page that is empty in a child; 0: there is none.
+static OWN: AtomicUsize = AtomicUsize::new(0);
+/// Where the header of the last rings is mapped, in a child too; 0: nowhere.
+static HEADER: AtomicUsize = AtomicUsize::new(0);
+static HAS_GATE: AtomicBool = AtomicBool::new(false);
+static IS_OFF: AtomicBool = AtomicBool::new(false);
+
+/// The page's words.
+#[repr(C)]
+struct Own {
+    /// Where the rings are mapped; 0: nowhere yet.
+    rings: AtomicUsize,
+    /// Where the attribution page is mapped; 0: nowhere.
+    page: AtomicUsize,
+    /// Files that could have been exempt.
+    opens: AtomicU64,
+    /// 1 once somebody asks for rings.
+    asked: AtomicUsize,
+    /// Process id of whose page it is; 0 until it is asked for.
+    pid: AtomicUsize,
+}
+
+/// What a call needs that is to be exempt.
+pub(crate) struct Ready {
+    /// Where the rings are mapped.
+    pub(crate) rings: usize,
+    /// Where the attribution page is mapped, if there is one.
+    pub(crate) page: usize,
+    /// The secret.
+    pub(crate) secret: usize,
+}
+
+/// A word of memory that others write too.
+pub(crate) fn word(at: usize) -> &'static AtomicU64 {
+    // SAFETY: callers give addresses of aligned words in mappings that are never removed.
+    unsafe { &*(at as *const AtomicU64) }
+}
+
+/// At the program's start.
+pub(crate) fn begin() {
+    // SAFETY: a new mapping of ours.
+    unsafe {
+        let flags = PRIVATE | ANONYMOUS;
+        let own = call(MMAP, [0, PAGE, READ | WRITE, flags, usize::MAX, 0]);
+        if own <= 0 {
+            return;
+        }
+        if call(MADVISE, [own as usize, PAGE, WIPEONFORK, 0, 0, 0]) != 0 {
+            call(MUNMAP, [own as usize, PAGE, 0, 0, 0, 0]);
+            return;
+        }
+        OWN.store(own as usize, Release);
+    }
+    // A child that shares this memory may be the first to ask.
+    if let Some(own) = self::own() {
+        // SAFETY: asks for a number.
+        unsafe { own.is_of_caller() };
+    }
+}
+
+fn own() -> Option<&'static Own> {
+    let at = OWN.load(Acquire);
+    // SAFETY: mapped by `begin`, zeroed, never removed.
+    (at != 0).then(|| unsafe { &*(at as *const Own) })
+}
+
+/// No call is exempt any more.
+pub(crate) fn give_up() {
+    IS_OFF.store(true, Relaxed);
+}
+
+/// What an exempt call needs. Asks for rings when enough files were opened.
+pub(crate) fn ready() -> Option<Ready> {
+    if IS_OFF.load(Relaxed) {
+        return None;
+    }
+    let own = own()?;
+    let header = HEADER.load(Acquire);
+    if header != 0 && word(header + OFF_AT).load(Relaxed) != 0 {
+        give_up();
+        return None;
+    }
+    if own.rings.load(Acquire) == 0 && own.opens.fetch_add(1, Relaxed) + 1 >= WARM_UP {
+        own.ask();
+    }
+    let rings = own.rings.load(Acquire);
+    if rings == 0 {
+        return None;
+    }
+    let header = HEADER.load(Acquire);
+    let page = own.page.load(Acquire);
+    if page == 0 && word(header + HAS_PAGE_AT).load(Relaxed) != 0 {
+        return None;
+    }
+    let secret = word(header + SECRET_AT).load(Relaxed) as usize;
+    Some(Ready {
+        rings,
+        page,
+        secret,
+    })
+}
+
+impl Own {
+    /// Asks for rings, once. First of all by an open, which the program may make at any
+    /// rate: the supervisor refuses one that has forbidden itself other calls.
+    fn ask(&self) {
+        if self.asked.swap(1, Relaxed) != 0 {
+            return;
+        }
+        let mut path = [0u8; RING_PATH.len() + 1];
+        path[..RING_PATH.len()].copy_from_slice(RING_PATH);
+        // SAFETY: a C string, a number, and new mappings at addresses of the kernel's
+        // choice, or at one where nothing is.
+        unsafe {
+            let path = path.as_ptr() as usize;
+            let fd = call(OPENAT, [AT_FDCWD, path, CLOEXEC_READ_WRITE, 0, 0, 0]);
+            if fd < 0 {
+                return give_up();
+            }
+            let fd = fd as usize;
+            if self.is_of_caller() {
+                let rings = map_all(fd);
+                self.rings.store(rings.unwrap_or(0), Release);
+            } else {
+                // The parent, whose memory this is, may ask.
+                self.asked.store(0, Relaxed);
+            }
+            call(CLOSE, [fd, 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// Whether it is the calling process's, and not that of the parent whose memory it shares.
+    unsafe fn is_of_caller(&self) -> bool {
+        // SAFETY: asks for a number.
+        let pid = unsafe { call(GETPID, [0; 6]) } as usize;
+        let known = self.pid.compare_exchange(0, pid, Relaxed, Relaxed);
+        known == Ok(0) || known == Err(pid)
+    }
+}
+
+unsafe fn map_all(fd: usize) -> Option<usize> {
+    // SAFETY: as the caller says.
+    unsafe {
+        let header = mapped(0, PAGE, READ, SHARED, fd, 0)?;
+        if word(header).load(Acquire) != MAGIC || word(header + VERSION_AT).load(Relaxed) != VERSION
+        {
+            return None;
+        }
+        if !HAS_GATE.load(Acquire) {
+            let flags = PRIVATE | FIXED_NOREPLACE;
+            let gate = mapped(GATE, PAGE, READ | EXECUTE, flags, fd, GATE_AT)?;
+            if gate != GATE {
+                call(MUNMAP, [gate, PAGE, 0, 0, 0, 0]);
+                return None;
+            }
+            HAS_GATE.store(true, Release);
+        }
+        let rings = mapped(0, RINGS_SIZE, READ | WRITE, SHARED, fd, CONTROL_AT)?;
+        if call(MADVISE, [rings, RINGS_SIZE, DONTFORK, 0, 0, 0]) != 0 {
+            call(MUNMAP, [rings, RINGS_SIZE, 0, 0, 0, 0]);
+            return None;
+        }
+        HEADER.store(header, Release);
+        Some(rings)
+    }
+}
+
+unsafe fn mapped(
+    at: usize,
+    length: usize,
+    protection: usize,
+    flags: usize,
+    fd: usize,
+    offset: usize,
+) -> Option<usize> {
+    // SAFETY: as the caller says.
+    let at = unsafe { call(MMAP, [at, length, protection, flags, fd, offset]) };
+    (at > 0).then_some(at as usize)
+}
+
+/// Maps the attribution page that the process has just been given, if it has.
+pub(crate) unsafe fn notice_page(path: *const c_char, fd: i32) {
+    if fd < 0 || path.is_null() {
+        return;
+    }
+    // SAFETY: open(2) has read the C string.
+    let is_page = (0..abi::PAGE_PATH.len())
+        .all(|at| unsafe { *path.cast::<u8>().add(at) } == abi::PAGE_PATH[at]);
+    // Nothing else opens below a device node.
+    let (true, Some(own)) = (is_page, own()) else {
+        return;
+    };
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    unsafe {
+        let page = mapped(0, abi::PAGE_SIZE, READ, SHARED, fd as usize, 0);
+        if let Some(page) = page
+            && call(MADVISE, [page, abi::PAGE_SIZE, DONTFORK, 0, 0, 0]) == 0
+        {
+            own.page.store(page, Release);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Writing a record.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::abi;
+use crate::call::call;
+use crate::layout::{
+    CONTROL_SIZE, HEAD, LOCK, LOST, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record,
+};
+use crate::number::*;
+use crate::opening::Stat;
+use crate::own::{self, Ready, word};
+
+/// Slots without a thread after which the search for one ends (`roar_worker::attribution`).
+const SLOT_GAP: usize = 64;
+/// How often the supervisor is asked to make room before a record is lost.
+const TRIES: usize = 3;
+const AT_FDCWD: usize = -100isize as usize;
+
+/// Records that a file was opened.
+pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const u8) {
+    // SAFETY: asks for a number.
+    let tid = unsafe { call(GETTID, [0; 6]) } as usize;
+    let mut length = 0;
+    // SAFETY: open(2) has read the C string.
+    while unsafe { *path.add(length) } != 0 {
+        length += 1;
+    }
+    let s = &stat.0;
+    let time = |at: usize| s[at].wrapping_mul(1_000_000_000).wrapping_add(s[at + 1]);
+    let task = match ready.page {
+        0 => 0,
+        page => task_of(page, tid as u64),
+    };
+    let size = (record::PATH + length).next_multiple_of(8);
+    let words = [
+        size as u64 | (length as u64) << 32,
+        stamp,
+        s[0],
+        s[1],
+        s[6],
+        time(11),
+        time(13),
+        s[2],
+        task,
+    ];
+    for _ in 0..TRIES {
+        for index in 0..RING_COUNT {
+            let ring = (tid + index) % RING_COUNT;
+            // SAFETY: as above.
+            if unsafe { try_to_write(ready.rings, ring, &words, path, length) } {
+                return;
+            }
+        }
+        let mut sync = [0u8; abi::SYNC_PATH.len() + 1];
+        sync[..abi::SYNC_PATH.len()].copy_from_slice(abi::SYNC_PATH);
+        // SAFETY: a C string; it fails, when the supervisor has read the rings.
+        unsafe { call(OPENAT, [AT_FDCWD, sync.as_ptr() as usize, 0, 0, 0, 0]) };
+    }
+    lose(ready);
+}
+
+/// Says that a record is lost, and that no other shall be.
+pub(crate) fn lose(ready: &Ready) {
+    word(ready.rings + LOST).fetch_add(1, Relaxed);
+    own::give_up();
+}
+
+unsafe fn try_to_write(
+    rings: usize,
+    ring: usize,
+    words: &[u64],
+    path: *const u8,
+    length: usize,
+) -> bool {
+    let control = rings + ring * CONTROL_SIZE;
+    let lock = word(control + LOCK);
+    if lock.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+        return false;
+    }
+    let head = word(control + HEAD).load(Relaxed);
+    let tail = word(control + TAIL).load(Acquire);
+    let size = words[0] & 0xffff_ffff;
+    let start = rings + PAGE + ring * RING_SIZE;
+    let at = (head % RING_SIZE as u64) as usize;
+    let left = (RING_SIZE - at) as u64;
+    let skipped = if left < size { left } else { 0 };
+    let is_room = head + skipped + size - tail <= RING_SIZE as u64;
+    if is_room {
+        if skipped > 0 {
+            word(start + at).store(skipped | u64::from(SKIP) << 32, Relaxed);
+        }
+        let at = start + if skipped > 0 { 0 } else { at };
+        for (index, value) in words.iter().enumerate() {
+            word(at + 8 * index).store(*value, Relaxed);
+        }
+        for index in 0..length {
+            // SAFETY: there is room for it, and open(2) has read the path.
+            unsafe { *((at + record::PATH + index) as *mut u8) = *path.add(index) };
+        }
+        word(control + HEAD).store(head + skipped + size, Release);
+    }
+    lock.store(0, Release);
+    is_room
+}
+
+/// The number of the task that a thread works for.
+fn task_of(page: usize, tid: u64) -> u64 {
+    let mut empty = 0;
+    for index in 0..abi::SLOT_COUNT {
+        let slot = page + abi::SLOTS + index * abi::SLOT_SIZE;
+        match word(slot).load(Acquire) {
+            0 => empty += 1,
+            owner if owner == tid => return word(slot + 8).load(Relaxed),
+            _ => empty = 0,
+        }
+        if empty > SLOT_GAP {
+            break;
+        }
+    }
+    word(page + abi::ONLY_RUNNING).load(Relaxed)
+}

@@ -1,0 +1,182 @@
+//! From the accelerator's records to what they mean.
+//!
+//! A record says what was opened; by which name that is found is looked up when it is read:
+//! before anything of the tree changes a name, and soon after otherwise.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+
+use roar_lineage::event::Access;
+use roar_lineage::model::{GapKind, How};
+
+use crate::arch::Call;
+use crate::attribution::{Page, Work};
+use crate::decode;
+use crate::observe::imports;
+use crate::process_table::Membership;
+use crate::rings::{Record, Rings};
+use crate::supervisor::Supervisor;
+use crate::tracee::{Base, Found, Tracee};
+
+impl Supervisor {
+    /// Gives a process rings of its own.
+    pub(crate) fn give_rings(&mut self, pid: u32) -> Option<OwnedFd> {
+        let (rings, file) = Rings::new(self.accelerator.as_ref()?.secret()).ok()?;
+        self.catch_up(pid);
+        let process = self.table.get_mut(pid).filter(|it| !it.is_confined)?;
+        if process.page.is_some() {
+            rings.name_tasks();
+        }
+        process.rings = Some(rings);
+        self.with_rings.insert(pid);
+        Some(file)
+    }
+
+    /// Reads what was opened before a call: by its process, or by all where it may change
+    /// what a name leads to.
+    pub(crate) fn catch_up_before(&mut self, pid: u32, call: Call, args: [u64; 6]) {
+        let [_, second, third, ..] = args;
+        let flags = match call {
+            Call::Open => second,
+            Call::Openat => third,
+            Call::Fork | Call::Clone | Call::Clone3 | Call::Execve | Call::Execveat => 0,
+            Call::ExitGroup => 0,
+            Call::Seccomp | Call::Prctl => {
+                self.forbid_exemptions(pid);
+                0
+            }
+            _ => libc::O_RDWR as u64,
+        };
+        self.catch_up(pid);
+        if flags as i32 & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) != 0 {
+            self.catch_up_all();
+        }
+    }
+
+    /// Reads what all processes have opened.
+    pub(crate) fn catch_up_all(&mut self) {
+        for pid in self.with_rings.clone() {
+            self.catch_up(pid);
+        }
+    }
+
+    /// A process is about to forbid itself system calls: it may be killed for one of ours.
+    fn forbid_exemptions(&mut self, pid: u32) {
+        if let Some(process) = self.table.get_mut(pid) {
+            process.is_confined = true;
+        }
+        let mut next = Some(pid);
+        // A child has the rings of its parent until it has its own.
+        while let Some(process) = next.and_then(|pid| self.table.get(pid)) {
+            if let Some(rings) = &process.rings {
+                rings.turn_off();
+                return;
+            }
+            next = Some(process.ppid);
+        }
+    }
+
+    /// The tree serves a file system: the library would ask for the state of its files too.
+    pub(crate) fn forbid_all_exemptions(&mut self) {
+        self.accelerator = None;
+        for pid in &self.with_rings {
+            let rings = self
+                .table
+                .get(*pid)
+                .and_then(|process| process.rings.as_ref());
+            if let Some(rings) = rings {
+                rings.turn_off();
+            }
+        }
+    }
+
+    /// What a process has opened since the last time.
+    pub(crate) fn opened_by(&mut self, pid: u32) -> Vec<Record> {
+        let Some(process) = self.table.get_mut(pid) else {
+            return Vec::new();
+        };
+        let Some(rings) = &mut process.rings else {
+            return Vec::new();
+        };
+        let records = rings.take();
+        let lost = rings.lost();
+        if records.is_empty() && lost == 0 {
+            return records;
+        }
+        process.opens += records.len() as u64;
+        if process.changes_credentials {
+            process.refresh(pid);
+        }
+        let base = process.membership.clone();
+        for _ in 0..lost {
+            let detail = "a file was opened by the accelerator and not recorded";
+            self.gap(&base, GapKind::LostRecords, detail);
+        }
+        records
+    }
+
+    /// Records what a process has opened.
+    pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
+        let mut seen = HashSet::new();
+        for record in records {
+            let Some(process) = self.table.get(pid) else {
+                return;
+            };
+            let base = process.membership.clone();
+            if !seen.insert((&record.path, record.version, record.task)) {
+                self.count_accelerated(&base, 1);
+                continue;
+            }
+            let named = page.map_or(Work::None, |page| page.work_numbered(record.task));
+            let work = match named {
+                Work::None => process.own_work(),
+                work => work,
+            };
+            let tracee = self.tracee(process, pid);
+            let found = read(&tracee, record);
+            let is_gone = found.is_err();
+            let mut accesses: Vec<Access> = found.ok().flatten().into_iter().collect();
+            accesses.extend(imports(&tracee, &accesses));
+            if is_gone {
+                let detail = "a file that was read was gone before it was looked at";
+                self.gap(&base, GapKind::LostRecords, detail);
+            }
+            self.count_accelerated(&base, accesses.len());
+            self.record(&work, accesses, record.stamp);
+        }
+    }
+
+    fn count_accelerated(&mut self, membership: &Membership, events: usize) {
+        for (index, _) in membership.iter() {
+            if let Some(scope) = self.scopes.get_mut(*index) {
+                scope.count_accelerated(events);
+            }
+        }
+    }
+}
+
+/// The file is not where it was.
+struct Gone;
+
+/// What a record means; `None` for what is not recorded.
+fn read(tracee: &impl Tracee, record: &Record) -> Result<Option<Access>, Gone> {
+    let lookup = tracee.lookup(Base::Cwd, &record.path, true);
+    let found = lookup.found().ok_or(Gone)?;
+    let (there, version) = (found.version, record.version);
+    if (there.dev, there.ino) != (version.dev, version.ino) {
+        return Err(Gone);
+    }
+    let links = record.links;
+    let was = Found {
+        version,
+        links,
+        ..found
+    };
+    Ok(decode::named(&was).map(|version| Access::Read {
+        path: was.path,
+        version,
+        how: How::Open,
+        via: was.via,
+        inferred: false,
+    }))
+}

@@ -1,0 +1,203 @@
+//! The supervisor's side of the accelerator's memory (`roar_tracee::ring`): records of files
+//! that a program opened for reading without a notification.
+//!
+//! The other side is the program's own, and may be anything: what does not hold together is
+//! skipped, and counted as lost.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use bstr::BString;
+use roar_lineage::model::FileVersion;
+use roar_tracee::ring::{self, record};
+
+use crate::sys::mapping::{self, Mapping};
+
+/// One open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// When it was called, nanoseconds of `CLOCK_BOOTTIME`.
+    pub stamp: u64,
+    /// What was opened: a regular file.
+    pub version: FileVersion,
+    /// Number of its names.
+    pub links: u64,
+    /// Number on the attribution page of the task that did it; 0 for none.
+    pub task: u64,
+    /// The path as it was given.
+    pub path: BString,
+}
+
+/// The rings of one process.
+pub struct Rings {
+    map: Mapping,
+    taken: [u64; ring::RING_COUNT],
+    lost: u64,
+    damaged: u64,
+}
+
+impl Rings {
+    /// New rings, and the file by which the process maps them.
+    pub fn new(secret: u64) -> io::Result<(Self, OwnedFd)> {
+        let file = mapping::memory_file(c"roar-ring", ring::FILE_SIZE)?;
+        let map = Mapping::of(file.as_fd(), ring::FILE_SIZE)?;
+        map.store(ring::GATE_AT, u64::from_le_bytes(ring::GATE_CODE));
+        map.store(ring::SECRET_AT, secret);
+        map.store(ring::VERSION_AT, ring::VERSION);
+        map.store(0, ring::MAGIC);
+        let rings = Self {
+            map,
+            taken: [0; ring::RING_COUNT],
+            lost: 0,
+            damaged: 0,
+        };
+        Ok((rings, file))
+    }
+
+    /// Has every later call be notified, of the process and of its children.
+    pub fn turn_off(&self) {
+        self.map.store(ring::OFF_AT, 1);
+    }
+
+    /// Has every later record name its task.
+    pub fn name_tasks(&self) {
+        self.map.store(ring::HAS_PAGE_AT, 1);
+    }
+
+    /// What was written since the last time, ring by ring.
+    pub fn take(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for index in 0..ring::RING_COUNT {
+            self.take_from(index, &mut records);
+        }
+        records
+    }
+
+    /// How many records were lost since the last time.
+    pub fn lost(&mut self) -> u64 {
+        let lost = self.map.load(ring::CONTROL_AT + ring::LOST) + self.damaged;
+        let more = lost.saturating_sub(self.lost);
+        self.lost = lost;
+        more
+    }
+
+    fn take_from(&mut self, index: usize, records: &mut Vec<Record>) {
+        const SIZE: u64 = ring::RING_SIZE as u64;
+        let control = ring::CONTROL_AT + index * ring::CONTROL_SIZE;
+        let head = self.map.load(control + ring::HEAD);
+        let Some(taken) = self.taken.get_mut(index).filter(|taken| **taken != head) else {
+            return;
+        };
+        let start = ring::RINGS_AT + index * ring::RING_SIZE;
+        while *taken != head {
+            let at = *taken % SIZE;
+            let bytes = self.map.load(start + at as usize);
+            let (length, path) = (bytes & 0xffff_ffff, (bytes >> 32) as u32);
+            let is_whole = length >= 8 && length.is_multiple_of(8) && at + length <= SIZE;
+            let left = head.wrapping_sub(*taken);
+            if !is_whole || left > SIZE || length > left {
+                self.damaged += 1;
+                *taken = head;
+                break;
+            }
+            if path != ring::SKIP {
+                let at = start + at as usize;
+                match record_at(&self.map, at, length as usize, path as usize) {
+                    Some(record) => records.push(record),
+                    None => self.damaged += 1,
+                }
+            }
+            *taken += length;
+        }
+        self.map.store(control + ring::TAIL, *taken);
+    }
+}
+
+fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Record> {
+    if path.checked_add(record::PATH)? > length {
+        return None;
+    }
+    let word = |offset: usize| map.load(at + offset);
+    Some(Record {
+        stamp: word(record::STAMP),
+        version: FileVersion {
+            dev: word(record::DEV),
+            ino: word(record::INO),
+            size: word(record::SIZE),
+            mtime: word(record::MTIME).cast_signed(),
+            ctime: word(record::CTIME).cast_signed(),
+        },
+        links: word(record::LINKS),
+        task: word(record::TASK),
+        path: map.bytes(at + record::PATH, path).into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(rings: &Rings, at: u64, words: &[u64]) {
+        let start = ring::RINGS_AT;
+        for (index, word) in words.iter().enumerate() {
+            let at = (at as usize + 8 * index) % ring::RING_SIZE;
+            rings.map.store(start + at, *word);
+        }
+    }
+
+    fn set_head(rings: &Rings, head: u64) {
+        rings.map.store(ring::CONTROL_AT + ring::HEAD, head);
+    }
+
+    fn a_record() -> Vec<u64> {
+        let path = u64::from_le_bytes(*b"/a/b\0\0\0\0");
+        vec![80 | 4 << 32, 7, 1, 2, 3, 4, 5, 1, 9, path]
+    }
+
+    #[test]
+    fn records_are_read_once_and_over_the_end_of_a_ring() {
+        let (mut rings, _file) = Rings::new(1).unwrap();
+        let last = ring::RING_SIZE as u64 / 80 * 80;
+        for at in (0..last).step_by(80) {
+            write(&rings, at, &a_record());
+        }
+        set_head(&rings, last);
+        let records = rings.take();
+        assert_eq!(records.len() as u64, last / 80);
+        assert_eq!(records[0].path, "/a/b");
+        assert_eq!(
+            (records[0].stamp, records[0].task, records[0].version.size),
+            (7, 9, 3)
+        );
+        let left = ring::RING_SIZE as u64 - last;
+        write(&rings, last, &[left | u64::from(ring::SKIP) << 32]);
+        write(&rings, 0, &a_record());
+        set_head(&rings, last + left + 80);
+        assert_eq!(rings.take().len(), 1);
+        assert_eq!(rings.take(), []);
+        assert_eq!(rings.lost(), 0);
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_lost_and_does_no_harm() {
+        for words in [
+            [0, 0],
+            [4, 0],
+            [u64::MAX, 0],
+            [1 << 20, 0],
+            [16 | 4 << 32, 0],
+            [80 | 20 << 32, 0],
+        ] {
+            let (mut rings, _file) = Rings::new(1).unwrap();
+            write(&rings, 0, &words);
+            set_head(&rings, 16);
+            assert_eq!(rings.take(), []);
+            assert_eq!(rings.lost(), 1, "{words:?}");
+            assert_eq!(rings.lost(), 0);
+        }
+        let (mut rings, _file) = Rings::new(1).unwrap();
+        set_head(&rings, u64::MAX - 3);
+        assert_eq!(rings.take(), []);
+        assert_eq!(rings.lost(), 1);
+    }
+}

@@ -1,0 +1,200 @@
+//! Opens that are not notified: recorded all the same, and nothing is different for it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use roar_tests::{Project, Report, Traced, is_root, python};
+use serde_json::Value;
+
+/// A project with four files.
+fn project() -> (Project, Vec<String>) {
+    let project = Project::new();
+    let name = |index| format!("f{index}");
+    for index in 0..4 {
+        project.write(name(index), format!("{index}\n"));
+    }
+    let root = project.path("").canonicalize().unwrap();
+    let path = |index| root.join(name(index)).to_str().unwrap().to_owned();
+    let files = (0..4).map(path).collect();
+    (project, files)
+}
+
+fn accelerated(report: &Report) -> u64 {
+    report.document["coverage"]["accelerated"].as_u64().unwrap()
+}
+
+/// Traces a mode of `accelerated.c` with the accelerator and without: the same ends, the
+/// same records.
+fn both(mode: &str, options: &[&str], at_least: u64) -> (Traced, Traced) {
+    let run = |accel: &str| {
+        let (project, files) = project();
+        let program = project.compile("accelerated", options);
+        let mut command = vec![program, mode.to_owned()];
+        command.extend(files);
+        project.trace_with(&["--accel", accel], &command)
+    };
+    let (on, off) = (run("on"), run("off"));
+    assert_eq!(on.output.status, off.output.status);
+    assert_eq!(on.output.stdout, off.output.stdout);
+    let errors = |traced: &Traced| String::from_utf8_lossy(&traced.output.stderr).into_owned();
+    assert!(on.output.status.success(), "{}", errors(&on));
+    let lines = |traced: &Traced| {
+        let report = &traced.report;
+        // How far hashing came is a matter of time.
+        let without_its_path = |line: String| {
+            let line = line.split(" [").next().unwrap();
+            line.rsplit('/').next().unwrap().to_owned()
+        };
+        let lists = [
+            report.reads(),
+            report.writes(),
+            report.deletes(),
+            report.gaps(),
+        ];
+        lists.map(|list| list.into_iter().map(without_its_path).collect::<Vec<_>>())
+    };
+    assert_eq!(lines(&on), lines(&off));
+    assert_eq!(accelerated(&off.report), 0);
+    let count = accelerated(&on.report);
+    assert!(count >= at_least, "{count}");
+    (on, off)
+}
+
+#[test]
+fn threads_record_at_once() {
+    let (on, off) = both("threads", &["-pthread"], 15_000);
+    let notified = |traced: &Traced| traced.report.document["coverage"]["notified"].as_u64();
+    assert!(notified(&on).unwrap() * 10 < notified(&off).unwrap());
+    assert!(on.report.document["coverage"]["complete"] == true);
+}
+
+#[test]
+fn children_record_for_themselves() {
+    both("forks", &["-pthread"], 4);
+}
+
+#[test]
+fn a_process_that_shares_all_memory_records_too() {
+    both("shared_memory", &["-pthread"], 3500);
+}
+
+#[test]
+fn signal_handlers_open_files_amid_a_record() {
+    both("handlers", &["-pthread"], 200);
+}
+
+#[test]
+fn errors_and_descriptors_are_the_same() {
+    both("errors", &["-pthread"], 3);
+}
+
+#[test]
+fn names_may_change_after_each_open() {
+    both("moves", &["-pthread"], 200);
+}
+
+#[test]
+fn a_filter_of_its_own_is_not_met_by_our_calls() {
+    both("filters", &["-pthread"], 1);
+}
+
+#[test]
+fn a_static_program_is_as_ever() {
+    let (on, _) = both("threads", &["-pthread", "-static"], 0);
+    assert_eq!(accelerated(&on.report), 0);
+}
+
+#[test]
+fn a_program_with_a_sanitizer_is_as_ever() {
+    let (on, _) = both("threads", &["-pthread", "-fsanitize=address"], 0);
+    assert_eq!(accelerated(&on.report), 0);
+}
+
+#[test]
+fn below_another_root_paths_are_those_outside() {
+    if !is_root("below_another_root_paths_are_those_outside") {
+        return;
+    }
+    let (project, files) = project();
+    let root = project.path("root");
+    project.write("root/within", "x\n");
+    let program = project.compile("accelerated", &["-pthread"]);
+    let root = root.to_str().unwrap();
+    let report = project.trace(&[program.as_str(), "elsewhere", &files[0], root]);
+    let reads = report.reads();
+    assert!(reads.contains(&"root/within open".to_owned()), "{reads:?}");
+    assert!(accelerated(&report) >= 2);
+}
+
+#[test]
+fn a_thread_that_waits_to_open_can_be_cancelled() {
+    let (project, files) = project();
+    let program = project.compile("accelerated", &["-pthread"]);
+    let fifo = project.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fifo = fifo.to_str().unwrap();
+    let command = ["timeout", "20", &program, "cancels", &files[0], fifo];
+    let traced = project.trace_with(&[], &command);
+    assert_eq!(traced.output.stdout, b"cancelled\n");
+    assert!(traced.output.status.success());
+}
+
+/// What a program says of itself is the same untraced and traced.
+fn same(command: &[&str]) -> Output {
+    let project = Project::new();
+    let mut untraced = Command::new(command[0]);
+    let untraced = untraced.args(&command[1..]).current_dir(project.path(""));
+    let untraced = untraced.output().unwrap();
+    let traced = project.trace_with(&["-q", "--accel", "on"], command).output;
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        // Where the kernel maps differs from run to run.
+        let words = text
+            .split_whitespace()
+            .filter(|word| !word.starts_with("(0x"));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(text(&traced.stdout), text(&untraced.stdout));
+    assert_eq!(text(&traced.stderr), text(&untraced.stderr));
+    assert_eq!(traced.status, untraced.status);
+    untraced
+}
+
+#[test]
+fn nothing_in_a_programs_environment_tells_of_it() {
+    let python = python();
+    same(&["env", "-i", "env"]);
+    same(&["ldd", "/bin/bash"]);
+    same(&["/lib64/ld-linux-x86-64.so.2", "--list", "/bin/bash"]);
+    let said = same(&["env", "LD_DEBUG=help", "true"]);
+    assert!(said.status.success());
+    let shows = "import os; print(sorted(os.environ), os.listdir('/proc/self/fd'))";
+    same(&["env", "-i", &python, "-c", shows]);
+}
+
+#[test]
+fn a_scrubbed_environment_is_no_way_around() {
+    let (project, files) = project();
+    let read = "import sys; [open(name).read() for name in sys.argv[1:]]";
+    let mut command = vec!["env".to_owned(), "-i".to_owned(), python(), "-c".to_owned()];
+    command.push(read.to_owned());
+    command.extend(files);
+    let report = project.trace(&command);
+    for index in 0..4 {
+        let line = format!("f{index} open");
+        assert!(report.reads().contains(&line), "{:?}", report.reads());
+    }
+    assert!(accelerated(&report) > 5, "{}", accelerated(&report));
+}
+
+#[test]
+fn what_is_not_to_be_accelerated_is_not() {
+    let (project, files) = project();
+    let command = ["cat", &files[0]];
+    let traced = project.trace_with(&["--accel", "off"], &command);
+    let tracer = |traced: &Traced| traced.report.document["tracer"]["accel"].clone();
+    assert_eq!(tracer(&traced), Value::from("off"));
+    let traced = project.trace_with(&["--accel", "on"], &command);
+    assert_eq!(tracer(&traced), Value::from("on"));
+    assert!(Path::new("/lib64/ld-linux-x86-64.so.2").exists());
+}

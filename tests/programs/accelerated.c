@@ -1,0 +1,232 @@
+/* Opens files by absolute paths in ways that the accelerator must know: accelerated MODE
+   FILE..., the mode being one of those below. */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char **files;
+
+static void get(const char *path)
+{
+    char byte;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, &byte, 1) != 1)
+        err(1, "%s", path);
+    close(fd);
+}
+
+static void *get_many(void *which)
+{
+    for (int times = 0; times < 2000; times++)
+        get(files[(size_t)which]);
+    return NULL;
+}
+
+static void threads(void)
+{
+    pthread_t threads[8];
+    for (size_t i = 0; i < 8; i++)
+        if (pthread_create(&threads[i], NULL, get_many, (void *)(i % 4)))
+            errx(1, "pthread_create");
+    for (size_t i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void wait_for(pid_t pid)
+{
+    int status;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+        errx(1, "a child: %#x", status);
+}
+
+static void forks(void)
+{
+    get(files[0]);
+    pid_t pid = fork();
+    if (!pid) {
+        get(files[1]);
+        pid = syscall(SYS_fork);
+        if (!pid) {
+            get(files[2]);
+            _exit(0);
+        }
+        wait_for(pid);
+        _exit(0);
+    }
+    wait_for(pid);
+    pid = vfork();
+    if (!pid) {
+        get(files[3]);
+        _exit(0);
+    }
+    wait_for(pid);
+    get(files[0]);
+}
+
+static int child(void *unused)
+{
+    (void)unused;
+    get_many((void *)1);
+    return 0;
+}
+
+/* A process that shares its memory and its thread's storage with its parent. */
+static void shared_memory(void)
+{
+    static char stack[1 << 16];
+    get(files[0]);
+    pid_t pid = clone(child, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL);
+    get_many(0);
+    wait_for(pid);
+}
+
+static volatile sig_atomic_t signals;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    signals++;
+    get(files[1]);
+}
+
+static void handlers(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct itimerspec every = {{0, 200000}, {0, 200000}};
+    timer_t timer;
+    sigaction(SIGALRM, &action, NULL);
+    if (timer_create(CLOCK_MONOTONIC, NULL, &timer) || timer_settime(timer, 0, &every, NULL))
+        err(1, "timer");
+    while (signals < 200)
+        get(files[0]);
+}
+
+static void errors(void)
+{
+    const char *volatile nothing = NULL;
+    get(files[0]);
+    errno = 0;
+    if (open("/nonexistent/x", O_RDONLY) != -1 || errno != ENOENT)
+        errx(1, "not ENOENT");
+    if (open(nothing, O_RDONLY) != -1 || errno != EFAULT)
+        errx(1, "not EFAULT");
+    errno = 7;
+    int fd = open(files[1], O_RDONLY);
+    if (fd < 0 || errno != 7)
+        errx(1, "errno changed");
+    if (!(fcntl(fd, F_GETFD) == 0) || open("/usr/bin/env/x", O_RDONLY) != -1 || errno != ENOTDIR)
+        errx(1, "not as asked");
+    if (openat(-1, files[2], O_RDONLY | O_NOFOLLOW) < 0)
+        err(1, "openat");
+    for (int i = 0; i < 3; i++)
+        if (open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC) < 0 || open("/dev/null", O_RDONLY) < 0)
+            err(1, "/proc, /dev");
+}
+
+static void moves(void)
+{
+    char other[4096];
+    snprintf(other, sizeof other, "%s.moved", files[0]);
+    for (int i = 0; i < 100; i++) {
+        get(files[0]);
+        if (rename(files[0], other))
+            err(1, "rename");
+        get(other);
+        if (rename(other, files[0]))
+            err(1, "rename");
+    }
+    get(files[1]);
+    if (unlink(files[1]))
+        err(1, "unlink");
+    get(files[2]);
+    int fd = open(files[2], O_WRONLY | O_TRUNC);
+    if (fd < 0 || write(fd, "new\n", 4) != 4)
+        err(1, "write");
+    close(fd);
+    get(files[2]);
+}
+
+static void elsewhere(void)
+{
+    get(files[0]);
+    if (chroot(files[1]) || chdir("/"))
+        err(1, "chroot");
+    get("/within");
+}
+
+/* A filter of its own that kills whoever asks for a thread's id or a descriptor's state. */
+static void filters(void)
+{
+    get(files[0]);
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettid, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fstat, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    struct sock_fprog filter = {6, program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &filter))
+        err(1, "prctl");
+    for (int i = 0; i < 100; i++)
+        get(files[1]);
+    pid_t pid = fork();
+    if (!pid) {
+        for (int i = 0; i < 100; i++)
+            get(files[2]);
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+static void *wait_to_open(void *path)
+{
+    int fd = open(path, O_RDONLY);
+    return (void *)(long)fd;
+}
+
+static void cancels(void)
+{
+    pthread_t thread;
+    void *result;
+    get(files[0]);
+    pthread_create(&thread, NULL, wait_to_open, files[1]);
+    usleep(100000);
+    pthread_cancel(thread);
+    pthread_join(thread, &result);
+    puts(result == PTHREAD_CANCELED ? "cancelled" : "went on");
+}
+
+int main(int count, char **args)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } modes[] = {
+        {"threads", threads}, {"forks", forks}, {"shared_memory", shared_memory},
+        {"handlers", handlers}, {"errors", errors}, {"moves", moves},
+        {"elsewhere", elsewhere}, {"filters", filters}, {"cancels", cancels},
+    };
+    files = args + 2;
+    for (size_t i = 0; count > 2 && i < sizeof modes / sizeof *modes; i++)
+        if (!strcmp(args[1], modes[i].name)) {
+            modes[i].run();
+            return 0;
+        }
+    errx(2, "usage: accelerated MODE FILE...");
+}
