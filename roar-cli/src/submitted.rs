@@ -201,7 +201,7 @@ pub struct BroughtHome {
 }
 
 /// Keeps the fragments of `job` among what `collect` finds; asks again for a while when
-/// supervisors are not done.
+/// supervisors are not done, or were just done and what was listed is there no more.
 pub fn bring_home(
     collect: impl Fn() -> Result<Collected, UserError>,
     job: &str,
@@ -210,7 +210,8 @@ pub fn bring_home(
     let began = Instant::now();
     let mut found = loop {
         let found = Found::of(with_sink(collect(), job, home)?, job);
-        let is_done = !found.is_open && !found.fragments.is_empty();
+        let is_whole = !found.is_open && found.missed.is_empty();
+        let is_done = is_whole && !found.fragments.is_empty();
         if is_done || began.elapsed() >= home.patience {
             break found;
         }

@@ -187,6 +187,60 @@ fn a_scrubbed_environment_is_no_way_around() {
     assert!(accelerated(&report) > 5, "{}", accelerated(&report));
 }
 
+/// What the library is bound to keeps programs from starting where it is not there.
+#[test]
+fn the_library_is_small_and_asks_for_nothing_that_may_be_missing() {
+    let project = Project::new();
+    let temporary = project.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let set = |roar: &mut Command| {
+        roar.env("TMPDIR", &temporary);
+    };
+    project.trace_as("trace", &["-q", "--accel", "on"], &["true"], set);
+    let directory = temporary
+        .read_dir()
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let library = directory
+        .read_dir()
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(library.metadata().unwrap().len() < 64 << 10);
+    let readelf = |option: &str| {
+        let output = Command::new("readelf")
+            .args(["-W", option])
+            .arg(&library)
+            .output();
+        String::from_utf8(output.expect("readelf (binutils)").stdout).unwrap()
+    };
+    let symbols = readelf("--dyn-syms");
+    let imported = symbols.lines().filter(|line| line.contains(" UND "));
+    let mut weak: Vec<&str> = Vec::new();
+    for line in imported {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[4] {
+            "WEAK" => weak.push(words[7]),
+            _ => assert_eq!(words.len(), 7, "{line}"),
+        }
+    }
+    weak.sort_unstable();
+    let expected = [
+        "__errno_location",
+        "__libc_single_threaded",
+        "clock_gettime",
+        "dlsym",
+    ];
+    assert_eq!(weak, expected);
+    assert!(readelf("--version-info").contains("No version information"));
+    assert!(!readelf("--dynamic").contains("NEEDED"));
+}
+
 #[test]
 fn what_is_not_to_be_accelerated_is_not() {
     let (project, files) = project();
