@@ -55,7 +55,12 @@ impl Supervisor {
 
     /// Reads what all processes have opened.
     pub(crate) fn catch_up_all(&mut self) {
-        for pid in self.with_rings.clone() {
+        let has_opened = |pid: &&u32| {
+            let process = self.table.get(**pid);
+            process.and_then(|it| it.rings.as_ref()).is_some_and(Rings::has_more)
+        };
+        let waiting: Vec<u32> = self.with_rings.iter().filter(has_opened).copied().collect();
+        for pid in waiting {
             self.catch_up(pid);
         }
     }

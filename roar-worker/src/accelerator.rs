@@ -22,7 +22,7 @@ use crate::library;
 use crate::observe::{Answer, Entry};
 use crate::supervisor::Supervisor;
 use crate::sys::file;
-use crate::sys::mapping;
+use crate::sys::{mapping, process};
 use crate::tracee;
 
 /// `libroar_accelerator.so`; empty where there is none for this architecture.
@@ -89,6 +89,9 @@ pub fn exemption() -> Result<Exemption, String> {
         return Err("/etc/ld.so.preload is there".to_owned());
     }
     let loader = std::fs::read(LOADER).map_err(|error| format!("{LOADER}: {error}"))?;
+    if !is_new_enough(&loader) {
+        return Err("glibc is older than 2.34".to_owned());
+    }
     let name = [LIST, b"\0"].concat();
     let found = loader.find(&name);
     let asks_at = found.ok_or("the dynamic loader reads no /etc/ld.so.preload")?;
@@ -112,10 +115,13 @@ impl Accelerator {
         {
             return Err(io::Error::other("the list could not name the library"));
         }
+        let library = memory_file(c"roar-accelerator", LIBRARY)?;
+        // A security module may forbid what every program would then complain of.
+        mapping::try_to_execute(library.as_fd())?;
         Ok(Self {
             secret: exemption.secret,
             list: memory_file(c"roar-list", &[&path, &b"\n"[..]].concat())?,
-            library: memory_file(c"roar-accelerator", LIBRARY)?,
+            library,
             path,
             programs: HashMap::new(),
         })
@@ -134,7 +140,7 @@ impl Accelerator {
         });
         program.suits
             && (!program.has_ended || program.opens >= MANY)
-            && !asks_the_loader(pid).unwrap_or(true)
+            && !is_to_be_left(pid).unwrap_or(true)
     }
 
     /// Learns how many files a process of a program has opened.
@@ -144,6 +150,12 @@ impl Accelerator {
             program.opens = program.opens.max(opens);
         }
     }
+}
+
+/// Whether a dynamic loader's libc has `dlsym` and all of threads in itself: it then has the
+/// name of that version.
+fn is_new_enough(loader: &[u8]) -> bool {
+    loader.contains_str(b"\0GLIBC_2.34\0")
 }
 
 fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<File> {
@@ -169,17 +181,24 @@ fn suits(pid: u32) -> Option<bool> {
     file.take(SEARCHED).read_to_end(&mut head).ok()?;
     let is_64_bit = head.get(EI_CLASS) == Some(&2) && head.get(E_MACHINE) == Some(&62);
     let start = head.get(..head.len().min(1024))?;
-    let loads_ours =
-        elf_interpreter(start).is_some_and(|name| name.ends_with(b"/ld-linux-x86-64.so.2"));
+    let loader = elf_interpreter(start).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
+    let root = file::open_path(format!("/proc/{pid}/root").as_bytes(), 0).ok()?;
+    let loader = File::from(file::open_path_in_root(root.as_fd(), &loader, 0).ok()?);
+    let mut its_content = Vec::new();
+    let loader = opened_again(&loader).ok()?;
+    loader.take(SEARCHED).read_to_end(&mut its_content).ok()?;
     let is_privileged =
         stat.mode & (libc::S_ISUID | libc::S_ISGID) != 0 || file::has_capabilities(exe.as_bytes());
     let is_first = SANITIZERS.iter().any(|name| head.contains_str(name));
-    Some(is_64_bit && loads_ours && !is_privileged && !is_first)
+    Some(is_64_bit && is_new_enough(&its_content) && !is_privileged && !is_first)
 }
 
-/// Whether a process's environment asks the loader for something, or there is a list in
-/// what is its root directory.
-fn asks_the_loader(pid: u32) -> Option<bool> {
+/// Whether a process is to be left alone: its environment asks the loader for something, its
+/// memory is limited, or there is a list in what is its root directory.
+fn is_to_be_left(pid: u32) -> Option<bool> {
+    if process::is_memory_limited(pid) {
+        return Some(true);
+    }
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut lines = environment.split(|byte| *byte == 0);
     let asks = lines.any(|line| OF_LOADER.iter().any(|name| line.starts_with(name)));

@@ -64,6 +64,13 @@ impl Rings {
         self.map.store(ring::HAS_PAGE_AT, 1);
     }
 
+    /// Whether something was written, or lost, since the last time.
+    pub fn has_more(&self) -> bool {
+        let mut taken = self.taken.iter().enumerate();
+        taken.any(|(index, taken)| self.map.load(head_at(index)) != *taken)
+            || self.map.load(ring::CONTROL_AT + ring::LOST) + self.damaged != self.lost
+    }
+
     /// What was written since the last time, ring by ring.
     pub fn take(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
@@ -83,8 +90,7 @@ impl Rings {
 
     fn take_from(&mut self, index: usize, records: &mut Vec<Record>) {
         const SIZE: u64 = ring::RING_SIZE as u64;
-        let control = ring::CONTROL_AT + index * ring::CONTROL_SIZE;
-        let head = self.map.load(control + ring::HEAD);
+        let head = self.map.load(head_at(index));
         let Some(taken) = self.taken.get_mut(index).filter(|taken| **taken != head) else {
             return;
         };
@@ -109,8 +115,14 @@ impl Rings {
             }
             *taken += length;
         }
-        self.map.store(control + ring::TAIL, *taken);
+        let tail = head_at(index) - ring::HEAD + ring::TAIL;
+        self.map.store(tail, *taken);
     }
+}
+
+/// Offset of the word that says how much was written to a ring.
+fn head_at(index: usize) -> usize {
+    ring::CONTROL_AT + index * ring::CONTROL_SIZE + ring::HEAD
 }
 
 fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Record> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use roar_lineage::event::{Event, TaskNo};
@@ -104,6 +105,8 @@ pub struct Supervisor {
     pub(crate) is_side: bool,
     /// Whether a process of the tree has asked for an attribution page.
     pub(crate) has_pages: bool,
+    /// When the pages and rings were all looked at.
+    looked: Instant,
     /// What programs load, where the filter exempts its calls.
     pub(crate) accelerator: Option<Accelerator>,
     /// Processes that record what they open without a notification.
@@ -145,6 +148,7 @@ impl Supervisor {
             served: None,
             is_side,
             has_pages: false,
+            looked: Instant::now(),
             accelerator: None,
             with_rings: BTreeSet::new(),
         };
@@ -230,10 +234,12 @@ impl Supervisor {
             if sys::was_starved() {
                 self.starved();
             }
-            if ready == 0 {
+            let is_time = self.looked.elapsed() >= Duration::from_millis(TICK_MS.into());
+            if ready == 0 || is_time && !self.with_rings.is_empty() {
                 turns.push(Turn::Tick);
             }
             if !turns.is_empty() {
+                self.looked = Instant::now();
                 self.look_at_pages();
             }
             if !turns.is_empty() {

@@ -340,6 +340,7 @@ impl Supervisor {
 
     /// A process of a pool or of a fork server works for another task of its parent's page.
     pub(crate) fn hand_over(&mut self, parent: u32, pid: u32, number: u64) {
+        self.catch_up(pid);
         let Some(process) = self.table.get(parent) else {
             return;
         };

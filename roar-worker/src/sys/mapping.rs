@@ -96,6 +96,24 @@ impl Drop for Mapping {
     }
 }
 
+/// Maps a file's first page as instructions, for a moment.
+///
+/// Errors: EACCES or EPERM where a security module forbids it.
+pub fn try_to_execute(file: BorrowedFd<'_>) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let (protection, fd) = (libc::PROT_READ | libc::PROT_EXEC, file.as_raw_fd());
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other, and
+    // nobody knows it when it is removed.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), PAGE, protection, libc::MAP_PRIVATE, fd, 0);
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        libc::munmap(at, PAGE);
+    }
+    Ok(())
+}
+
 /// A file in memory, close-on-exec (memfd_create(2)).
 pub fn memory_file(name: &std::ffi::CStr, length: usize) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string; the result is a new descriptor of ours.

@@ -261,6 +261,24 @@ pub fn own_descriptor(fd: RawFd) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether a process may not map as much memory as it likes (RLIMIT_AS), or nobody knows.
+pub fn is_memory_limited(pid: u32) -> bool {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: fills one structure; nothing is set.
+    let told = unsafe {
+        libc::prlimit(
+            pid.cast_signed(),
+            libc::RLIMIT_AS,
+            std::ptr::null(),
+            &raw mut limit,
+        )
+    };
+    told != 0 || limit.rlim_cur != libc::RLIM_INFINITY
+}
+
 /// The running glibc's version; none of another libc.
 pub fn glibc_version() -> Option<(u32, u32)> {
     #[cfg(target_env = "gnu")]
