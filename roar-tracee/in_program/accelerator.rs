@@ -6,8 +6,8 @@
 //! create and change nothing. Whatever else is opened, and by whatever else, is notified as
 //! ever: in doubt, the hooks leave a call to libc. No call is both exempt and unrecorded.
 //!
-//! The library waits for nobody, allocates nothing, and asks libc for `dlsym`, `clock_gettime`
-//! and `__errno_location`, all weakly.
+//! The library waits for nobody, allocates nothing, and imports all symbols weakly. Where
+//! somebody else stands before libc's own functions, no call is exempt.
 #![no_std]
 #![no_builtins]
 #![allow(non_snake_case)]
@@ -21,6 +21,7 @@ mod next;
 #[allow(dead_code)]
 #[path = "../src/ring.rs"]
 mod layout;
+mod libc;
 mod number;
 mod opening;
 mod own;
@@ -46,7 +47,10 @@ macro_rules! opens {
             if let Some(result) = unsafe { opening::exempt(path, flags) } {
                 return result;
             }
-            let next = called::$name();
+            let next = match called::$name() {
+                0 => libc::own(concat!(stringify!($name), "\0").as_bytes()),
+                next => next,
+            };
             #[allow(unused_mut, unused_assignments)]
             let mut mode = 0;
             $(mode = $mode;)?
@@ -88,17 +92,23 @@ nexts!(cancelling, pthread_cancel);
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
     own::give_up();
-    match cancelling::pthread_cancel() {
-        0 => 38, // ENOSYS
-        // SAFETY: libc's function of this name; a pthread_t is a word.
-        next => unsafe { transmute::<usize, unsafe extern "C" fn(usize) -> c_int>(next)(thread) },
+    let next = match cancelling::pthread_cancel() {
+        0 => libc::own(b"pthread_cancel\0"),
+        next => next,
+    };
+    if next == 0 {
+        return 38; // ENOSYS
     }
+    // SAFETY: libc's function of this name; a pthread_t is a word.
+    unsafe { transmute::<usize, unsafe extern "C" fn(usize) -> c_int>(next)(thread) }
 }
 
 extern "C" fn start() {
     called::all();
     cancelling::all();
-    own::begin();
+    if libc::find() && called::are_all(libc::own) && cancelling::are_all(libc::own) {
+        own::begin();
+    }
 }
 
 // SAFETY: the section holds pointers to functions of this type (ELF gABI, .init_array).

@@ -3,25 +3,11 @@
 use core::ffi::{c_char, c_int};
 
 use crate::call::call;
-use crate::layout::GATE;
+use crate::libc;
 use crate::number::*;
 use crate::own;
 use crate::ring;
 
-// Weak: a libc without them, or a program without libc, starts as well.
-core::arch::global_asm!(
-    ".weak __errno_location",
-    ".weak clock_gettime",
-    ".weak __libc_single_threaded"
-);
-
-unsafe extern "C" {
-    fn __errno_location() -> *mut c_int;
-    fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int;
-    static __libc_single_threaded: u8;
-}
-
-const CLOCK_BOOTTIME: c_int = 7;
 const AT_FDCWD: usize = -100isize as usize;
 /// Flags of calls that create or change something, or that the filter lets pass anyway:
 /// O_ACCMODE, O_CREAT, O_TRUNC, O_DIRECTORY, O_PATH, and what O_TMPFILE has.
@@ -36,14 +22,6 @@ impl Stat {
     }
 }
 
-/// Nanoseconds since the boot.
-fn now() -> u64 {
-    let mut time = [0; 2];
-    // SAFETY: fills two words (struct timespec).
-    unsafe { clock_gettime(CLOCK_BOOTTIME, &raw mut time) };
-    time[0] as u64 * 1_000_000_000 + time[1] as u64
-}
-
 /// The result of an open that needs no notification: that of open(2), errno set. None where
 /// it needs one.
 pub(crate) unsafe fn exempt(path: *const c_char, flags: c_int) -> Option<c_int> {
@@ -51,20 +29,16 @@ pub(crate) unsafe fn exempt(path: *const c_char, flags: c_int) -> Option<c_int> 
     if flags & NEVER != 0 || unsafe { !is_eligible(path.cast()) } {
         return None;
     }
-    if __errno_location as *const () as usize == 0 || clock_gettime as *const () as usize == 0 {
-        return None;
-    }
     let ready = own::ready()?;
     // A thread that waits may be cancelled, which is libc's to notice.
-    if unsafe { !is_only_thread() && !leads_to_a_file(path as usize) } {
+    if unsafe { !libc::is_only_thread() && !leads_to_a_file(path as usize) } {
         return None;
     }
-    let stamp = now();
-    // SAFETY: the gate is mapped where rings are; a call of openat(2) as libc would make it.
+    let stamp = libc::now();
+    // SAFETY: a call of openat(2) as libc would make it.
     let fd = unsafe { through_gate(path as usize, flags as usize, ready.secret) };
     if fd < 0 {
-        // SAFETY: libc's own place for it.
-        unsafe { *__errno_location() = -fd as c_int };
+        libc::set_errno(-fd as c_int);
         return Some(-1);
     }
     let mut stat = Stat([0; 18]);
@@ -75,20 +49,16 @@ pub(crate) unsafe fn exempt(path: *const c_char, flags: c_int) -> Option<c_int> 
             [fd as usize, stat.0.as_mut_ptr() as usize, 0, 0, 0, 0],
         )
     };
-    if told != 0 {
-        ring::lose(&ready);
-    } else if stat.is_regular() {
-        // SAFETY: open(2) has read the C string.
-        unsafe { ring::record(&ready, stamp, &stat, path.cast()) };
+    // SAFETY: open(2) has read the C string.
+    let is_known = told == 0
+        && (!stat.is_regular() || unsafe { ring::record(&ready, stamp, &stat, path.cast()) });
+    if !is_known {
+        // Once more, notified.
+        // SAFETY: a descriptor of ours, which nobody knows yet.
+        unsafe { call(CLOSE, [fd as usize, 0, 0, 0, 0, 0]) };
+        return None;
     }
     Some(fd as c_int)
-}
-
-/// Whether the process has never had another thread; where libc does not tell, no.
-fn is_only_thread() -> bool {
-    let flag = &raw const __libc_single_threaded;
-    // SAFETY: libc's own flag, which is there when its address is.
-    !flag.is_null() && unsafe { flag.read_volatile() } != 0
 }
 
 /// Whether a path leads to a regular file or nowhere, where opening never waits.
@@ -100,27 +70,62 @@ unsafe fn leads_to_a_file(path: usize) -> bool {
     found != 0 || stat.is_regular()
 }
 
-/// Absolute, and not what may be more than a file, or another's: below /dev and /proc.
+/// Absolute, and not what may be more than a file, or another's: below /dev, /proc and /sys.
 unsafe fn is_eligible(path: *const u8) -> bool {
     // SAFETY: a C string is read no further than its end.
     unsafe {
         if path.is_null() || *path != b'/' {
             return false;
         }
-        let starts_with = |name: &[u8]| (0..name.len()).all(|at| *path.add(1 + at) == name[at]);
-        !(starts_with(b"dev/") || starts_with(b"proc/") || starts_with(b"/") || starts_with(b"."))
+        let begins = |at: usize, name: &[u8]| (0..name.len()).all(|n| *path.add(at + n) == name[n]);
+        if [&b"dev/"[..], b"proc/", b"sys/"]
+            .iter()
+            .any(|name| begins(1, name))
+        {
+            return false;
+        }
+        let mut at = 0;
+        while *path.add(at) != 0 {
+            if begins(at, b"//") || begins(at, b"/.") && (begins(at, b"/./") || begins(at, b"/.."))
+            {
+                return false;
+            }
+            at += 1;
+        }
+        true
     }
 }
 
-/// openat(2) by the instruction at the gate: the secret is where a sixth argument would be.
+// At the beginning of a page, since the filter knows where in a page it is.
+core::arch::global_asm!(
+    ".pushsection .text.roar_gate, \"ax\", @progbits",
+    ".balign 4096",
+    ".hidden roar_gate",
+    ".globl roar_gate",
+    ".type roar_gate, @function",
+    "roar_gate:",
+    "endbr64",
+    "syscall",
+    "ret",
+    ".size roar_gate, . - roar_gate",
+    ".popsection"
+);
+
+unsafe extern "C" {
+    fn roar_gate();
+}
+
+/// openat(2) by the instruction at the gate: the secret is where a sixth argument would be,
+/// and is not left there.
 unsafe fn through_gate(path: usize, flags: usize, secret: usize) -> isize {
     let result: isize;
     // SAFETY: as the caller says; the gate returns, and changes what a system call does.
     unsafe {
         core::arch::asm!(
-            "call {gate}", gate = in(reg) GATE, inlateout("rax") OPENAT => result,
-            in("rdi") AT_FDCWD, in("rsi") path, in("rdx") flags, in("r10") 0usize,
-            in("r8") 0usize, in("r9") secret, lateout("rcx") _, lateout("r11") _,
+            "call {gate}", "xor r9d, r9d", gate = sym roar_gate,
+            inlateout("rax") OPENAT => result, in("rdi") AT_FDCWD, in("rsi") path,
+            in("rdx") flags, in("r10") 0usize, in("r8") 0usize, inlateout("r9") secret => _,
+            lateout("rcx") _, lateout("r11") _,
         );
     }
     result
@@ -141,9 +146,6 @@ pub(crate) unsafe fn plain(at: c_int, path: *const c_char, flags: c_int, mode: u
     if fd >= 0 {
         return fd as c_int;
     }
-    if __errno_location as *const () as usize != 0 {
-        // SAFETY: libc's own place for it.
-        unsafe { *__errno_location() = -fd as c_int };
-    }
+    libc::set_errno(-fd as c_int);
     -1
 }

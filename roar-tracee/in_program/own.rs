@@ -1,9 +1,9 @@
 //! What the library knows of its process: whether it has rings, and where.
 //!
 //! All of it that is one process's alone is in a page that the kernel empties in a child
-//! (MADV_WIPEONFORK), and the rings are not mapped there (MADV_DONTFORK): a child asks for
-//! rings of its own, however it was made. One that shares its parent's memory (vfork(2)) is
-//! told by its process id.
+//! (MADV_WIPEONFORK): a child asks for rings of its own, however it was made. The parent's
+//! stay mapped, for a child that goes on amid a record, since a signal handler forked it. One
+//! that shares its parent's memory (vfork(2)) is told by its process id, or by the supervisor.
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -12,19 +12,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use crate::abi;
 use crate::call::call;
 use crate::layout::{
-    CONTROL_AT, GATE, GATE_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT,
-    VERSION, VERSION_AT, WARM_UP,
+    CONTROL_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT, VERSION,
+    VERSION_AT, WARM_UP,
 };
 use crate::number::*;
 
 const READ: usize = 1;
 const WRITE: usize = 2;
-const EXECUTE: usize = 4;
 const SHARED: usize = 1;
 const PRIVATE: usize = 2;
 const ANONYMOUS: usize = 0x20;
-const FIXED_NOREPLACE: usize = 0x10_0000;
-const DONTFORK: usize = 10;
 const WIPEONFORK: usize = 18;
 const CLOEXEC_READ_WRITE: usize = 0o2_000_002;
 const AT_FDCWD: usize = -100isize as usize;
@@ -33,7 +30,6 @@ const AT_FDCWD: usize = -100isize as usize;
 static OWN: AtomicUsize = AtomicUsize::new(0);
 /// Where the header of the last rings is mapped, in a child too; 0: nowhere.
 static HEADER: AtomicUsize = AtomicUsize::new(0);
-static HAS_GATE: AtomicBool = AtomicBool::new(false);
 static IS_OFF: AtomicBool = AtomicBool::new(false);
 
 /// The page's words.
@@ -93,6 +89,11 @@ fn own() -> Option<&'static Own> {
     let at = OWN.load(Acquire);
     // SAFETY: mapped by `begin`, zeroed, never removed.
     (at != 0).then(|| unsafe { &*(at as *const Own) })
+}
+
+/// Whether these are the process's own rings, and not its parent's.
+pub(crate) fn has(ready: &Ready) -> bool {
+    own().is_some_and(|own| own.rings.load(Acquire) == ready.rings)
 }
 
 /// No call is exempt any more.
@@ -172,40 +173,20 @@ impl Own {
 unsafe fn map_all(fd: usize) -> Option<usize> {
     // SAFETY: as the caller says.
     unsafe {
-        let header = mapped(0, PAGE, READ, SHARED, fd, 0)?;
+        let header = mapped(PAGE, READ, fd, 0)?;
         if word(header).load(Acquire) != MAGIC || word(header + VERSION_AT).load(Relaxed) != VERSION
         {
             return None;
         }
-        if !HAS_GATE.load(Acquire) {
-            let flags = PRIVATE | FIXED_NOREPLACE;
-            let gate = mapped(GATE, PAGE, READ | EXECUTE, flags, fd, GATE_AT)?;
-            if gate != GATE {
-                call(MUNMAP, [gate, PAGE, 0, 0, 0, 0]);
-                return None;
-            }
-            HAS_GATE.store(true, Release);
-        }
-        let rings = mapped(0, RINGS_SIZE, READ | WRITE, SHARED, fd, CONTROL_AT)?;
-        if call(MADVISE, [rings, RINGS_SIZE, DONTFORK, 0, 0, 0]) != 0 {
-            call(MUNMAP, [rings, RINGS_SIZE, 0, 0, 0, 0]);
-            return None;
-        }
+        let rings = mapped(RINGS_SIZE, READ | WRITE, fd, CONTROL_AT)?;
         HEADER.store(header, Release);
         Some(rings)
     }
 }
 
-unsafe fn mapped(
-    at: usize,
-    length: usize,
-    protection: usize,
-    flags: usize,
-    fd: usize,
-    offset: usize,
-) -> Option<usize> {
+unsafe fn mapped(length: usize, protection: usize, fd: usize, offset: usize) -> Option<usize> {
     // SAFETY: as the caller says.
-    let at = unsafe { call(MMAP, [at, length, protection, flags, fd, offset]) };
+    let at = unsafe { call(MMAP, [0, length, protection, SHARED, fd, offset]) };
     (at > 0).then_some(at as usize)
 }
 
@@ -223,10 +204,8 @@ pub(crate) unsafe fn notice_page(path: *const c_char, fd: i32) {
     };
     // SAFETY: a new mapping at an address of the kernel's choice.
     unsafe {
-        let page = mapped(0, abi::PAGE_SIZE, READ, SHARED, fd as usize, 0);
-        if let Some(page) = page
-            && call(MADVISE, [page, abi::PAGE_SIZE, DONTFORK, 0, 0, 0]) == 0
-        {
+        let page = mapped(abi::PAGE_SIZE, READ, fd as usize, 0);
+        if let Some(page) = page {
             own.page.store(page, Release);
         }
     }

@@ -4,21 +4,19 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::abi;
 use crate::call::call;
-use crate::layout::{
-    CONTROL_SIZE, HEAD, LOCK, LOST, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record,
-};
+use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
 use crate::number::*;
 use crate::opening::Stat;
 use crate::own::{self, Ready, word};
 
 /// Slots without a thread after which the search for one ends (`roar_worker::attribution`).
 const SLOT_GAP: usize = 64;
-/// How often the supervisor is asked to make room before a record is lost.
+/// How often the supervisor is asked to make room.
 const TRIES: usize = 3;
 const AT_FDCWD: usize = -100isize as usize;
 
-/// Records that a file was opened.
-pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const u8) {
+/// Records that a file was opened. False: it could not be.
+pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const u8) -> bool {
     // SAFETY: asks for a number.
     let tid = unsafe { call(GETTID, [0; 6]) } as usize;
     let mut length = 0;
@@ -47,9 +45,13 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const
     for _ in 0..TRIES {
         for index in 0..RING_COUNT {
             let ring = (tid + index) % RING_COUNT;
+            // A signal handler may have forked here: the rings are the parent's.
+            if !own::has(ready) {
+                return false;
+            }
             // SAFETY: as above.
             if unsafe { try_to_write(ready.rings, ring, &words, path, length) } {
-                return;
+                return true;
             }
         }
         let mut sync = [0u8; abi::SYNC_PATH.len() + 1];
@@ -57,13 +59,8 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const
         // SAFETY: a C string; it fails, when the supervisor has read the rings.
         unsafe { call(OPENAT, [AT_FDCWD, sync.as_ptr() as usize, 0, 0, 0, 0]) };
     }
-    lose(ready);
-}
-
-/// Says that a record is lost, and that no other shall be.
-pub(crate) fn lose(ready: &Ready) {
-    word(ready.rings + LOST).fetch_add(1, Relaxed);
     own::give_up();
+    false
 }
 
 unsafe fn try_to_write(
@@ -85,8 +82,8 @@ unsafe fn try_to_write(
     let at = (head % RING_SIZE as u64) as usize;
     let left = (RING_SIZE - at) as u64;
     let skipped = if left < size { left } else { 0 };
-    let is_room = head + skipped + size - tail <= RING_SIZE as u64;
-    if is_room {
+    let mut is_written = head + skipped + size - tail <= RING_SIZE as u64;
+    if is_written {
         if skipped > 0 {
             word(start + at).store(skipped | u64::from(SKIP) << 32, Relaxed);
         }
@@ -98,10 +95,12 @@ unsafe fn try_to_write(
             // SAFETY: there is room for it, and open(2) has read the path.
             unsafe { *((at + record::PATH + index) as *mut u8) = *path.add(index) };
         }
-        word(control + HEAD).store(head + skipped + size, Release);
+        let next = head + skipped + size;
+        let moved = word(control + HEAD).compare_exchange(head, next, Release, Relaxed);
+        is_written = moved.is_ok();
     }
     lock.store(0, Release);
-    is_room
+    is_written
 }
 
 /// The number of the task that a thread works for.

@@ -2,7 +2,7 @@
 //! of records of files that were opened for reading.
 //!
 //! ```text
-//! header | gate | control words of the rings | the rings
+//! header | control words of the rings | the rings
 //! ```
 //!
 //! A record is written by whoever holds its ring's lock, which is only ever tried, and
@@ -23,19 +23,14 @@ pub const OFF_AT: usize = 24;
 /// ([`crate::abi`]): a record names the task from then on.
 pub const HAS_PAGE_AT: usize = 32;
 
-/// Size of a page of memory, of the header and of the gate (bytes).
+/// Size of a page of memory, and of the header (bytes).
 pub const PAGE: usize = 4096;
-/// Offset of the gate, a page of instructions.
-pub const GATE_AT: usize = PAGE;
-/// The only address from which a call is exempt: far from where the kernel and libc map.
-pub const GATE: usize = 0x7e90_0000_0000;
-/// `endbr64; syscall; ret`.
-pub const GATE_CODE: [u8; 8] = [0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x05, 0xc3, 0xcc];
-/// The address after its system call.
-pub const GATE_RETURN: u64 = GATE as u64 + 6;
+/// Where in a page the only instruction ends whose calls are exempt: the gate, with which a
+/// page of the library's code begins (`endbr64; syscall; ret`).
+pub const GATE_RETURN: u32 = 6;
 
 /// Offset of the control words, and of what is mapped with them.
-pub const CONTROL_AT: usize = 2 * PAGE;
+pub const CONTROL_AT: usize = PAGE;
 /// Number of rings: as many threads at once find one that is free.
 pub const RING_COUNT: usize = 4;
 /// Size of the control words of one ring: one cache line (bytes).
@@ -46,8 +41,6 @@ pub const LOCK: usize = 0;
 pub const HEAD: usize = 8;
 /// Within them: bytes read so far.
 pub const TAIL: usize = 16;
-/// Offset of the number of records that found no room, within the page of control words.
-pub const LOST: usize = PAGE - 8;
 /// Size of one ring (bytes).
 pub const RING_SIZE: usize = 64 * 1024;
 /// Offset of the rings.

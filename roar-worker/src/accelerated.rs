@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
 use roar_lineage::event::Access;
 use roar_lineage::model::{GapKind, How};
@@ -13,17 +14,25 @@ use crate::arch::Call;
 use crate::attribution::{Page, Work};
 use crate::decode;
 use crate::observe::imports;
+use crate::proc;
 use crate::process_table::Membership;
 use crate::rings::{Record, Rings};
 use crate::supervisor::Supervisor;
+use crate::sys::{self, file};
 use crate::tracee::{Base, Found, Tracee};
 
 impl Supervisor {
     /// Gives a process rings of its own.
     pub(crate) fn give_rings(&mut self, pid: u32) -> Option<OwnedFd> {
+        let process = self.table.get(pid)?;
+        // One that shares its parent's memory would have the parent's records written.
+        let has_own_memory =
+            process.program.is_some() || !sys::process::share_memory(pid, process.ppid);
+        if process.rings.is_some() || !has_own_memory || self.is_confined(pid) {
+            return None;
+        }
         let (rings, file) = Rings::new(self.accelerator.as_ref()?.secret()).ok()?;
-        self.catch_up(pid);
-        let process = self.table.get_mut(pid).filter(|it| !it.is_confined)?;
+        let process = self.table.get_mut(pid)?;
         if process.page.is_some() {
             rings.name_tasks();
         }
@@ -57,7 +66,9 @@ impl Supervisor {
     pub(crate) fn catch_up_all(&mut self) {
         let has_opened = |pid: &&u32| {
             let process = self.table.get(**pid);
-            process.and_then(|it| it.rings.as_ref()).is_some_and(Rings::has_more)
+            process
+                .and_then(|it| it.rings.as_ref())
+                .is_some_and(Rings::has_more)
         };
         let waiting: Vec<u32> = self.with_rings.iter().filter(has_opened).copied().collect();
         for pid in waiting {
@@ -67,9 +78,6 @@ impl Supervisor {
 
     /// A process is about to forbid itself system calls: it may be killed for one of ours.
     fn forbid_exemptions(&mut self, pid: u32) {
-        if let Some(process) = self.table.get_mut(pid) {
-            process.is_confined = true;
-        }
         let mut next = Some(pid);
         // A child has the rings of its parent until it has its own.
         while let Some(process) = next.and_then(|pid| self.table.get(pid)) {
@@ -79,6 +87,13 @@ impl Supervisor {
             }
             next = Some(process.ppid);
         }
+    }
+
+    /// Whether a process has more filters than the command had: to one that has forbidden
+    /// itself system calls, ours may be fatal.
+    pub(crate) fn is_confined(&self, pid: u32) -> bool {
+        let filters = proc::status(pid).and_then(|status| status.filters);
+        filters.is_none() || filters > self.filters
     }
 
     /// The tree serves a file system: the library would ask for the state of its files too.
@@ -104,8 +119,8 @@ impl Supervisor {
             return Vec::new();
         };
         let records = rings.take();
-        let lost = rings.lost();
-        if records.is_empty() && lost == 0 {
+        let damaged = rings.damaged();
+        if records.is_empty() && damaged == 0 {
             return records;
         }
         process.opens += records.len() as u64;
@@ -113,8 +128,8 @@ impl Supervisor {
             process.refresh(pid);
         }
         let base = process.membership.clone();
-        for _ in 0..lost {
-            let detail = "a file was opened by the accelerator and not recorded";
+        if damaged > 0 {
+            let detail = "the accelerator's memory was written by the program itself";
             self.gap(&base, GapKind::LostRecords, detail);
         }
         records
@@ -160,11 +175,22 @@ impl Supervisor {
     }
 }
 
+/// Whether a device is that of the kernel's own file systems, reached by a symbolic link.
+fn is_kernels(device: u64) -> bool {
+    static DEVICES: LazyLock<[Option<u64>; 2]> = LazyLock::new(|| {
+        [&b"/proc"[..], b"/sys"].map(|path| Some(file::stat_path(path).ok()?.dev))
+    });
+    DEVICES.contains(&Some(device))
+}
+
 /// The file is not where it was.
 struct Gone;
 
 /// What a record means; `None` for what is not recorded.
 fn read(tracee: &impl Tracee, record: &Record) -> Result<Option<Access>, Gone> {
+    if is_kernels(record.version.dev) {
+        return Ok(None);
+    }
     let lookup = tracee.lookup(Base::Cwd, &record.path, true);
     let found = lookup.found().ok_or(Gone)?;
     let (there, version) = (found.version, record.version);

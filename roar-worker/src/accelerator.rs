@@ -161,6 +161,8 @@ fn is_new_enough(loader: &[u8]) -> bool {
 fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<File> {
     let mut file = File::from(mapping::memory_file(name, 0)?);
     file.write_all(content)?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    mapping::seal(file.as_fd(), seals)?;
     Ok(file)
 }
 
@@ -236,11 +238,16 @@ impl Supervisor {
         if std::mem::take(&mut process.loads) != Loads::Asks {
             return None;
         }
+        // They belonged to the program that is gone.
+        process.rings = None;
+        self.with_rings.remove(&pid);
+        self.learn(pid);
+        let process = self.table.get_mut(pid)?;
         let exe = file::open_path(format!("/proc/{pid}/exe").as_bytes(), 0).ok()?;
         let program = file::stat(exe.as_fd()).ok()?.version();
         process.program = Some(program);
         process.opens = 0;
-        if !self.accelerator.as_mut()?.wants(pid, program) {
+        if self.is_confined(pid) || !self.accelerator.as_mut()?.wants(pid, program) {
             return None;
         }
         self.table.get_mut(pid)?.loads = Loads::List;

@@ -162,7 +162,7 @@ pub struct Page {
 impl Page {
     /// A new page, and the file by which the process maps it.
     pub fn new() -> io::Result<(Self, OwnedFd)> {
-        let file = mapping::memory_file(c"roar-page", abi::PAGE_SIZE)?;
+        let file = mapping::sealed_file(c"roar-page", abi::PAGE_SIZE)?;
         let map = Mapping::of(file.as_fd(), abi::PAGE_SIZE)?;
         map.store(abi::VERSION_AT, abi::VERSION);
         map.store(0, abi::MAGIC);

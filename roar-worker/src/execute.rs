@@ -86,11 +86,8 @@ impl Supervisor {
                 return;
             }
         }
-        // They belonged to the program that is gone.
+        // The page belonged to the program that is gone.
         process.page = None;
-        process.rings = None;
-        self.with_rings.remove(&pid);
-        self.learn(pid);
         self.record_exec(pid, &exe, &argv);
     }
 

@@ -134,6 +134,9 @@ impl Supervisor {
         match self.table.identify(tid, &otherwise) {
             Identified::Known(pid) => Some((pid, false)),
             Identified::New(pid) => {
+                if self.filters.is_none() {
+                    self.filters = proc::status(pid).and_then(|status| status.filters);
+                }
                 self.introduce(pid);
                 Some((pid, true))
             }

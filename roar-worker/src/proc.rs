@@ -24,6 +24,8 @@ pub struct Status {
     pub credentials: Credentials,
     /// Whether it gains no privilege by exec.
     pub no_new_privileges: bool,
+    /// How many seccomp filters it has (5.9).
+    pub filters: Option<u32>,
 }
 
 /// Who a thread is to the file system.
@@ -74,6 +76,7 @@ fn parse_status(text: &[u8]) -> Option<Status> {
             b"Groups" => {
                 status.credentials.groups = numbers.filter_map(|n| n.parse().ok()).collect();
             }
+            b"Seccomp_filters" => status.filters = numbers.next()?.parse().ok(),
             b"NoNewPrivs" => status.no_new_privileges = numbers.next()? == "1",
             b"CapEff" => {
                 status.credentials.capabilities = u64::from_str_radix(numbers.next()?, 16).ok()?;

@@ -40,8 +40,6 @@ pub struct Process {
     pub program: Option<FileVersion>,
     /// Files that it has opened since.
     pub opens: u64,
-    /// Whether it or who forked it has forbidden itself system calls.
-    pub is_confined: bool,
     /// Who it is to the file system.
     pub credentials: Credentials,
     /// Whether its credentials must be looked up at every event.
@@ -131,10 +129,6 @@ impl ProcessTable {
             loads: Loads::default(),
             program: None,
             opens: 0,
-            is_confined: self
-                .processes
-                .get(&status.ppid)
-                .is_some_and(|parent| parent.is_confined),
             credentials: status.credentials,
             changes_credentials: false,
             is_elsewhere: is_elsewhere(pid),
@@ -291,7 +285,10 @@ impl Process {
         if let Some(status) = proc::status(tid) {
             self.credentials = status.credentials;
         }
-        self.is_elsewhere = is_elsewhere(tid);
+        // Of one that has ended nothing is to be known.
+        if proc::link(tid, "root").is_some() {
+            self.is_elsewhere = is_elsewhere(tid);
+        }
     }
 }
 

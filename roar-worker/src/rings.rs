@@ -2,7 +2,7 @@
 //! that a program opened for reading without a notification.
 //!
 //! The other side is the program's own, and may be anything: what does not hold together is
-//! skipped, and counted as lost.
+//! skipped, and counted as damaged.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +11,7 @@ use bstr::BString;
 use roar_lineage::model::FileVersion;
 use roar_tracee::ring::{self, record};
 
+use crate::clock;
 use crate::sys::mapping::{self, Mapping};
 
 /// One open.
@@ -32,24 +33,23 @@ pub struct Record {
 pub struct Rings {
     map: Mapping,
     taken: [u64; ring::RING_COUNT],
-    lost: u64,
     damaged: u64,
+    looked: u64,
 }
 
 impl Rings {
     /// New rings, and the file by which the process maps them.
     pub fn new(secret: u64) -> io::Result<(Self, OwnedFd)> {
-        let file = mapping::memory_file(c"roar-ring", ring::FILE_SIZE)?;
+        let file = mapping::sealed_file(c"roar-ring", ring::FILE_SIZE)?;
         let map = Mapping::of(file.as_fd(), ring::FILE_SIZE)?;
-        map.store(ring::GATE_AT, u64::from_le_bytes(ring::GATE_CODE));
         map.store(ring::SECRET_AT, secret);
         map.store(ring::VERSION_AT, ring::VERSION);
         map.store(0, ring::MAGIC);
         let rings = Self {
             map,
             taken: [0; ring::RING_COUNT],
-            lost: 0,
             damaged: 0,
+            looked: clock::stamp(),
         };
         Ok((rings, file))
     }
@@ -64,28 +64,30 @@ impl Rings {
         self.map.store(ring::HAS_PAGE_AT, 1);
     }
 
-    /// Whether something was written, or lost, since the last time.
+    /// Whether something was written since the last time.
     pub fn has_more(&self) -> bool {
         let mut taken = self.taken.iter().enumerate();
         taken.any(|(index, taken)| self.map.load(head_at(index)) != *taken)
-            || self.map.load(ring::CONTROL_AT + ring::LOST) + self.damaged != self.lost
     }
 
-    /// What was written since the last time, ring by ring.
+    /// What was written since the last time, ring by ring. When, is the program's word, as far
+    /// as that can be.
     pub fn take(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
         for index in 0..ring::RING_COUNT {
             self.take_from(index, &mut records);
         }
+        let now = clock::stamp();
+        for record in &mut records {
+            record.stamp = record.stamp.clamp(self.looked.min(now), now);
+        }
+        self.looked = now;
         records
     }
 
-    /// How many records were lost since the last time.
-    pub fn lost(&mut self) -> u64 {
-        let lost = self.map.load(ring::CONTROL_AT + ring::LOST) + self.damaged;
-        let more = lost.saturating_sub(self.lost);
-        self.lost = lost;
-        more
+    /// How often what was written did not hold together, since the last time.
+    pub fn damaged(&mut self) -> u64 {
+        std::mem::take(&mut self.damaged)
     }
 
     fn take_from(&mut self, index: usize, records: &mut Vec<Record>) {
@@ -113,7 +115,7 @@ impl Rings {
                     None => self.damaged += 1,
                 }
             }
-            *taken += length;
+            *taken = taken.wrapping_add(length);
         }
         let tail = head_at(index) - ring::HEAD + ring::TAIL;
         self.map.store(tail, *taken);
@@ -177,17 +179,14 @@ mod tests {
         let records = rings.take();
         assert_eq!(records.len() as u64, last / 80);
         assert_eq!(records[0].path, "/a/b");
-        assert_eq!(
-            (records[0].stamp, records[0].task, records[0].version.size),
-            (7, 9, 3)
-        );
+        assert_eq!((records[0].task, records[0].version.size), (9, 3));
         let left = ring::RING_SIZE as u64 - last;
         write(&rings, last, &[left | u64::from(ring::SKIP) << 32]);
         write(&rings, 0, &a_record());
         set_head(&rings, last + left + 80);
         assert_eq!(rings.take().len(), 1);
         assert_eq!(rings.take(), []);
-        assert_eq!(rings.lost(), 0);
+        assert_eq!(rings.damaged(), 0);
     }
 
     #[test]
@@ -204,12 +203,12 @@ mod tests {
             write(&rings, 0, &words);
             set_head(&rings, 16);
             assert_eq!(rings.take(), []);
-            assert_eq!(rings.lost(), 1, "{words:?}");
-            assert_eq!(rings.lost(), 0);
+            assert_eq!(rings.damaged(), 1, "{words:?}");
+            assert_eq!(rings.damaged(), 0);
         }
         let (mut rings, _file) = Rings::new(1).unwrap();
         set_head(&rings, u64::MAX - 3);
         assert_eq!(rings.take(), []);
-        assert_eq!(rings.lost(), 1);
+        assert_eq!(rings.damaged(), 1);
     }
 }

@@ -109,6 +109,8 @@ pub struct Supervisor {
     looked: Instant,
     /// What programs load, where the filter exempts its calls.
     pub(crate) accelerator: Option<Accelerator>,
+    /// Seccomp filters of the first process.
+    pub(crate) filters: Option<u32>,
     /// Processes that record what they open without a notification.
     pub(crate) with_rings: BTreeSet<u32>,
 }
@@ -150,6 +152,7 @@ impl Supervisor {
             has_pages: false,
             looked: Instant::now(),
             accelerator: None,
+            filters: None,
             with_rings: BTreeSet::new(),
         };
         match &supervisor.backend {

@@ -99,6 +99,74 @@ fn a_filter_of_its_own_is_not_met_by_our_calls() {
 }
 
 #[test]
+fn a_filter_that_was_there_before_is_not_met_either() {
+    both("confined", &["-pthread"], 0);
+}
+
+#[test]
+fn an_exec_that_fails_leaves_the_program_its_records() {
+    both("failing_exec", &["-pthread"], 4);
+}
+
+#[test]
+fn who_shares_a_childs_memory_does_not_take_its_records() {
+    both("vfork_first", &["-pthread"], 1);
+}
+
+#[test]
+fn a_signal_handler_may_fork_amid_a_record() {
+    both("handler_forks", &["-pthread"], 200);
+}
+
+#[test]
+fn mappings_at_fixed_addresses_meet_nothing_of_ours() {
+    both("maps_over", &["-pthread"], 2);
+}
+
+/// A library that stands before libc.
+fn interposer(project: &Project, options: &[&str]) -> String {
+    project.compile("interposer", &[&["-shared", "-fPIC"], options].concat())
+}
+
+#[test]
+fn who_stands_before_libc_is_asked_as_ever() {
+    let (project, files) = project();
+    let library = interposer(&project, &[]);
+    let program = project.compile("accelerated", &["-pthread", "-Wl,--no-as-needed", &library]);
+    let virtually = |path: &String| format!("/virtual{path}");
+    let command = [
+        &program,
+        "reads",
+        &virtually(&files[0]),
+        &virtually(&files[1]),
+    ];
+    let report = project.trace(&command);
+    let reads = report.reads();
+    assert!(reads.contains(&"f1 open".to_owned()), "{reads:?}");
+    assert_eq!(accelerated(&report), 0);
+}
+
+#[test]
+fn a_dlsym_of_somebody_elses_does_no_harm() {
+    let (project, files) = project();
+    let preload = format!("LD_PRELOAD={}", interposer(&project, &["-DDLSYM"]));
+    let program = project.compile("accelerated", &["-pthread"]);
+    let relative = "f1".to_owned();
+    let command = ["env", &preload, &program, "reads", &files[0], &relative];
+    let report = project.trace(&command);
+    let reads = report.reads();
+    assert!(reads.contains(&"f1 open".to_owned()), "{reads:?}");
+    let fifo = project.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fifo = fifo.to_str().unwrap();
+    let command = [
+        "timeout", "20", "env", &preload, &program, "cancels", &files[0], fifo,
+    ];
+    let traced = project.trace_with(&[], &command);
+    assert_eq!(traced.output.stdout, b"cancelled\n");
+}
+
+#[test]
 fn a_static_program_is_as_ever() {
     let (on, _) = both("threads", &["-pthread", "-static"], 0);
     assert_eq!(accelerated(&on.report), 0);
@@ -233,7 +301,7 @@ fn the_library_is_small_and_asks_for_nothing_that_may_be_missing() {
     let expected = [
         "__errno_location",
         "__libc_single_threaded",
-        "clock_gettime",
+        "dlopen",
         "dlsym",
     ];
     assert_eq!(weak, expected);

@@ -10,9 +10,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -168,21 +170,26 @@ static void elsewhere(void)
     get("/within");
 }
 
+/* Forbids two calls: who makes one is killed. */
+static void forbid(int one, int other)
+{
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, one, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    struct sock_fprog filter = {5, program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &filter))
+        err(1, "prctl");
+}
+
 /* A filter of its own that kills whoever asks for a thread's id or a descriptor's state. */
 static void filters(void)
 {
     get(files[0]);
-    struct sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettid, 3, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fstat, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    };
-    struct sock_fprog filter = {6, program};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &filter))
-        err(1, "prctl");
+    forbid(SYS_gettid, SYS_fstat);
     for (int i = 0; i < 100; i++)
         get(files[1]);
     pid_t pid = fork();
@@ -192,6 +199,114 @@ static void filters(void)
         _exit(0);
     }
     wait_for(pid);
+}
+
+/* A filter that is there before the program is. */
+static void confined(void)
+{
+    pid_t pid = fork();
+    if (!pid) {
+        forbid(SYS_madvise, SYS_gettid);
+        pid = fork();
+        if (!pid) {
+            usleep(50000); /* until its parent is gone */
+            get(files[1]);
+            execl("/proc/self/exe", "accelerated", "reads", files[2], files[3], NULL);
+            err(1, "exec");
+        }
+        _exit(0);
+    }
+    wait_for(pid);
+    usleep(300000);
+}
+
+static void reads(void)
+{
+    get(files[0]);
+    get(files[1]);
+}
+
+static void failing_exec(void)
+{
+    size_t size = 1 << 20;
+    char *large = malloc(size), *environment[] = {large, NULL};
+    char *arguments[] = {"accelerated", "failing_exec", files[0], files[1], files[2], files[3], NULL};
+    memset(large, 'x', size - 1);
+    large[size - 1] = 0;
+    get(files[0]);
+    if (execve("/proc/self/exe", arguments, environment) != -1 || errno != E2BIG)
+        err(1, "exec");
+    int fd = open("/dev/null", O_RDONLY);
+    if (fd < 0)
+        err(1, "/dev/null");
+    get(files[1]);
+    get(files[2]);
+    get(files[3]);
+}
+
+/* The first to open a file in a child shares the child's memory. */
+static void vfork_first(void)
+{
+    get(files[0]);
+    pid_t pid = fork();
+    if (!pid) {
+        pid = vfork();
+        if (!pid) {
+            get(files[1]);
+            _exit(0);
+        }
+        wait_for(pid);
+        get(files[2]);
+        get(files[3]);
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+static volatile sig_atomic_t is_child, forks_made;
+
+static void fork_here(int signal)
+{
+    (void)signal;
+    if (is_child || forks_made == 200)
+        return;
+    forks_made++;
+    pid_t pid = fork();
+    if (!pid)
+        is_child = 1;
+}
+
+/* Children that go on where a signal handler forked: anywhere in an open. */
+static void handler_forks(void)
+{
+    struct sigaction action = {.sa_handler = fork_here, .sa_flags = SA_RESTART};
+    struct itimerspec every = {{0, 1500000}, {0, 1500000}};
+    timer_t timer;
+    get(files[0]);
+    sigaction(SIGALRM, &action, NULL);
+    if (timer_create(CLOCK_MONOTONIC, NULL, &timer) || timer_settime(timer, 0, &every, NULL))
+        err(1, "timer");
+    while (forks_made < 200 && !is_child)
+        get(files[0]);
+    if (is_child) {
+        get(files[1]);
+        _exit(0);
+    }
+    for (int status; wait(&status) > 0;)
+        if (status)
+            errx(1, "a child: %#x", status);
+}
+
+/* Whatever is where, but the program and its libraries. */
+static void maps_over(void)
+{
+    get(files[0]);
+    for (uintptr_t at = 0x100000000000; at < 0x550000000000; at += 0x10000000000)
+        mmap((void *)at, 0x10000000000, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    mmap((void *)0x7e8000000000, 0x2000000000, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    get(files[1]);
 }
 
 static void *wait_to_open(void *path)
@@ -221,6 +336,9 @@ int main(int count, char **args)
         {"threads", threads}, {"forks", forks}, {"shared_memory", shared_memory},
         {"handlers", handlers}, {"errors", errors}, {"moves", moves},
         {"elsewhere", elsewhere}, {"filters", filters}, {"cancels", cancels},
+        {"confined", confined}, {"reads", reads}, {"failing_exec", failing_exec},
+        {"vfork_first", vfork_first}, {"handler_forks", handler_forks},
+        {"maps_over", maps_over},
     };
     files = args + 2;
     for (size_t i = 0; count > 2 && i < sizeof modes / sizeof *modes; i++)

@@ -51,7 +51,9 @@ impl Entry {
         stamp: Stamp,
     ) -> bool {
         if let Some(seen) = self.reads.iter_mut().find(|seen| seen.version == version) {
-            seen.last = stamp;
+            // What was recorded by the program itself comes later than it was.
+            seen.first = seen.first.min(stamp);
+            seen.last = seen.last.max(stamp);
             let news = seen.how.insert(how) || (seen.via.is_none() && via.is_some());
             seen.via = seen.via.take().or_else(|| via.cloned());
             seen.inferred &= inferred;

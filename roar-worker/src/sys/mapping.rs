@@ -105,7 +105,14 @@ pub fn try_to_execute(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: a new mapping at an address of the kernel's choice touches no other, and
     // nobody knows it when it is removed.
     unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), PAGE, protection, libc::MAP_PRIVATE, fd, 0);
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            protection,
+            libc::MAP_PRIVATE,
+            fd,
+            0,
+        );
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -118,12 +125,30 @@ pub fn try_to_execute(file: BorrowedFd<'_>) -> io::Result<()> {
 pub fn memory_file(name: &std::ffi::CStr, length: usize) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string; the result is a new descriptor of ours.
     let fd = unsafe {
-        let fd = checked(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC))?;
+        let fd = checked(libc::memfd_create(
+            name.as_ptr(),
+            libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
+        ))?;
         OwnedFd::from_raw_fd(fd)
     };
     // SAFETY: plain call on a descriptor that is open.
     checked(unsafe { libc::ftruncate(fd.as_fd().as_raw_fd(), length as libc::off_t) })?;
     Ok(fd)
+}
+
+/// The same, of a size that nobody can change: to map it does no harm.
+pub fn sealed_file(name: &std::ffi::CStr, length: usize) -> io::Result<OwnedFd> {
+    let file = memory_file(name, length)?;
+    seal(file.as_fd(), libc::F_SEAL_SHRINK | libc::F_SEAL_GROW)?;
+    Ok(file)
+}
+
+/// Forbids what the seals say (`F_SEAL_*`, fcntl(2)) to everybody, and to remove them.
+pub fn seal(file: BorrowedFd<'_>, seals: libc::c_int) -> io::Result<()> {
+    let seals = seals | libc::F_SEAL_SEAL;
+    // SAFETY: plain call on a descriptor that is open.
+    checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -261,6 +261,16 @@ pub fn own_descriptor(fd: RawFd) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether a process has the memory of another one that is there (kcmp(2)); where the kernel
+/// does not tell, yes.
+pub fn share_memory(one: u32, other: u32) -> bool {
+    const KCMP_VM: libc::c_int = 1;
+    // SAFETY: compares two processes, by numbers alone.
+    let differ = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) };
+    let is_gone = || io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+    differ == 0 || differ < 0 && !is_gone()
+}
+
 /// Whether a process may not map as much memory as it likes (RLIMIT_AS), or nobody knows.
 pub fn is_memory_limited(pid: u32) -> bool {
     let mut limit = libc::rlimit {
