@@ -62,7 +62,9 @@ impl Plan {
             Backend::Ptrace => Choice::Ptrace,
             Backend::Preload => Choice::Preload,
         };
-        if let (Accel::On, Err(why)) = (args.accel, accelerator::exemption()) {
+        if args.accel == Accel::On
+            && let Err(why) = accelerator::exemption()
+        {
             let error = UserError::new("the accelerator cannot work here", why);
             let hint = "without --accel on, roar does without";
             return Err(error.hint(hint).before_the_start());

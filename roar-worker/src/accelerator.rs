@@ -31,19 +31,17 @@ const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libroar_acceler
 const LIST: &[u8] = b"/etc/ld.so.preload";
 /// The dynamic loader of the programs that are accelerated (their ABI's name for it).
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// What a dynamic loader has whose libc has `dlsym` and all of threads in itself: the name of
+/// that version.
+const NEW_ENOUGH: &[u8] = b"\0GLIBC_2.34\0";
 /// Files that a program opens for whose sake it is worth while.
 const MANY: u64 = if cfg!(debug_assertions) { 1 } else { 32 };
 /// Variables by which the loader is asked to do something else than to start the program.
 const OF_LOADER: [&[u8]; 3] = [b"LD_TRACE_LOADED_OBJECTS=", b"LD_DEBUG=", b"LD_AUDIT="];
-/// What programs define or need that must be loaded before everything else.
-const SANITIZERS: [&[u8]; 5] = [
-    b"__asan_init",
-    b"__tsan_init",
-    b"__msan_init",
-    b"__hwasan_init",
-    b"__lsan_init",
-];
-/// How much of a program is searched for them (bytes): where its dynamic symbols are.
+/// What programs with a sanitizer define or need (`__asan_init`, …): it must be loaded before
+/// everything else.
+const SANITIZER: &[u8] = b"san_init";
+/// How much of a program is searched for it (bytes): where its dynamic symbols are.
 const SEARCHED: u64 = 4 << 20;
 
 /// What the dynamic loader opens next in a process.
@@ -89,7 +87,7 @@ pub fn exemption() -> Result<Exemption, String> {
         return Err("/etc/ld.so.preload is there".to_owned());
     }
     let loader = std::fs::read(LOADER).map_err(|error| format!("{LOADER}: {error}"))?;
-    if !is_new_enough(&loader) {
+    if !loader.contains_str(NEW_ENOUGH) {
         return Err("glibc is older than 2.34".to_owned());
     }
     let name = [LIST, b"\0"].concat();
@@ -152,12 +150,6 @@ impl Accelerator {
     }
 }
 
-/// Whether a dynamic loader's libc has `dlsym` and all of threads in itself: it then has the
-/// name of that version.
-fn is_new_enough(loader: &[u8]) -> bool {
-    loader.contains_str(b"\0GLIBC_2.34\0")
-}
-
 fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<File> {
     let mut file = File::from(mapping::memory_file(name, 0)?);
     file.write_all(content)?;
@@ -177,22 +169,40 @@ fn suits(pid: u32) -> Option<bool> {
     const EI_CLASS: usize = 4;
     const E_MACHINE: usize = 18;
     let exe = format!("/proc/{pid}/exe");
-    let file = File::open(&exe).ok()?;
+    let mut file = File::open(&exe).ok()?;
     let stat = file::stat(file.as_fd()).ok()?;
-    let mut head = Vec::new();
-    file.take(SEARCHED).read_to_end(&mut head).ok()?;
+    let mut head = [0; 1024];
+    let length = file.read(&mut head).ok()?;
+    let head = head.get(..length)?;
     let is_64_bit = head.get(EI_CLASS) == Some(&2) && head.get(E_MACHINE) == Some(&62);
-    let start = head.get(..head.len().min(1024))?;
-    let loader = elf_interpreter(start).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
+    let loader = elf_interpreter(head).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
     let root = file::open_path(format!("/proc/{pid}/root").as_bytes(), 0).ok()?;
     let loader = File::from(file::open_path_in_root(root.as_fd(), &loader, 0).ok()?);
-    let mut its_content = Vec::new();
     let loader = opened_again(&loader).ok()?;
-    loader.take(SEARCHED).read_to_end(&mut its_content).ok()?;
+    let is_new_enough = contains(loader, NEW_ENOUGH).ok()?;
     let is_privileged =
         stat.mode & (libc::S_ISUID | libc::S_ISGID) != 0 || file::has_capabilities(exe.as_bytes());
-    let is_first = SANITIZERS.iter().any(|name| head.contains_str(name));
-    Some(is_64_bit && is_new_enough(&its_content) && !is_privileged && !is_first)
+    let is_first = contains(file, SANITIZER).ok()?;
+    Some(is_64_bit && is_new_enough && !is_privileged && !is_first)
+}
+
+/// Whether a short text is in the first part of a file.
+fn contains(file: File, text: &[u8]) -> io::Result<bool> {
+    const CHUNK: usize = 128 << 10;
+    let mut file = file.take(SEARCHED);
+    let mut window = vec![0; CHUNK];
+    let mut kept = 0;
+    loop {
+        let read = file.read(window.get_mut(kept..).unwrap_or_default())?;
+        let filled = kept + read;
+        let there = window.get(..filled).unwrap_or_default();
+        if read == 0 || there.contains_str(text) {
+            return Ok(read != 0);
+        }
+        // It may lie across the end.
+        kept = filled.min(text.len());
+        window.copy_within(filled - kept..filled, 0);
+    }
 }
 
 /// Whether a process is to be left alone: its environment asks the loader for something, its
