@@ -22,6 +22,17 @@ const BATCH: u64 = 50;
 /// One batch in so many is also run under strace.
 const BY_STRACE: u64 = 4;
 
+/// Names a program that the model cannot make sense of.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "ROAR_SEED={} ROAR_SOAK=1", self.0);
+        }
+    }
+}
+
 /// One program: its script, its directory, and what it logged.
 struct Program {
     seed: u64,
@@ -68,6 +79,7 @@ impl Program {
                 (at.parse().unwrap(), result.parse().unwrap())
             })
             .collect();
+        let _named = Named(self.seed);
         let mut model = Model::new();
         model.play(&self.lines, &results);
         model

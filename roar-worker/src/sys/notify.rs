@@ -56,7 +56,6 @@ const NOTIF_ADDFD: u64 = ioc(WRITE, 3, size_of::<AddFd>());
 const NOTIF_SET_FLAGS: u64 = ioc(WRITE, 4, 8);
 
 const USER_NOTIF_FLAG_CONTINUE: u32 = 1;
-const ADDFD_FLAG_SEND: u32 = 2;
 const FD_SYNC_WAKE_UP: u64 = 1;
 
 const FILTER_FLAG_NEW_LISTENER: libc::c_ulong = 1 << 3;
@@ -170,11 +169,15 @@ pub fn send_continue(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
 
 /// Answers the call with 0: it does not happen.
 pub fn send_success(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
+    send_result(listener, id, 0)
+}
+
+fn send_result(listener: BorrowedFd<'_>, id: u64, val: i64) -> io::Result<()> {
     send(
         listener,
         Response {
             id,
-            val: 0,
+            val,
             error: 0,
             flags: 0,
         },
@@ -194,25 +197,28 @@ pub fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     }
 }
 
-/// Answers the call with a new descriptor (close-on-exec) that is a copy of `fd`.
-/// Needs kernel 5.14.
+/// Answers the call with a new descriptor (close-on-exec) that is a copy of `fd` (5.9).
+///
+/// In two steps: with `SECCOMP_ADDFD_FLAG_SEND` a caller whose supervisor dies amid the one
+/// call returns from its own with 0 and no descriptor (`seccomp_notify_addfd` of
+/// `kernel/seccomp.c`), and goes on with its standard input.
 pub fn send_descriptor(listener: BorrowedFd<'_>, id: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
     let request = AddFd {
         id,
-        flags: ADDFD_FLAG_SEND,
+        flags: 0,
         srcfd: fd.as_raw_fd() as u32,
         newfd: 0,
         newfd_flags: libc::O_CLOEXEC as u32,
     };
     // SAFETY: the ioctl reads one `AddFd`, which is alive during the call.
-    checked(unsafe {
+    let added = checked(unsafe {
         libc::ioctl(
             listener.as_raw_fd(),
             NOTIF_ADDFD,
             std::ptr::from_ref(&request),
         )
     })?;
-    Ok(())
+    send_result(listener, id, added.into())
 }
 
 const _: () = assert!(size_of::<Notification>() == 80 && size_of::<Response>() == 24);
