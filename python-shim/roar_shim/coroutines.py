@@ -8,8 +8,6 @@ before: a method's first step has no number when it begins, and one when it ends
 """
 
 import contextvars
-import os
-import sys
 from types import BuiltinMethodType
 
 task = contextvars.ContextVar("roar_task", default=None)
@@ -75,25 +73,13 @@ def follow_asyncio(page):
     asyncio.events.Handle._run = _run
 
 
-def _is_debug_mode():
-    """What asyncio's loops begin with (asyncio.coroutines)."""
-    is_asked = not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
-    return sys.flags.dev_mode or is_asked
-
-
 def follow_uvloop(page, loop_type):
     """uvloop runs its callbacks in compiled code: each is wrapped as it is handed over."""
     from asyncio import Task
 
     local, words, task_of_context = page.local, page.words, task.get
-    get_debug, set_debug = loop_type.get_debug, loop_type.set_debug
-    is_debugged = _is_debug_mode()  # some loop is or was in debug mode
+    get_debug = loop_type.get_debug
     step_type = None  # that of a task's steps, as soon as one was seen
-
-    def note_debug(self, enabled):
-        nonlocal is_debugged
-        is_debugged = is_debugged or bool(enabled)
-        return set_debug(self, enabled)
 
     class Callback:
         __slots__ = ("__weakref__", "loop", "callback", "handle")
@@ -138,21 +124,8 @@ def follow_uvloop(page, loop_type):
         def __repr__(self):
             return repr(self.callback)
 
-    def step(callback):
+    def step(callback, *args):
         """A task's step, which raises nothing that the loop would show."""
-        word = local.word
-        if not word:
-            return callback()
-        before, number = words[word], task_of_context()
-        if number is not None:
-            words[word] = number
-        try:
-            return callback()
-        finally:
-            words[word] = before
-
-    def wakeup(callback, *args):
-        """The same of what wakes a task."""
         word = local.word
         if not word:
             return callback(*args)
@@ -170,12 +143,12 @@ def follow_uvloop(page, loop_type):
         def schedule(self, callback, *args, context=None):
             nonlocal step_type
             # In debug mode the loop shows what it was given.
-            if type(callback) is step_type and not is_debugged:
+            if type(callback) is step_type and not get_debug(self):
                 return original(self, step, callback, context=context)
             if type(getattr(callback, "__self__", None)) is Task and not get_debug(self):
                 if not args and type(callback) is not BuiltinMethodType:
                     step_type = type(callback)
-                return original(self, wakeup, callback, *args, context=context)
+                return original(self, step, callback, *args, context=context)
             if not page.is_ours or not callable(callback):
                 return original(self, callback, *args, context=context)
             wrapped = Callback(self, callback)
@@ -196,7 +169,6 @@ def follow_uvloop(page, loop_type):
 
         return schedule
 
-    loop_type.set_debug = note_debug
     # `call_at` goes through `call_later`.
     for name in ("call_soon", "call_soon_threadsafe"):
         setattr(loop_type, name, soon(name))
