@@ -309,7 +309,9 @@ impl Model {
         flags: i32,
     ) -> Option<()> {
         let has = |flag: i32| flags & flag == flag;
-        let follow = !has(libc::O_NOFOLLOW) && !has(libc::O_CREAT | libc::O_EXCL);
+        // With O_PATH the flags that create mean nothing (open(2)).
+        let is_exclusive = has(libc::O_CREAT | libc::O_EXCL) && !has(libc::O_PATH);
+        let follow = !has(libc::O_NOFOLLOW) && !is_exclusive;
         let mut place = self.resolve(context, path.0, path.1, follow)?;
         if place.node.is_none() && has(libc::O_CREAT) {
             self.add(
