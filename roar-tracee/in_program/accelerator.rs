@@ -1,8 +1,8 @@
 //! The accelerator: opens for reading by absolute paths happen without a notification, and
 //! leave a record in memory that the supervisor reads later.
 //!
-//! The filter lets an `openat` pass that comes from the gate, an instruction at an address of
-//! its own, with this run's secret in an argument that the kernel ignores, and whose flags
+//! The filter lets an `openat` pass that comes from the gate, one instruction of this
+//! library, with this run's secret in an argument that the kernel ignores, and whose flags
 //! create and change nothing. Whatever else is opened, and by whatever else, is notified as
 //! ever: in doubt, the hooks leave a call to libc. No call is both exempt and unrecorded.
 //!
@@ -30,8 +30,9 @@ mod ring;
 use core::ffi::{c_char, c_int};
 use core::mem::transmute;
 
+use number::AT_FDCWD;
+
 type Path = *const c_char;
-const CWD: c_int = -100; // AT_FDCWD
 
 /// Defines functions of libc's that open a file: exempt where that may be, libc's own else.
 macro_rules! opens {
@@ -41,16 +42,13 @@ macro_rules! opens {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($at: c_int,)? path: Path, flags: c_int $(, $mode: u32)?) -> c_int {
             #[allow(unused_mut, unused_assignments)]
-            let mut at = CWD;
+            let mut at = AT_FDCWD as c_int;
             $(at = $at;)?
             // SAFETY: open(2) takes a C string.
             if let Some(result) = unsafe { opening::exempt(path, flags) } {
                 return result;
             }
-            let next = match called::$name() {
-                0 => libc::own(concat!(stringify!($name), "\0").as_bytes()),
-                next => next,
-            };
+            let next = libc::or_own(called::$name(), concat!(stringify!($name), "\0").as_bytes());
             #[allow(unused_mut, unused_assignments)]
             let mut mode = 0;
             $(mode = $mode;)?
@@ -92,10 +90,7 @@ nexts!(cancelling, pthread_cancel);
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
     own::give_up();
-    let next = match cancelling::pthread_cancel() {
-        0 => libc::own(b"pthread_cancel\0"),
-        next => next,
-    };
+    let next = libc::or_own(cancelling::pthread_cancel(), b"pthread_cancel\0");
     if next == 0 {
         return 38; // ENOSYS
     }

@@ -53,6 +53,11 @@ pub(crate) fn own(name: &'static [u8]) -> usize {
     }
 }
 
+/// What is behind us, where that is known, else libc's own.
+pub(crate) fn or_own(next: usize, name: &'static [u8]) -> usize {
+    if next == 0 { own(name) } else { next }
+}
+
 /// Nanoseconds since the boot. Called when `find` has found all.
 pub(crate) fn now() -> u64 {
     let mut time = [0; 2];

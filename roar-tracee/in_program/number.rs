@@ -1,4 +1,7 @@
-//! Numbers of the system calls that the accelerator makes (x86-64).
+//! Numbers of the system calls that the accelerator makes (x86-64), and of the working
+//! directory in their arguments.
+
+pub(crate) const AT_FDCWD: usize = -100isize as usize;
 
 pub(crate) const CLOSE: usize = 3;
 pub(crate) const FSTAT: usize = 5;

@@ -8,7 +8,6 @@ use crate::number::*;
 use crate::own;
 use crate::ring;
 
-const AT_FDCWD: usize = -100isize as usize;
 /// Flags of calls that create or change something, or that the filter lets pass anyway:
 /// O_ACCMODE, O_CREAT, O_TRUNC, O_DIRECTORY, O_PATH, and what O_TMPFILE has.
 pub(crate) const NEVER: c_int = 3 | 0o100 | 0o1000 | 0o200_000 | 0o10_000_000 | 0o20_000_000;
@@ -129,6 +128,14 @@ unsafe fn through_gate(path: usize, flags: usize, secret: usize) -> isize {
         );
     }
     result
+}
+
+/// Opens a magic path, notified: the kernel's answer. The path is shorter than 64 bytes.
+pub(crate) unsafe fn magic(path: &[u8], flags: usize) -> isize {
+    let mut name = [0u8; 64];
+    name[..path.len()].copy_from_slice(path);
+    // SAFETY: a C string.
+    unsafe { call(OPENAT, [AT_FDCWD, name.as_ptr() as usize, flags, 0, 0, 0]) }
 }
 
 /// open(2) without libc, notified.

@@ -16,6 +16,7 @@ use crate::layout::{
     VERSION_AT, WARM_UP,
 };
 use crate::number::*;
+use crate::opening;
 
 const READ: usize = 1;
 const WRITE: usize = 2;
@@ -24,7 +25,6 @@ const PRIVATE: usize = 2;
 const ANONYMOUS: usize = 0x20;
 const WIPEONFORK: usize = 18;
 const CLOEXEC_READ_WRITE: usize = 0o2_000_002;
-const AT_FDCWD: usize = -100isize as usize;
 
 /// The page that is empty in a child; 0: there is none.
 static OWN: AtomicUsize = AtomicUsize::new(0);
@@ -139,13 +139,10 @@ impl Own {
         if self.asked.swap(1, Relaxed) != 0 {
             return;
         }
-        let mut path = [0u8; RING_PATH.len() + 1];
-        path[..RING_PATH.len()].copy_from_slice(RING_PATH);
-        // SAFETY: a C string, a number, and new mappings at addresses of the kernel's
-        // choice, or at one where nothing is.
+        // SAFETY: a short path, a number, and new mappings at addresses of the kernel's
+        // choice.
         unsafe {
-            let path = path.as_ptr() as usize;
-            let fd = call(OPENAT, [AT_FDCWD, path, CLOEXEC_READ_WRITE, 0, 0, 0]);
+            let fd = opening::magic(RING_PATH, CLOEXEC_READ_WRITE);
             if fd < 0 {
                 return give_up();
             }

@@ -6,14 +6,13 @@ use crate::abi;
 use crate::call::call;
 use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
 use crate::number::*;
-use crate::opening::Stat;
+use crate::opening::{self, Stat};
 use crate::own::{self, Ready, word};
 
 /// Slots without a thread after which the search for one ends (`roar_worker::attribution`).
 const SLOT_GAP: usize = 64;
 /// How often the supervisor is asked to make room.
 const TRIES: usize = 3;
-const AT_FDCWD: usize = -100isize as usize;
 
 /// Records that a file was opened. False: it could not be.
 pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const u8) -> bool {
@@ -54,10 +53,8 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const
                 return true;
             }
         }
-        let mut sync = [0u8; abi::SYNC_PATH.len() + 1];
-        sync[..abi::SYNC_PATH.len()].copy_from_slice(abi::SYNC_PATH);
-        // SAFETY: a C string; it fails, when the supervisor has read the rings.
-        unsafe { call(OPENAT, [AT_FDCWD, sync.as_ptr() as usize, 0, 0, 0, 0]) };
+        // SAFETY: a short path; it fails, when the supervisor has read the rings.
+        unsafe { opening::magic(abi::SYNC_PATH, 0) };
     }
     own::give_up();
     false

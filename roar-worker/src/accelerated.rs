@@ -13,6 +13,7 @@ use roar_lineage::model::{GapKind, How};
 use crate::arch::Call;
 use crate::attribution::{Page, Work};
 use crate::decode;
+use crate::filter;
 use crate::observe::imports;
 use crate::proc;
 use crate::process_table::Membership;
@@ -45,19 +46,18 @@ impl Supervisor {
     /// what a name leads to.
     pub(crate) fn catch_up_before(&mut self, pid: u32, call: Call, args: [u64; 6]) {
         let [_, second, third, ..] = args;
-        let flags = match call {
-            Call::Open => second,
-            Call::Openat => third,
-            Call::Fork | Call::Clone | Call::Clone3 | Call::Execve | Call::Execveat => 0,
-            Call::ExitGroup => 0,
-            Call::Seccomp | Call::Prctl => {
-                self.forbid_exemptions(pid);
-                0
-            }
-            _ => libc::O_RDWR as u64,
+        if let Call::Seccomp | Call::Prctl = call {
+            self.forbid_exemptions(pid);
+        }
+        let changes_names = match call {
+            Call::Open => filter::changes(second),
+            Call::Openat => filter::changes(third),
+            Call::Fork | Call::Clone | Call::Clone3 | Call::Execve | Call::Execveat => false,
+            Call::ExitGroup | Call::Seccomp | Call::Prctl => false,
+            _ => true,
         };
         self.catch_up(pid);
-        if flags as i32 & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) != 0 {
+        if changes_names {
             self.catch_up_all();
         }
     }

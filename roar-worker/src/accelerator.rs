@@ -266,26 +266,25 @@ impl Supervisor {
 
     fn loader_opens(&mut self, tid: u32, path: u64) -> Option<Answer> {
         let process = self.table.get(tid)?;
-        let (wanted, next): (&[u8], _) = match process.loads {
-            Loads::List => (LIST, Loads::Library),
-            Loads::Library => (self.accelerator.as_ref()?.path.as_slice(), Loads::Nothing),
+        let accelerator = self.accelerator.as_ref()?;
+        let (wanted, file, next) = match process.loads {
+            Loads::List => (LIST, &accelerator.list, Loads::Library),
+            Loads::Library => {
+                let path = accelerator.path.as_slice();
+                (path, &accelerator.library, Loads::Nothing)
+            }
             _ => return None,
         };
         let is_it = self
             .path_at(tid, tid, path)
             .is_some_and(|path| path == wanted);
-        let given = match (next, &self.accelerator) {
-            (Loads::Library, Some(accelerator)) => opened_again(&accelerator.list),
-            (_, Some(accelerator)) => opened_again(&accelerator.library),
-            _ => return None,
-        };
+        let given = is_it.then(|| opened_again(file));
         self.table.get_mut(tid)?.loads = if is_it { next } else { Loads::Nothing };
-        if !is_it {
-            return None;
-        }
-        Some(given.map_or(Answer::Continue, |file| {
-            Answer::Descriptor(OwnedFd::from(file))
-        }))
+        given.map(|file| {
+            file.map_or(Answer::Continue, |file| {
+                Answer::Descriptor(OwnedFd::from(file))
+            })
+        })
     }
 
     /// Learns from a process whose program has ended.

@@ -88,6 +88,11 @@ pub fn program(io_uring: IoUring, exemption: Option<Exemption>) -> Vec<sock_filt
     })
 }
 
+/// Whether an open with these flags may do more than to read.
+pub(crate) fn changes(flags: u64) -> bool {
+    flags as u32 & CHANGES != 0
+}
+
 /// Whether the accelerator's programs call the kernel so.
 fn is_accelerated(abi: &Abi) -> bool {
     const X86_64: u32 = 0xC000_003E;

@@ -286,8 +286,9 @@ impl Process {
             self.credentials = status.credentials;
         }
         // Of one that has ended nothing is to be known.
-        if proc::link(tid, "root").is_some() {
-            self.is_elsewhere = is_elsewhere(tid);
+        let theirs = view(tid);
+        if let [Some(_), _] = theirs {
+            self.is_elsewhere = is_other(&theirs);
         }
     }
 }
@@ -301,7 +302,10 @@ fn view(pid: u32) -> [Option<BString>; 2] {
 
 /// Whether a process has another root directory or mount namespace than this one.
 fn is_elsewhere(pid: u32) -> bool {
-    let theirs = view(pid);
+    is_other(&view(pid))
+}
+
+fn is_other(theirs: &[Option<BString>; 2]) -> bool {
     let mut both = theirs.iter().zip(OWN_VIEW.iter());
     both.any(|(theirs, own)| theirs.is_some() && theirs != own)
 }

@@ -67,7 +67,7 @@ impl Rings {
     /// Whether something was written since the last time.
     pub fn has_more(&self) -> bool {
         let mut taken = self.taken.iter().enumerate();
-        taken.any(|(index, taken)| self.map.load(head_at(index)) != *taken)
+        taken.any(|(index, taken)| self.map.load(control_at(index) + ring::HEAD) != *taken)
     }
 
     /// What was written since the last time, ring by ring. When, is the program's word, as far
@@ -92,7 +92,7 @@ impl Rings {
 
     fn take_from(&mut self, index: usize, records: &mut Vec<Record>) {
         const SIZE: u64 = ring::RING_SIZE as u64;
-        let head = self.map.load(head_at(index));
+        let head = self.map.load(control_at(index) + ring::HEAD);
         let Some(taken) = self.taken.get_mut(index).filter(|taken| **taken != head) else {
             return;
         };
@@ -117,14 +117,13 @@ impl Rings {
             }
             *taken = taken.wrapping_add(length);
         }
-        let tail = head_at(index) - ring::HEAD + ring::TAIL;
-        self.map.store(tail, *taken);
+        self.map.store(control_at(index) + ring::TAIL, *taken);
     }
 }
 
-/// Offset of the word that says how much was written to a ring.
-fn head_at(index: usize) -> usize {
-    ring::CONTROL_AT + index * ring::CONTROL_SIZE + ring::HEAD
+/// Offset of a ring's control words.
+fn control_at(index: usize) -> usize {
+    ring::CONTROL_AT + index * ring::CONTROL_SIZE
 }
 
 fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Record> {

@@ -47,7 +47,9 @@ pub(crate) fn main(
         Ok(pair) => pair,
         Err(_) => process::exit_now(1),
     };
-    let exemption = launch.accelerate.then(accelerator::exemption);
+    // Only a filter can exempt.
+    let has_filter = matches!(launch.backend, Choice::Auto | Choice::Notify);
+    let exemption = (launch.accelerate && has_filter).then(accelerator::exemption);
     let exemption = exemption.and_then(Result::ok);
     let command = match process::fork() {
         Ok(Fork::Child) => {

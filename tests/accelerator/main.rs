@@ -265,20 +265,16 @@ fn the_library_is_small_and_asks_for_nothing_that_may_be_missing() {
         roar.env("TMPDIR", &temporary);
     };
     project.trace_as("trace", &["-q", "--accel", "on"], &["true"], set);
-    let directory = temporary
-        .read_dir()
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
-    let library = directory
-        .read_dir()
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let first_in = |directory: &Path| {
+        directory
+            .read_dir()
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path()
+    };
+    let library = first_in(&first_in(&temporary));
     assert!(library.metadata().unwrap().len() < 64 << 10);
     let readelf = |option: &str| {
         let output = Command::new("readelf")
