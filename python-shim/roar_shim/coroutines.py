@@ -78,7 +78,7 @@ def follow_uvloop(page, loop_type):
     from asyncio import Task
 
     local, words, task_of_context = page.local, page.words, task.get
-    get_debug = loop_type.get_debug
+    call_soon, run_forever, get_debug = loop_type.call_soon, loop_type.run_forever, loop_type.get_debug
     step_type = None  # that of a task's steps, as soon as one was seen
 
     class Callback:
@@ -137,14 +137,44 @@ def follow_uvloop(page, loop_type):
         finally:
             words[word] = before
 
+    def soon_of(loop, word):
+        """`call_soon` of a loop while the thread with this slot runs it: what a step looks up
+        anywhere else is known here."""
+        outside = words[word]
+        schedule = loop_type.call_soon
+
+        def step(callback):
+            number = task_of_context()
+            if number is not None:
+                words[word] = number
+            try:
+                return callback()
+            finally:
+                words[word] = outside
+
+        def soon(callback, *args, context=None):
+            if type(callback) is step_type and not get_debug(loop):
+                return call_soon(loop, step, callback, context=context)
+            return schedule(loop, callback, *args, context=context)
+
+        return soon
+
+    def run(self):
+        word = local.word
+        if word and "call_soon" not in self.__dict__:
+            self.call_soon = soon_of(self, word)
+            try:
+                return run_forever(self)
+            finally:
+                self.__dict__.pop("call_soon", None)
+        return run_forever(self)
+
     def soon(name):
         original = getattr(loop_type, name)
 
         def schedule(self, callback, *args, context=None):
             nonlocal step_type
             # In debug mode the loop shows what it was given.
-            if type(callback) is step_type and not get_debug(self):
-                return original(self, step, callback, context=context)
             if type(getattr(callback, "__self__", None)) is Task and not get_debug(self):
                 if not args and type(callback) is not BuiltinMethodType:
                     step_type = type(callback)
@@ -174,3 +204,4 @@ def follow_uvloop(page, loop_type):
         setattr(loop_type, name, soon(name))
     for name in ("call_later", "add_reader", "add_writer"):
         setattr(loop_type, name, later(name))
+    loop_type.run_forever = run
