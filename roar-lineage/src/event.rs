@@ -12,9 +12,10 @@ use crate::model::{
     FileState, FileVersion, GapKind, How, Job, Package, Stamp, Status, Task, WallTime,
 };
 use crate::object::{DrivenJob, ObjectUse};
+use crate::s3::ObjectAccess;
 
 /// First bytes of a task log; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARLOG\x03";
+pub const MAGIC: [u8; 8] = *b"ROARLOG\x04";
 
 /// File name extension of a task log, without the dot.
 pub const EXTENSION: &str = "roarlog";
@@ -154,6 +155,15 @@ pub enum Event {
         task: TaskNo,
         /// The object.
         used: ObjectUse,
+    },
+    /// A task used an object of an object store.
+    S3 {
+        /// The task.
+        task: TaskNo,
+        /// When the request was made.
+        stamp: Stamp,
+        /// What it did.
+        access: ObjectAccess,
     },
     /// A task became the driver of a job of Ray's.
     Drives {

@@ -20,4 +20,5 @@ pub mod mask;
 pub mod model;
 pub mod object;
 pub mod query;
+pub mod s3;
 pub mod store;

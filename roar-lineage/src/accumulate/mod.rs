@@ -189,6 +189,7 @@ impl Accumulator {
                 .tasks
                 .get_mut(task)
                 .is_some_and(|state| state.object(used)),
+            Event::S3 { .. } => false,
             Event::Drives { task, job } => self
                 .tasks
                 .get_mut(task)
