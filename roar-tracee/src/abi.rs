@@ -133,6 +133,10 @@ pub const SYNC_PATH: &[u8] = b"/dev/null/roar/1/sync";
 /// noted that the process works for that task of the caller's page from now on: for 0 it is
 /// the process that calls, for [`MANY`] nobody knows.
 pub const WORKS_PREFIX: &[u8] = b"/dev/null/roar/1/works/";
+/// Opening a path that goes on with a JSON document always fails, after the supervisor has
+/// noted what a client of an object store is about to do, or has done, for the task of the
+/// calling thread.
+pub const STORE_PREFIX: &[u8] = b"/dev/null/roar/1/store/";
 /// Opening this gives an inner roar a socket (SOCK_SEQPACKET) to the supervisor above, if that
 /// is of the same version.
 pub const SCOPE_PATH: &[u8] =

@@ -53,7 +53,7 @@ impl Supervisor {
             Call::Open => filter::changes(second),
             Call::Openat => filter::changes(third),
             Call::Fork | Call::Clone | Call::Clone3 | Call::Execve | Call::Execveat => false,
-            Call::ExitGroup | Call::Seccomp | Call::Prctl => false,
+            Call::ExitGroup | Call::Seccomp | Call::Prctl | Call::Connect => false,
             _ => true,
         };
         self.catch_up(pid);

@@ -1,7 +1,7 @@
 //! The supervisor's side of the attribution page (`roar_tracee::abi`): which task a
 //! thread works for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::sys::mapping::{self, Mapping};
 
 /// Slots without a thread after which the search for one ends.
 const SLOT_GAP: usize = 64;
+
+/// Ended tasks whose times are remembered.
+const REMEMBERED: usize = 64;
 
 /// Where Ray's job supervisor is defined.
 const JOB_SUPERVISOR: &str = "ray.dashboard.modules.job.job_supervisor.";
@@ -157,6 +160,8 @@ pub struct Page {
     context_document: Vec<u8>,
     waiting: BTreeSet<u64>,
     tasks: HashMap<u64, Membership>,
+    /// Tasks that ended last: number, and the times of begin and end.
+    lately: VecDeque<(u64, u64, u64)>,
 }
 
 impl Page {
@@ -176,6 +181,7 @@ impl Page {
                 context_document: Vec::new(),
                 waiting: BTreeSet::new(),
                 tasks: HashMap::new(),
+                lately: VecDeque::new(),
             },
             file,
         ))
@@ -217,6 +223,11 @@ impl Page {
             }
             if state != state::RUNNING {
                 self.waiting.remove(&number);
+                let [began, ended] = [entry::BEGAN, entry::ENDED].map(|it| self.map.load(at + it));
+                self.lately.push_back((number, began, ended));
+                if self.lately.len() > REMEMBERED {
+                    self.lately.pop_front();
+                }
                 changes.push(Change::Ended(PageEnd {
                     number,
                     failed: state == state::FAILED,
@@ -350,6 +361,24 @@ impl Page {
                 .tasks
                 .get(&number)
                 .map_or(Work::Unknown, |task| Work::Task(task.clone())),
+        }
+    }
+
+    /// Whose work a process did at a time, whichever of its threads did it.
+    pub fn work_at(&self, stamp: u64) -> Work {
+        let began = |number: &u64| self.map.load(entry_at(*number) + entry::BEGAN) <= stamp;
+        let running = self.running().filter(began);
+        let during = |&&(_, began, ended): &&(u64, u64, u64)| (began..=ended).contains(&stamp);
+        let lately = self
+            .lately
+            .iter()
+            .filter(during)
+            .map(|(number, ..)| *number);
+        let mut numbers = running.chain(lately);
+        match (numbers.next(), numbers.next()) {
+            (Some(number), None) => self.work_numbered(number),
+            (None, _) => Work::None,
+            _ => Work::Unknown,
         }
     }
 

@@ -153,6 +153,7 @@ impl Backend {
         let answered = match answer {
             Answer::Continue => notify::send_continue(fd, id),
             Answer::Success => notify::send_success(fd, id),
+            Answer::Fails(errno) => notify::send_error(fd, id, *errno),
             Answer::Descriptor(given) => notify::send_descriptor(fd, id, given.as_fd()),
         };
         if answered.is_err() {

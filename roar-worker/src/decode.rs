@@ -9,6 +9,8 @@ mod names;
 mod open;
 mod own_filter;
 
+use std::net::{IpAddr, SocketAddr};
+
 use bstr::BString;
 use roar_lineage::event::Access;
 use roar_lineage::model::FileVersion;
@@ -50,6 +52,15 @@ pub enum Decoded {
     Scope,
     /// Opens `/dev/fuse`, to serve a file system.
     Serves,
+    /// Connects a socket.
+    Connect {
+        /// The socket.
+        socket: i32,
+        /// To where.
+        address: SocketAddr,
+    },
+    /// A client of an object store tells what it does.
+    Store(BString),
     /// Makes an io_uring.
     IoUring,
     /// Does what does not work as it would untraced.
@@ -126,6 +137,13 @@ pub fn decode(
         Call::Prctl => own_filter::installed(tracee, 0, c, pointer),
         Call::Credentials => Ok(Decoded::Credentials),
         Call::Namespace => Ok(Decoded::Namespace),
+        Call::Connect => Ok(match address(tracee, b)? {
+            Some(address) => Decoded::Connect {
+                socket: a as i32,
+                address,
+            },
+            None => Decoded::Files(Vec::new()),
+        }),
         Call::Access => files(Vec::new()),
     }
 }
@@ -144,6 +162,10 @@ fn magic(path: &[u8]) -> Option<Decoded> {
         ring::RING_PATH => Some(Decoded::Rings),
         abi::SCOPE_PATH => Some(Decoded::Scope),
         path if path.starts_with(abi::WORKS_PREFIX) => works(path),
+        path if path.starts_with(abi::STORE_PREFIX) => {
+            let told = path.strip_prefix(abi::STORE_PREFIX)?;
+            Some(Decoded::Store(told.into()))
+        }
         _ => Some(Decoded::Files(Vec::new())),
     }
 }
@@ -156,6 +178,26 @@ fn works(path: &[u8]) -> Option<Decoded> {
         process: process.parse().ok()?,
         number: number.parse().ok()?,
     })
+}
+
+/// The internet address at an address: `struct sockaddr_in`, `struct sockaddr_in6` (ip(7),
+/// ipv6(7)). `None`: it is another's.
+fn address(tracee: &impl Tracee, at: u64) -> Result<Option<SocketAddr>, Unreadable> {
+    let mut bytes = [0; size_of::<libc::sockaddr_in6>()];
+    let read = tracee.read_memory(at, &mut bytes)?;
+    let Some([f0, f1, p0, p1, rest @ ..]) = bytes.get(..read) else {
+        return Err(Unreadable);
+    };
+    let port = u16::from_be_bytes([*p0, *p1]);
+    let ip = match i32::from(u16::from_ne_bytes([*f0, *f1])) {
+        libc::AF_INET => rest.first_chunk::<4>().map(|ip| IpAddr::from(*ip)),
+        libc::AF_INET6 => {
+            let ip = rest.get(4..).and_then(|rest| rest.first_chunk::<16>());
+            ip.map(|ip| IpAddr::from(*ip))
+        }
+        _ => None,
+    };
+    Ok(ip.map(|ip| SocketAddr::new(ip, port)))
 }
 
 /// Whether files at this canonical path are recorded: device nodes and the kernel's own

@@ -88,6 +88,7 @@ impl Supervisor {
         }
         // The page belonged to the program that is gone.
         process.page = None;
+        process.knows_stores = false;
         self.record_exec(pid, &exe, &argv);
     }
 

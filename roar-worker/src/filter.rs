@@ -182,6 +182,14 @@ fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
         ],
         Call::Seccomp => first_argument(libc::SECCOMP_SET_MODE_FILTER),
         Call::Prctl => first_argument(libc::PR_SET_SECCOMP as u32),
+        // By the length of the address: of IPv4 or IPv6.
+        Call::Connect => vec![
+            statement(LOAD, argument(2)),
+            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in>() as u32, 1, 0),
+            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in6>() as u32, 0, 1),
+            statement(RETURN, NOTIFY),
+            statement(RETURN, ALLOW),
+        ],
         Call::IoUringSetup if io_uring == IoUring::Refuse => {
             vec![statement(RETURN, ERRNO | libc::EPERM as u32)]
         }
@@ -322,7 +330,8 @@ mod tests {
         for abi in ABIS {
             for nr in 0..500 {
                 let known = abi.calls.iter().find(|(number, _)| *number == nr);
-                let is_rarely = |call| matches!(call, Call::Seccomp | Call::Prctl | Call::Access);
+                let rarely = [Call::Seccomp, Call::Prctl, Call::Access, Call::Connect];
+                let is_rarely = |call| rarely.contains(&call);
                 let expected = match known {
                     Some((_, call)) if !is_rarely(*call) => NOTIFY,
                     _ => ALLOW,
@@ -333,6 +342,11 @@ mod tests {
         assert_eq!(
             run(0xC000_003E, 56, [u64::from(THREAD), 0, 0, 0, 0, 0]),
             ALLOW
+        );
+        let connect = |length| run(0xC000_003E, 42, [0, 0, length, 0, 0, 0]);
+        assert_eq!(
+            [16, 28, 110, 0].map(connect),
+            [NOTIFY, NOTIFY, ALLOW, ALLOW]
         );
         assert_eq!(run(0xC000_003E, 317, [1, 0, 0, 0, 0, 0]), NOTIFY);
         assert_eq!(run(0xC000_003E, 157, [22, 2, 0, 0, 0, 0]), NOTIFY);

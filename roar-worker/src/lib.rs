@@ -41,6 +41,7 @@ pub mod process_table;
 mod ptrace;
 pub mod ray;
 pub mod rings;
+mod s3;
 pub mod scope;
 pub mod seal;
 pub mod served;

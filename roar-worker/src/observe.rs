@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Continue,
     /// It has happened, and its result is 0.
     Success,
+    /// It has happened, or has not, and its result is this error.
+    Fails(i32),
     /// Its result is a copy of this.
     Descriptor(OwnedFd),
 }
@@ -226,6 +228,10 @@ impl Supervisor {
                 self.served.get_or_insert_with(Served::begin);
                 self.forbid_all_exemptions();
             }
+            Decoded::Connect { socket, address } => {
+                return self.connects(pid, &work, socket, address);
+            }
+            Decoded::Store(told) => self.told_of_store(pid, &work, &told, stamp),
             Decoded::IoUring => {
                 if let Work::Task(membership) = &work {
                     let detail = "a ring was made; files opened through it are not seen";

@@ -117,6 +117,16 @@ pub fn link(pid: u32, name: &str) -> Option<BString> {
     Some(target.into_vec().into())
 }
 
+/// The environment that a process was executed with: `NAME=value` each.
+pub fn environment(pid: u32) -> Vec<BString> {
+    let lines = read(&format!("/proc/{pid}/environ")).unwrap_or_default();
+    let lines = lines.split(|byte| *byte == 0);
+    lines
+        .filter(|line| !line.is_empty())
+        .map(BString::from)
+        .collect()
+}
+
 /// The command line of a process.
 pub fn command_line(pid: u32) -> Vec<BString> {
     let content = read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();

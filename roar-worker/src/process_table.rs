@@ -52,6 +52,8 @@ pub struct Process {
     pub pending_exec: Option<(BString, Vec<BString>)>,
     /// Exit status announced by exit_group(2).
     pub exit_code: Option<i32>,
+    /// Whether it was asked which object stores it is told of.
+    pub knows_stores: bool,
     /// Tells its end.
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
@@ -135,6 +137,7 @@ impl ProcessTable {
             is_inner: status.depth > 0,
             pending_exec: None,
             exit_code: None,
+            knows_stores: false,
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
             forks: HashMap::new(),
@@ -277,6 +280,14 @@ impl Process {
         match page.work_of(inner) {
             Work::None => self.own_work(),
             work => work,
+        }
+    }
+
+    /// Whose work it did at a time, whichever of its threads did it.
+    pub fn work_at(&self, stamp: u64) -> Work {
+        match self.page.as_ref().map(|page| page.work_at(stamp)) {
+            None | Some(Work::None) => self.own_work(),
+            Some(work) => work,
         }
     }
 

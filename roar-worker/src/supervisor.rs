@@ -22,6 +22,7 @@ use crate::preload::Receiver;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
 use crate::ptrace::Tracer;
+use crate::s3::Stores;
 use crate::scope::{self, Phase, Scope};
 use crate::served::Served;
 use crate::sys;
@@ -42,6 +43,10 @@ pub enum Source {
     Process(u32),
     /// A message from an inner roar.
     Control(u32),
+    /// Something was seen to pass to or from an object store.
+    Stores,
+    /// The relay of connections to object stores ended.
+    Relay,
     /// Something that the supervisor's owner watches.
     Owner(u32),
 }
@@ -54,7 +59,9 @@ impl Source {
             Self::Hashing => (2, 0),
             Self::Process(pid) => (3, pid),
             Self::Control(scope) => (4, scope),
-            Self::Owner(which) => (5, which),
+            Self::Stores => (5, 0),
+            Self::Relay => (6, 0),
+            Self::Owner(which) => (7, which),
         };
         (kind << 32) | u64::from(value)
     }
@@ -67,6 +74,8 @@ impl Source {
             2 => Self::Hashing,
             3 => Self::Process(value),
             4 => Self::Control(value),
+            5 => Self::Stores,
+            6 => Self::Relay,
             _ => Self::Owner(value),
         }
     }
@@ -111,6 +120,8 @@ pub struct Supervisor {
     pub(crate) accelerator: Option<Accelerator>,
     /// Seccomp filters of the first process.
     pub(crate) filters: Option<u32>,
+    /// Object stores, and connections to them.
+    pub(crate) stores: Stores,
     /// Processes that record what they open without a notification.
     pub(crate) with_rings: BTreeSet<u32>,
 }
@@ -153,6 +164,7 @@ impl Supervisor {
             looked: Instant::now(),
             accelerator: None,
             filters: None,
+            stores: Stores::default(),
             with_rings: BTreeSet::new(),
         };
         match &supervisor.backend {
@@ -200,7 +212,8 @@ impl Supervisor {
                 return turns;
             }
             let mut events = [EpollEvent::empty(); 64];
-            let timeout = if self.has_pages || !self.with_rings.is_empty() {
+            let looks = self.has_pages || !self.with_rings.is_empty() || self.stores.is_busy();
+            let timeout = if looks {
                 EpollTimeout::from(TICK_MS)
             } else {
                 EpollTimeout::NONE
@@ -229,6 +242,8 @@ impl Supervisor {
                     }
                     Source::Guardian => self.replace_guardian(),
                     Source::Hashing => self.take_digests(),
+                    Source::Stores => self.hear_of_stores(),
+                    Source::Relay => self.relay_ended(),
                     Source::Control(index) => self.controlled(index as usize),
                     Source::Owner(which) => turns.push(Turn::Owner(which)),
                     Source::Process(_) => {}
@@ -237,6 +252,7 @@ impl Supervisor {
             if sys::was_starved() {
                 self.starved();
             }
+            self.listen_to_relay();
             let is_time = self.looked.elapsed() >= Duration::from_millis(TICK_MS.into());
             if ready == 0 || is_time && !self.with_rings.is_empty() {
                 turns.push(Turn::Tick);
@@ -304,6 +320,7 @@ impl Supervisor {
     /// Begins the end of a scope: its command has ended.
     pub fn finish(&mut self, index: usize) {
         self.catch_up_all();
+        self.settle_stores();
         let silent = if index == 0 { self.silent_orphans() } else { 0 };
         let Some(scope) = self.scopes.get_mut(index) else {
             return;

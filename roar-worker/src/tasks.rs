@@ -41,19 +41,39 @@ impl Supervisor {
             return;
         };
         let base = process.membership.clone();
-        self.take_in(pid, &base, &mut page, &opened);
+        let ended = self.take_in(pid, &base, &mut page, &opened);
+        self.put_back(pid, page);
+        if ended.is_empty() {
+            return;
+        }
+        self.settle_stores();
+        let page = self.table.get_mut(pid).and_then(|it| it.page.take());
+        if let Some(page) = page {
+            self.tasks_ended(&base, &page, &ended);
+            self.put_back(pid, page);
+        }
+    }
+
+    fn put_back(&mut self, pid: u32, page: Page) {
         if let Some(process) = self.table.get_mut(pid) {
             process.page = Some(page);
         }
     }
 
-    fn take_in(&mut self, pid: u32, base: &Membership, page: &mut Page, opened: &[Record]) {
+    /// Takes in all but the ends of tasks, and gives those.
+    fn take_in(
+        &mut self,
+        pid: u32,
+        base: &Membership,
+        page: &mut Page,
+        opened: &[Record],
+    ) -> Vec<PageEnd> {
         let changes = page.changes();
         let objects = page.objects();
         let lost = page.lost_objects();
         if changes.is_empty() && objects.is_empty() && lost == 0 {
             self.record_opened(pid, opened, Some(page));
-            return;
+            return Vec::new();
         }
         let context = page.context();
         self.hold_logs(base, true);
@@ -66,11 +86,17 @@ impl Supervisor {
         }
         self.record_opened(pid, opened, Some(page));
         self.take_objects(base, page, &context, objects, lost);
-        for end in &ended {
+        self.hold_logs(base, false);
+        ended
+    }
+
+    fn tasks_ended(&mut self, base: &Membership, page: &Page, ended: &[PageEnd]) {
+        self.hold_logs(base, true);
+        for end in ended {
             self.task_ended(base, page, end);
         }
         self.hold_logs(base, false);
-        for end in &ended {
+        for end in ended {
             page.release(end.number);
         }
     }
@@ -205,7 +231,8 @@ impl Supervisor {
         at: (i64, u64),
     ) {
         let Some(mut page) = page else { return };
-        self.take_in(pid, base, &mut page, &[]);
+        let ended = self.take_in(pid, base, &mut page, &[]);
+        self.tasks_ended(base, &page, &ended);
         let running: Vec<_> = page
             .running()
             .filter_map(|number| page.membership(number).cloned())

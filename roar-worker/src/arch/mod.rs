@@ -66,6 +66,8 @@ pub enum Call {
     Credentials,
     /// A call that changes the root directory, the mount namespace or what is in it.
     Namespace,
+    /// connect(2).
+    Connect,
     /// access(2), by which the dynamic loader asks for a list of libraries.
     Access,
 }

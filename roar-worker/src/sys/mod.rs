@@ -3,6 +3,7 @@
 
 pub mod file;
 pub mod mapping;
+pub mod net;
 pub mod notify;
 pub mod process;
 pub mod ptrace;

@@ -169,16 +169,21 @@ pub fn send_continue(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
 
 /// Answers the call with 0: it does not happen.
 pub fn send_success(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
-    send_result(listener, id, 0)
+    send_result(listener, id, 0, 0)
 }
 
-fn send_result(listener: BorrowedFd<'_>, id: u64, val: i64) -> io::Result<()> {
+/// Answers the call with an error: it does not happen.
+pub fn send_error(listener: BorrowedFd<'_>, id: u64, errno: i32) -> io::Result<()> {
+    send_result(listener, id, 0, -errno)
+}
+
+fn send_result(listener: BorrowedFd<'_>, id: u64, val: i64, error: i32) -> io::Result<()> {
     send(
         listener,
         Response {
             id,
             val,
-            error: 0,
+            error,
             flags: 0,
         },
     )
@@ -218,7 +223,7 @@ pub fn send_descriptor(listener: BorrowedFd<'_>, id: u64, fd: BorrowedFd<'_>) ->
             std::ptr::from_ref(&request),
         )
     })?;
-    send_result(listener, id, added.into())
+    send_result(listener, id, added.into(), 0)
 }
 
 const _: () = assert!(size_of::<Notification>() == 80 && size_of::<Response>() == 24);

@@ -1,7 +1,9 @@
 //! Passing a descriptor beside a message: unix(7), SCM_RIGHTS.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use super::checked;
 
@@ -99,6 +101,41 @@ pub fn receive(
         };
         Ok((received > 0 || descriptor.is_some()).then_some((received, descriptor)))
     }
+}
+
+/// A descriptor that a call has just given, and that is nobody else's.
+pub fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: see above.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Most descriptors of one message.
+const MOST: usize = 8;
+
+/// Sends descriptors, at most eight, in one message, without waiting.
+pub fn send_descriptors(socket: BorrowedFd<'_>, descriptors: &[RawFd]) -> io::Result<()> {
+    let parts = [io::IoSlice::new(&[0])];
+    let control = [ControlMessage::ScmRights(descriptors)];
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    sendmsg::<()>(socket.as_raw_fd(), &parts, &control, flags, None)?;
+    Ok(())
+}
+
+/// Receives them. `None` when the other side has hung up.
+pub fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Option<Vec<OwnedFd>>> {
+    let mut space = nix::cmsg_space!([RawFd; MOST]);
+    let mut byte = [0];
+    let mut parts = [io::IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: they are new, and ours.
+            descriptors.extend(fds.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
+        }
+    }
+    Ok((message.bytes > 0).then_some(descriptors))
 }
 
 #[cfg(test)]

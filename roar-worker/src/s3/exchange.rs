@@ -1,0 +1,390 @@
+//! Requests and their answers on one connection, and what they come to.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bstr::BString;
+use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
+use roxmltree::{Document, Node};
+
+use super::body::Body;
+use super::http::{FirstLine, Framing, Head, Listener, Messages};
+use super::pieces::Piece;
+use super::request::{Action, Request, beside};
+use super::transfers::Transfers;
+
+/// Most requests that may wait for their answers.
+const MAX_WAITING: usize = 64;
+
+/// What is told of a connection.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A request was made, of the operation with this id.
+    Requested(Option<String>),
+    /// The oldest request that has not ended did, with this outcome.
+    Ended(Vec<ObjectAccess>),
+}
+
+/// One connection, as it is seen in both directions.
+pub(super) struct Exchange {
+    requests: Messages,
+    answers: Messages,
+    state: State,
+}
+
+/// What both directions share.
+struct State {
+    hosts: Vec<String>,
+    waiting: VecDeque<Waiting>,
+    told: Vec<Told>,
+}
+
+struct Waiting {
+    /// `None`: not for an object store.
+    request: Option<Request>,
+    checksums: BTreeMap<String, String>,
+    sent: Body,
+    /// Whether all of the request has passed.
+    is_sent: bool,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    status: u16,
+    head: Head,
+    body: Body,
+}
+
+impl Exchange {
+    /// A new connection to a store with these names.
+    pub(super) fn new(hosts: Vec<String>) -> Self {
+        Self {
+            requests: Messages::of_requests(),
+            answers: Messages::of_responses(),
+            state: State {
+                hosts,
+                waiting: VecDeque::new(),
+                told: Vec::new(),
+            },
+        }
+    }
+
+    /// Takes what the client has sent.
+    pub(super) fn sent(&mut self, bytes: &[u8], transfers: &mut Transfers) {
+        let state = &mut self.state;
+        self.requests
+            .feed(bytes, &mut Requests { state, transfers });
+        self.check();
+    }
+
+    /// Takes what the store has sent.
+    pub(super) fn answered(&mut self, bytes: &[u8], transfers: &mut Transfers) {
+        let state = &mut self.state;
+        self.answers.feed(bytes, &mut Answers { state, transfers });
+        self.check();
+    }
+
+    /// The connection is closed, or is watched no longer.
+    pub(super) fn close(&mut self, transfers: &mut Transfers) {
+        let state = &mut self.state;
+        self.requests.lose();
+        self.answers.close(&mut Answers { state, transfers });
+        for _ in self.state.waiting.drain(..) {
+            self.state.told.push(Told::Ended(Vec::new()));
+        }
+    }
+
+    /// What there is to tell.
+    pub(super) fn told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.state.told)
+    }
+
+    /// Whether it is no longer understood.
+    pub(super) fn is_lost(&self) -> bool {
+        self.requests.is_lost() || self.answers.is_lost()
+    }
+
+    fn check(&mut self) {
+        if self.state.waiting.len() > MAX_WAITING {
+            self.requests.lose();
+            self.answers.lose();
+        }
+    }
+}
+
+struct Requests<'a> {
+    state: &'a mut State,
+    transfers: &'a mut Transfers,
+}
+
+impl Listener for Requests<'_> {
+    fn head(&mut self, head: Head) -> Option<Framing> {
+        let framing = head.framing()?;
+        let request = Request::of(&head, &self.state.hosts);
+        let length = head
+            .field("x-amz-decoded-content-length")
+            .or_else(|| head.field("content-length"))
+            .and_then(|length| length.parse().ok());
+        let body = match request.as_ref().map(|request| &request.action) {
+            Some(Action::Put) => Body::content(),
+            Some(Action::Part { upload, number }) => self
+                .transfers
+                .place(upload, *number, length)
+                .and_then(|(offset, length)| Piece::new(offset, length))
+                .map_or(Body::Ignored, |piece| Body::Piece(Box::new(piece))),
+            Some(Action::DeleteMany | Action::Complete { .. }) => Body::text(),
+            _ => Body::Ignored,
+        };
+        let is_signed = request.as_ref().is_some_and(|it| it.is_signed_in_chunks);
+        let invocation = request.as_ref().and_then(|it| it.invocation.clone());
+        self.state.told.push(Told::Requested(invocation));
+        self.state.waiting.push_back(Waiting {
+            request,
+            checksums: checksums(&head),
+            sent: if is_signed { body.signed() } else { body },
+            is_sent: false,
+            answer: None,
+        });
+        Some(framing)
+    }
+
+    fn body(&mut self, part: &[u8]) {
+        if let Some(waiting) = self.state.waiting.back_mut() {
+            waiting.sent.feed(part);
+        }
+    }
+
+    fn end(&mut self, is_whole: bool) {
+        if let Some(waiting) = self.state.waiting.back_mut() {
+            waiting.is_sent = is_whole;
+        }
+    }
+}
+
+struct Answers<'a> {
+    state: &'a mut State,
+    transfers: &'a mut Transfers,
+}
+
+impl Listener for Answers<'_> {
+    fn head(&mut self, head: Head) -> Option<Framing> {
+        let FirstLine::Response(status) = head.first else {
+            return None;
+        };
+        // An interim answer (RFC 9110, section 15.2); after 101 it is another protocol.
+        if (100..200).contains(&status) {
+            return (status != 101).then_some(Framing::None);
+        }
+        let waiting = self.state.waiting.front_mut()?;
+        let request = waiting.request.as_ref();
+        let has_none = request.is_some_and(|request| request.is_head);
+        let framing = match status {
+            204 | 304 => Framing::None,
+            _ if has_none => Framing::None,
+            _ => head.framing()?,
+        };
+        let body = match request.map(|request| &request.action) {
+            Some(Action::Get) if status == 200 => Body::content(),
+            Some(Action::Get) if status == 206 => range(&head)
+                .and_then(|((first, last), _)| Piece::new(first, last - first + 1))
+                .map_or(Body::Ignored, |piece| Body::Piece(Box::new(piece))),
+            Some(Action::Copy(_) | Action::PartCopy(_) | Action::Complete { .. }) => Body::text(),
+            Some(Action::DeleteMany) => Body::text(),
+            _ => Body::Ignored,
+        };
+        waiting.answer = Some(Answer { status, head, body });
+        Some(framing)
+    }
+
+    fn body(&mut self, part: &[u8]) {
+        let answer = self.state.waiting.front_mut();
+        if let Some(answer) = answer.and_then(|waiting| waiting.answer.as_mut()) {
+            answer.body.feed(part);
+        }
+    }
+
+    fn end(&mut self, is_whole: bool) {
+        let is_interim = |waiting: &Waiting| waiting.answer.is_none();
+        if self.state.waiting.front().is_none_or(is_interim) {
+            return;
+        }
+        if let Some(waiting) = self.state.waiting.pop_front() {
+            let accesses = waiting.outcome(is_whole, self.transfers);
+            self.state
+                .told
+                .push(Told::Ended(accesses.unwrap_or_default()));
+        }
+    }
+}
+
+impl Waiting {
+    /// What it came to. `None`: nothing that is known.
+    fn outcome(self, is_whole: bool, transfers: &mut Transfers) -> Option<Vec<ObjectAccess>> {
+        let request = self.request?;
+        let Answer { status, head, body } = self.answer?;
+        if !(200..300).contains(&status) {
+            return None;
+        }
+        let url = request.url;
+        let mut version = version_of(&head);
+        version.version_id = version.version_id.or(request.version_id);
+        let one = |action, version| {
+            let url = url.clone();
+            Some(vec![ObjectAccess {
+                url,
+                action,
+                version,
+            }])
+        };
+        match request.action {
+            Action::Get if status == 206 => {
+                let (range, size) = range(&head)?;
+                version.size = size;
+                if let (true, Some(piece), Some(size)) = (is_whole, body.piece(), size) {
+                    version.digest = transfers.received(&url, &version, piece, size);
+                }
+                one(ObjectAction::Get(Some(range)), version)
+            }
+            Action::Get => {
+                version.size = head.field("content-length").and_then(|it| it.parse().ok());
+                if let (true, Some((digest, size))) = (is_whole, body.digest()) {
+                    version.digest = Some(digest);
+                    version.size = Some(size);
+                }
+                one(ObjectAction::Get(None), version)
+            }
+            Action::Put => {
+                if let (true, Some((digest, size))) = (self.is_sent, self.sent.digest()) {
+                    version.digest = Some(digest);
+                    version.size = Some(size);
+                }
+                for (name, value) in self.checksums {
+                    version.checksums.entry(name).or_insert(value);
+                }
+                one(ObjectAction::Put, version)
+            }
+            Action::Part { upload, number } => {
+                if let (true, Some(piece)) = (self.is_sent, self.sent.piece()) {
+                    transfers.sent(&upload, number, piece);
+                }
+                one(ObjectAction::Look, ObjectVersion::default())
+            }
+            Action::Complete { upload } => {
+                let text = succeeded(body)?;
+                let parts = texts(&self.sent.into_text()?, Some("Part"), "PartNumber");
+                let parts: Vec<u64> = parts.iter().filter_map(|n| n.trim().parse().ok()).collect();
+                if let Some((digest, size)) = transfers.completed(&upload, &parts) {
+                    version.digest = Some(digest);
+                    version.size = Some(size);
+                }
+                version.etag = etag_of(&text);
+                one(ObjectAction::Multipart, version)
+            }
+            Action::Copy(source) => {
+                let text = succeeded(body)?;
+                version.etag = etag_of(&text);
+                let asked = source.version_id;
+                let read = read_of(source.url, asked, &head);
+                let mut accesses = one(ObjectAction::Copy, version)?;
+                accesses.insert(0, read);
+                Some(accesses)
+            }
+            Action::PartCopy(source) => {
+                succeeded(body)?;
+                Some(vec![read_of(source.url, source.version_id, &head)])
+            }
+            Action::Delete => one(ObjectAction::Delete, ObjectVersion::default()),
+            Action::DeleteMany => {
+                // In quiet mode only what failed is told: what was asked for tells the rest.
+                let failed = texts(&succeeded(body)?, Some("Error"), "Key");
+                let asked = texts(&self.sent.into_text()?, Some("Object"), "Key");
+                let deleted = asked.into_iter().filter(|key| !failed.contains(key));
+                let access = |key: String| ObjectAccess {
+                    url: beside(&url, key.as_bytes()),
+                    action: ObjectAction::Delete,
+                    version: ObjectVersion::default(),
+                };
+                Some(deleted.map(access).collect())
+            }
+            Action::Look => one(ObjectAction::Look, ObjectVersion::default()),
+        }
+    }
+}
+
+fn read_of(url: BString, asked: Option<String>, head: &Head) -> ObjectAccess {
+    let told = head
+        .field("x-amz-copy-source-version-id")
+        .map(str::to_owned);
+    ObjectAccess {
+        url,
+        action: ObjectAction::Get(None),
+        version: ObjectVersion {
+            version_id: told.or(asked),
+            ..ObjectVersion::default()
+        },
+    }
+}
+
+/// What an answer's head says of the version.
+fn version_of(head: &Head) -> ObjectVersion {
+    let id = head.field("x-amz-version-id").filter(|id| *id != "null");
+    ObjectVersion {
+        etag: head.field("etag").map(unquoted),
+        version_id: id.map(str::to_owned),
+        size: None,
+        checksums: checksums(head),
+        digest: None,
+    }
+}
+
+fn checksums(head: &Head) -> BTreeMap<String, String> {
+    let fields = head.fields().filter_map(|(name, value)| {
+        let algorithm = name.strip_prefix("x-amz-checksum-")?;
+        let is_value = !matches!(algorithm, "mode" | "type" | "algorithm");
+        is_value.then(|| (algorithm.to_owned(), value.to_owned()))
+    });
+    fields.collect()
+}
+
+fn unquoted(etag: impl AsRef<str>) -> String {
+    let etag = etag.as_ref().trim();
+    let etag = etag.strip_prefix("W/").unwrap_or(etag);
+    etag.trim_matches('"').to_owned()
+}
+
+/// `Content-Range`: first and last byte, and the size of the whole (RFC 9110, 14.4).
+fn range(head: &Head) -> Option<((u64, u64), Option<u64>)> {
+    let value = head.field("content-range")?.strip_prefix("bytes ")?;
+    let (range, size) = value.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < u64::MAX).then_some(((first, last), size.parse().ok()))
+}
+
+/// The text of an answer that says it succeeded: some errors come with status 200.
+fn succeeded(body: Body) -> Option<Vec<u8>> {
+    let text = body.into_text()?;
+    let document = Document::parse(std::str::from_utf8(&text).ok()?).ok()?;
+    let is_error = document.root_element().tag_name().name() == "Error";
+    (!is_error).then_some(text)
+}
+
+/// The texts of the elements with this name, within elements of another, if one is named.
+fn texts(text: &[u8], within: Option<&str>, name: &str) -> Vec<String> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let Ok(document) = Document::parse(text) else {
+        return Vec::new();
+    };
+    let is_within = |node: &Node<'_, '_>| {
+        let parent = node.parent_element().map(|parent| parent.tag_name().name());
+        within.is_none() || parent == within
+    };
+    let named = document
+        .descendants()
+        .filter(|node| node.tag_name().name() == name);
+    let texts = named.filter(is_within).filter_map(|node| node.text());
+    texts.map(str::to_owned).collect()
+}
+
+fn etag_of(text: &[u8]) -> Option<String> {
+    texts(text, None, "ETag").first().map(unquoted)
+}

@@ -1,0 +1,351 @@
+//! Object stores: what goes to them and comes from them over HTTP.
+//!
+//! ```text
+//! client ── connect(2), notified ──> the relay (a process) ──> store
+//!                                       │ copies
+//!                                       └──> taps (a thread): requests, answers, digests
+//! ```
+//!
+//! A client that connects to a store is connected through a relay, which passes on what both
+//! send as it is; a thread of the supervisor reads copies. Clients of botocore (boto3,
+//! aiobotocore, s3fs) tell which task asks, and what came of it: that counts where nobody
+//! could look, as with TLS.
+
+mod body;
+mod endpoints;
+mod exchange;
+mod gate;
+mod http;
+mod note;
+mod pieces;
+mod relay;
+mod request;
+mod taps;
+mod transfers;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use bstr::BString;
+use roar_lineage::event::Event;
+use roar_lineage::model::GapKind;
+use roar_lineage::s3::ObjectAccess;
+
+use self::endpoints::{Endpoints, Reached};
+use self::gate::{Direct, Gate};
+use self::note::{Announced, Note};
+use self::taps::{Seen, Taps};
+use crate::attribution::Work;
+use crate::clock;
+use crate::observe::Answer;
+use crate::proc;
+use crate::supervisor::{Source, Supervisor};
+use crate::sys::net;
+
+/// Most connections that go through the relay at once.
+const MAX_CONNECTIONS: usize = 200;
+/// How long what has passed may take to be read, before it is done without.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// After so long without a beat of its heart the relay is replaced.
+const STILL: Duration = Duration::from_secs(3);
+
+/// What the supervisor knows of object stores.
+#[derive(Default)]
+pub(crate) struct Stores {
+    endpoints: Endpoints,
+    gate: Option<Gate>,
+    taps: Option<Taps>,
+    connections: HashMap<u64, Connection>,
+    next: u64,
+    announced: Announced,
+    /// Processes whose clients tell what they do.
+    telling: HashSet<u32>,
+    /// Beats of the relay's heart, and since when there were no more.
+    beats: (u64, Option<Instant>),
+}
+
+/// A client's connection.
+struct Connection {
+    pid: u32,
+    /// Whose work the connecting thread did: the first request is its.
+    connected_for: Option<Work>,
+    /// Whose work the requests are that have not ended, and when they were made.
+    asked: VecDeque<(Work, u64)>,
+    kept: Vec<OwnedFd>,
+}
+
+impl Stores {
+    /// Whether the relay's heart must be listened to.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    fn gate(&mut self) -> Option<&mut Gate> {
+        if self.gate.is_none() {
+            self.gate = Gate::open().ok();
+        }
+        self.gate.as_mut()
+    }
+}
+
+impl Supervisor {
+    /// A thread connects a socket.
+    pub(crate) fn connects(
+        &mut self,
+        pid: u32,
+        work: &Work,
+        socket: i32,
+        address: SocketAddr,
+    ) -> Answer {
+        if !self.backend.is_notify() {
+            return Answer::Continue;
+        }
+        let Some(process) = self.table.get_mut(pid) else {
+            return Answer::Continue;
+        };
+        if !std::mem::replace(&mut process.knows_stores, true) {
+            self.stores.endpoints.learn_from(pid);
+        }
+        match self.stores.endpoints.at(address) {
+            None => Answer::Continue,
+            Some(Reached::ByTls) => {
+                if !self.stores.telling.contains(&pid) {
+                    self.uncaptured(work, "a client that does not tell what it does used TLS");
+                }
+                Answer::Continue
+            }
+            Some(Reached::Plainly) => match self.stand_between(pid, work, socket, address) {
+                Ok(0) => Answer::Success,
+                Ok(errno) => Answer::Fails(errno),
+                Err(why) => {
+                    if let Direct::Late = why {
+                        self.stores.endpoints.went_away(address);
+                    }
+                    if !matches!(why, Direct::Refused) && !self.stores.telling.contains(&pid) {
+                        self.uncaptured(work, "a connection that nobody could stand between");
+                    }
+                    Answer::Continue
+                }
+            },
+        }
+    }
+
+    fn stand_between(
+        &mut self,
+        pid: u32,
+        work: &Work,
+        socket: i32,
+        address: SocketAddr,
+    ) -> Result<i32, Direct> {
+        let impossible = || Direct::Impossible(std::io::ErrorKind::Unsupported.into());
+        let stores = &mut self.stores;
+        let is_full = stores.connections.len() >= MAX_CONNECTIONS;
+        if is_full || stores.endpoints.is_away(address) || !is_in_own_network(pid) {
+            return Err(impossible());
+        }
+        let process = self.table.get(pid).and_then(|it| it.pidfd.as_ref());
+        let pidfd = process.ok_or_else(impossible)?;
+        let client = net::descriptor_of(pidfd.as_fd(), socket)?;
+        self.start_relay()?;
+        let stores = &mut self.stores;
+        let gate = stores.gate.as_mut().ok_or_else(impossible)?;
+        let joined = gate.join(&client, address)?;
+        let number = stores.next;
+        stores.next += 1;
+        if let Some(taps) = &stores.taps {
+            taps.watch(number, stores.endpoints.names(), joined.copies);
+        }
+        let connection = Connection {
+            pid,
+            connected_for: Some(work.clone()),
+            asked: VecDeque::new(),
+            kept: joined.kept,
+        };
+        stores.connections.insert(number, connection);
+        Ok(joined.result)
+    }
+
+    fn start_relay(&mut self) -> std::io::Result<()> {
+        if self.stores.taps.is_none() {
+            let taps = Taps::begin()?;
+            self.watch(taps.wake(), Source::Stores)?;
+            self.stores.taps = Some(taps);
+        }
+        let unavailable = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+        if self.stores.gate().ok_or_else(unavailable)?.start()? {
+            self.watch_relay();
+        }
+        Ok(())
+    }
+
+    fn watch_relay(&self) {
+        if let Some(pidfd) = self.stores.gate.as_ref().and_then(Gate::pidfd) {
+            let _ = self.watch(pidfd, Source::Relay);
+        }
+    }
+
+    /// The relay has ended: another goes on.
+    pub(crate) fn relay_ended(&mut self) {
+        if let Some(pidfd) = self.stores.gate.as_ref().and_then(Gate::pidfd) {
+            self.unwatch(pidfd);
+        }
+        let stores = &mut self.stores;
+        if let Some(gate) = &mut stores.gate {
+            gate.replace(stores.connections.values().map(|it| it.kept.as_slice()));
+        }
+        // What has passed is known; what comes is not copied.
+        let cut: Vec<u32> = stores.connections.drain().map(|(_, it)| it.pid).collect();
+        for pid in cut {
+            let work = self.whose(pid, clock::stamp());
+            self.uncaptured(&work, "the relay was killed");
+        }
+        self.watch_relay();
+    }
+
+    /// Replaces a relay that does nothing any more.
+    pub(crate) fn listen_to_relay(&mut self) {
+        let stores = &mut self.stores;
+        let Some(gate) = stores
+            .gate
+            .as_ref()
+            .filter(|_| !stores.connections.is_empty())
+        else {
+            stores.beats.1 = None;
+            return;
+        };
+        let beats = gate.beats();
+        match &mut stores.beats {
+            (before, Some(since)) if *before == beats => {
+                if since.elapsed() > STILL {
+                    gate.kill();
+                    stores.beats.1 = None;
+                }
+            }
+            other => *other = (beats, Some(Instant::now())),
+        }
+    }
+
+    /// Takes in what was seen to pass.
+    pub(crate) fn hear_of_stores(&mut self) {
+        let seen = self.stores.taps.as_ref().map(Taps::seen);
+        self.take_seen(seen.unwrap_or_default());
+    }
+
+    /// Takes in all that has passed: a task, or everything, has ended.
+    pub(crate) fn settle_stores(&mut self) {
+        if self.stores.connections.is_empty() {
+            return;
+        }
+        let taps = self.stores.taps.as_mut();
+        let seen = taps.map(|taps| taps.settled(PATIENCE));
+        self.take_seen(seen.unwrap_or_default());
+    }
+
+    fn take_seen(&mut self, seen: Vec<Seen>) {
+        for seen in seen {
+            match seen {
+                Seen::Requested(number, invocation, stamp) => {
+                    self.requested(number, invocation, stamp);
+                }
+                Seen::Ended(number, accesses) => {
+                    let connection = self.stores.connections.get_mut(&number);
+                    if let Some((work, stamp)) = connection.and_then(|it| it.asked.pop_front()) {
+                        self.record_objects(&work, accesses, stamp);
+                    }
+                }
+                Seen::Closed(number, is_lost) => {
+                    let connection = self.stores.connections.remove(&number);
+                    if let Some(connection) = connection.filter(|_| is_lost) {
+                        let work = self.whose(connection.pid, clock::stamp());
+                        self.uncaptured(&work, "a connection that was not understood");
+                    }
+                }
+                Seen::Settled(_) => {}
+            }
+        }
+    }
+
+    fn requested(&mut self, number: u64, invocation: Option<String>, stamp: u64) {
+        let announced = invocation.and_then(|id| self.stores.announced.see(&id));
+        let Some(connection) = self.stores.connections.get_mut(&number) else {
+            return;
+        };
+        let (pid, first) = (connection.pid, connection.connected_for.take());
+        let work = match announced.or(first) {
+            Some(work) => work,
+            None => {
+                self.catch_up(pid);
+                self.whose(pid, stamp)
+            }
+        };
+        if let Some(connection) = self.stores.connections.get_mut(&number) {
+            connection.asked.push_back((work, stamp));
+        }
+    }
+
+    fn whose(&self, pid: u32, stamp: u64) -> Work {
+        let process = self.table.get(pid);
+        process.map_or(Work::Unknown, |process| process.work_at(stamp))
+    }
+
+    /// A client tells what it is about to do, or what it has done.
+    pub(crate) fn told_of_store(&mut self, pid: u32, work: &Work, text: &BString, stamp: u64) {
+        let Some(note) = Note::parse(text) else {
+            return;
+        };
+        self.stores.telling.insert(pid);
+        self.stores.announced.add(&note.id, work);
+        if !note.endpoint.is_empty() {
+            self.stores.endpoints.learn(note.endpoint.as_bytes());
+        }
+        let id = note.id.clone();
+        let Some(accesses) = note.accesses() else {
+            return;
+        };
+        if !self.stores.announced.is_seen(&id) {
+            self.settle_stores();
+        }
+        if !self.stores.announced.is_seen(&id) {
+            self.record_objects(work, accesses, stamp);
+        }
+    }
+
+    fn record_objects(&mut self, work: &Work, accesses: Vec<ObjectAccess>, stamp: u64) {
+        let Work::Task(membership) = work else {
+            if let (false, Some(scope)) = (accesses.is_empty(), self.scopes.first_mut()) {
+                scope.count_unattributed(accesses.len());
+            }
+            return;
+        };
+        for access in accesses {
+            for (index, task) in membership.iter() {
+                if let Some(scope) = self.scopes.get_mut(*index) {
+                    let (task, access) = (*task, access.clone());
+                    scope.recorder.record(&Event::S3 {
+                        task,
+                        stamp,
+                        access,
+                    });
+                }
+            }
+        }
+    }
+
+    fn uncaptured(&mut self, work: &Work, detail: &str) {
+        let membership = match work {
+            Work::Task(membership) => membership.clone(),
+            _ => self.root_membership(),
+        };
+        self.gap(&membership, GapKind::S3Uncaptured, detail);
+    }
+}
+
+/// Whether a process sees the same network as this one.
+fn is_in_own_network(pid: u32) -> bool {
+    static OWN: LazyLock<Option<BString>> =
+        LazyLock::new(|| proc::link(std::process::id(), "ns/net"));
+    proc::link(pid, "ns/net") == *OWN
+}

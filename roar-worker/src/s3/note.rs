@@ -1,0 +1,159 @@
+//! What botocore's clients tell of themselves, by the shim: which operation a thread is about
+//! to ask for, and what came of it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bstr::BString;
+use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
+use serde::Deserialize;
+
+use crate::attribution::Work;
+
+/// Most operations that are remembered.
+const MOST: usize = 4096;
+
+/// A note. One without an operation comes before the request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Note {
+    /// The operation's id (`amz-sdk-invocation-id`).
+    pub(super) id: String,
+    /// The store's URL.
+    pub(super) endpoint: String,
+    /// Name of the operation, once it has succeeded.
+    operation: Option<String>,
+    bucket: String,
+    /// Of DeleteObjects there are several.
+    keys: Vec<String>,
+    source_bucket: String,
+    source_key: String,
+    source_version: Option<String>,
+    etag: Option<String>,
+    version_id: Option<String>,
+    size: Option<u64>,
+    /// First and last byte.
+    range: Option<(u64, u64)>,
+    checksums: BTreeMap<String, String>,
+}
+
+impl Note {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// What the operation did. `None`: it has not been asked for yet.
+    pub(super) fn accesses(self) -> Option<Vec<ObjectAccess>> {
+        let operation = self.operation?;
+        let action = match operation.as_str() {
+            "GetObject" | "SelectObjectContent" => ObjectAction::Get(self.range),
+            "PutObject" => ObjectAction::Put,
+            "CopyObject" => ObjectAction::Copy,
+            "CompleteMultipartUpload" => ObjectAction::Multipart,
+            "DeleteObject" | "DeleteObjects" => ObjectAction::Delete,
+            _ => ObjectAction::Look,
+        };
+        let url = |bucket: &str, key: &str| BString::from(format!("s3://{bucket}/{key}"));
+        let etag = self.etag.map(|etag| etag.trim_matches('"').to_owned());
+        let version = match action {
+            ObjectAction::Delete | ObjectAction::Look => ObjectVersion::default(),
+            _ => ObjectVersion {
+                etag,
+                version_id: self.version_id.filter(|id| id != "null"),
+                size: self.size,
+                checksums: self.checksums,
+                digest: None,
+            },
+        };
+        let mut accesses = Vec::new();
+        if !self.source_key.is_empty() {
+            accesses.push(ObjectAccess {
+                url: url(&self.source_bucket, &self.source_key),
+                action: ObjectAction::Get(None),
+                version: ObjectVersion {
+                    version_id: self.source_version,
+                    ..ObjectVersion::default()
+                },
+            });
+        }
+        let keys = if self.keys.is_empty() {
+            vec![String::new()]
+        } else {
+            self.keys
+        };
+        accesses.extend(keys.iter().map(|key| ObjectAccess {
+            url: url(&self.bucket, key),
+            action,
+            version: version.clone(),
+        }));
+        Some(accesses)
+    }
+}
+
+/// Operations that were announced, by id.
+#[derive(Default)]
+pub(super) struct Announced {
+    operations: HashMap<String, Operation>,
+    order: VecDeque<String>,
+}
+
+struct Operation {
+    work: Work,
+    /// Whether its request was seen on its way.
+    is_seen: bool,
+}
+
+impl Announced {
+    /// Somebody's operation is about to be asked for.
+    pub(super) fn add(&mut self, id: &str, work: &Work) {
+        if self.operations.contains_key(id) {
+            return;
+        }
+        if self.order.len() >= MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.operations.remove(&oldest);
+        }
+        let operation = Operation {
+            work: work.clone(),
+            is_seen: false,
+        };
+        self.operations.insert(id.to_owned(), operation);
+        self.order.push_back(id.to_owned());
+    }
+
+    /// The request of an operation was seen; whose work it is, if it was announced.
+    pub(super) fn see(&mut self, id: &str) -> Option<Work> {
+        let operation = self.operations.get_mut(id)?;
+        operation.is_seen = true;
+        Some(operation.work.clone())
+    }
+
+    /// Whether an operation's request was seen.
+    pub(super) fn is_seen(&self, id: &str) -> bool {
+        self.operations.get(id).is_some_and(|it| it.is_seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_succeeded_is_told_as_what_it_did() {
+        let begun = Note::parse(br#"{"id":"1","endpoint":"http://h:1"}"#).unwrap();
+        assert!(begun.accesses().is_none());
+        let text = br#"{"id":"1","operation":"CopyObject","bucket":"b","keys":["k"],
+            "source_bucket":"a","source_key":"s","etag":"\"e\""}"#;
+        let told = Note::parse(text).unwrap().accesses().unwrap();
+        let urls: Vec<_> = told
+            .iter()
+            .map(|it| (it.url.to_string(), it.action))
+            .collect();
+        let expected = [
+            ("s3://a/s".to_owned(), ObjectAction::Get(None)),
+            ("s3://b/k".to_owned(), ObjectAction::Copy),
+        ];
+        assert_eq!(urls, expected);
+        assert_eq!(told[1].version.etag.as_deref(), Some("e"));
+    }
+}

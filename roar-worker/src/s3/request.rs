@@ -1,0 +1,307 @@
+//! What a request asks of an object store: Amazon S3 API Reference, "Actions".
+
+use bstr::{BString, ByteSlice};
+use percent_encoding::percent_decode_str;
+
+use super::http::{FirstLine, Head};
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Action {
+    /// GetObject.
+    Get,
+    /// PutObject.
+    Put,
+    /// CopyObject.
+    Copy(Source),
+    /// UploadPart.
+    Part {
+        /// The upload.
+        upload: String,
+        /// Number of the part, from 1.
+        number: u64,
+    },
+    /// UploadPartCopy.
+    PartCopy(Source),
+    /// CompleteMultipartUpload.
+    Complete {
+        /// The upload.
+        upload: String,
+    },
+    /// DeleteObject.
+    Delete,
+    /// DeleteObjects.
+    DeleteMany,
+    /// Anything that neither reads nor writes an object's content.
+    Look,
+}
+
+/// What is copied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    /// `s3://bucket/key`.
+    pub(super) url: BString,
+    /// Its version, where one was asked for.
+    pub(super) version_id: Option<String>,
+}
+
+/// A request to an object store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Request {
+    /// What it asks for.
+    pub(super) action: Action,
+    /// `s3://bucket/key`.
+    pub(super) url: BString,
+    /// The version that it names.
+    pub(super) version_id: Option<String>,
+    /// The operation's id, which its client made (`amz-sdk-invocation-id`).
+    pub(super) invocation: Option<String>,
+    /// Whether its answer has no body.
+    pub(super) is_head: bool,
+    /// Whether the body is in signed chunks.
+    pub(super) is_signed_in_chunks: bool,
+}
+
+/// Parameters that leave a request one for the object's content.
+const NEUTRAL: [&str; 8] = [
+    "versionId",
+    "x-id",
+    "partNumber",
+    "uploadId",
+    "AWSAccessKeyId",
+    "Signature",
+    "Expires",
+    "x-amz-checksum-mode",
+];
+
+impl Request {
+    /// What a head asks for. `hosts` are the store's own names, without a port: what stands
+    /// before one of them is a bucket. `None`: it is not for an object store.
+    pub(super) fn of(head: &Head, hosts: &[String]) -> Option<Self> {
+        let FirstLine::Request(method, target) = &head.first else {
+            return None;
+        };
+        if !is_for_s3(head) {
+            return None;
+        }
+        // A target may be a whole URL (RFC 9112, section 3.2.2).
+        let target = match target.split_once("://") {
+            Some((_, rest)) if !target.starts_with('/') => rest.get(rest.find('/')?..)?,
+            _ => target.as_str(),
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = decoded(path.trim_start_matches('/'));
+        let bucket = head.field("host").and_then(|host| bucket_of(host, hosts));
+        let url = match bucket {
+            Some(bucket) => url(bucket.as_bytes(), &path),
+            None => {
+                let (bucket, key) = path.split_once_str("/").unwrap_or((&path, b""));
+                url(bucket, key)
+            }
+        };
+        let has_key = !key_of(&url).is_empty();
+        let parameters: Vec<(&str, &str)> = query
+            .split('&')
+            .filter(|part| !part.is_empty())
+            .map(|part| part.split_once('=').unwrap_or((part, "")))
+            .collect();
+        let parameter = |wanted: &str| {
+            let found = parameters.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, value)| text(&decoded(value)))
+        };
+        let is_neutral = |name: &str| {
+            let lower = name.to_ascii_lowercase();
+            NEUTRAL.contains(&name) || lower.starts_with("x-amz-") || name.starts_with("response-")
+        };
+        let is_plain = parameters.iter().all(|(name, _)| is_neutral(name));
+        let source = head.field("x-amz-copy-source").map(source);
+        let number = parameter("partNumber").and_then(|number| number.parse().ok());
+        let action = match (method.as_str(), has_key, is_plain) {
+            ("GET", true, true) if parameter("uploadId").is_none() => Action::Get,
+            ("POST", true, false) if parameter("select").is_some() => Action::Get,
+            ("PUT", true, true) => match (parameter("uploadId"), number, source) {
+                (Some(_), Some(_), Some(source)) => Action::PartCopy(source),
+                (Some(upload), Some(number), None) => Action::Part { upload, number },
+                (None, None, Some(source)) => Action::Copy(source),
+                (None, None, None) => Action::Put,
+                _ => Action::Look,
+            },
+            ("POST", true, true) => match parameter("uploadId") {
+                Some(upload) => Action::Complete { upload },
+                None => Action::Look,
+            },
+            ("DELETE", true, true) if parameter("uploadId").is_none() => Action::Delete,
+            ("POST", false, false) if parameter("delete").is_some() => Action::DeleteMany,
+            _ => Action::Look,
+        };
+        let encoding = head.field("content-encoding").unwrap_or_default();
+        let hash = head.field("x-amz-content-sha256").unwrap_or_default();
+        Some(Self {
+            action,
+            url,
+            version_id: parameter("versionId").filter(|id| id != "null"),
+            invocation: head.field("amz-sdk-invocation-id").map(str::to_owned),
+            is_head: method == "HEAD",
+            is_signed_in_chunks: hash.starts_with("STREAMING-") || encoding.contains("aws-chunked"),
+        })
+    }
+}
+
+/// Whether a request is for S3 and for none of the other services that may be found at the
+/// same address. The scope of its signature tells, or its type: theirs are forms and JSON.
+fn is_for_s3(head: &Head) -> bool {
+    match head.field("authorization") {
+        Some(value) if value.starts_with("AWS4-") => {
+            let credential = value.split("Credential=").nth(1).unwrap_or_default();
+            let scope = credential.split(',').next().unwrap_or_default();
+            let service = scope.rsplit('/').nth(1).unwrap_or_default();
+            service.starts_with("s3")
+        }
+        Some(value) => value.starts_with("AWS "),
+        None => {
+            let form = head.field("content-type").unwrap_or_default();
+            head.field("x-amz-target").is_none()
+                && !form.starts_with("application/x-www-form-urlencoded")
+                && !form.starts_with("application/x-amz-json")
+        }
+    }
+}
+
+/// The bucket that stands before one of the store's names.
+fn bucket_of<'a>(host: &'a str, hosts: &[String]) -> Option<&'a str> {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let before = |own: &String| name.strip_suffix(own.as_str())?.strip_suffix('.');
+    hosts
+        .iter()
+        .find_map(before)
+        .filter(|bucket| !bucket.is_empty())
+}
+
+fn url(bucket: &[u8], key: &[u8]) -> BString {
+    [b"s3://", bucket, b"/", key].concat().into()
+}
+
+/// The key of an object's URL.
+pub(super) fn key_of(url: &[u8]) -> &[u8] {
+    let path = url.get(b"s3://".len()..).unwrap_or_default();
+    path.split_once_str("/").map_or(&b""[..], |(_, key)| key)
+}
+
+/// The URL of another key in the bucket of an object's URL.
+pub(super) fn beside(url: &[u8], other: &[u8]) -> BString {
+    let end = url.len() - key_of(url).len();
+    [url.get(..end).unwrap_or_default(), other].concat().into()
+}
+
+/// `x-amz-copy-source`: `/bucket/key?versionId=…`, percent-encoded.
+fn source(value: &str) -> Source {
+    let (path, query) = value.split_once('?').unwrap_or((value, ""));
+    let path = decoded(path.trim_start_matches('/'));
+    let (bucket, key) = path.split_once_str("/").unwrap_or((&path, b""));
+    Source {
+        url: url(bucket, key),
+        version_id: query.strip_prefix("versionId=").map(str::to_owned),
+    }
+}
+
+fn decoded(text: &str) -> BString {
+    percent_decode_str(text).collect::<Vec<u8>>().into()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::http::{Framing, Listener, Messages};
+    use super::*;
+
+    struct First(Option<Head>);
+
+    impl Listener for First {
+        fn head(&mut self, head: Head) -> Option<Framing> {
+            self.0.get_or_insert(head);
+            None
+        }
+        fn body(&mut self, _: &[u8]) {}
+        fn end(&mut self, _: bool) {}
+    }
+
+    fn request(line: &str, fields: &str) -> Option<Request> {
+        let mut first = First(None);
+        let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
+        Messages::of_requests().feed(text.as_bytes(), &mut first);
+        Request::of(&first.0.unwrap(), &["localhost".to_owned()])
+    }
+
+    fn action(line: &str, fields: &str) -> (String, Action) {
+        let request = request(line, fields).unwrap();
+        (request.url.to_string(), request.action)
+    }
+
+    #[test]
+    fn the_path_or_the_host_names_the_bucket() {
+        let at = |line, host| action(line, &format!("host: {host}\r\n")).0;
+        assert_eq!(at("GET /b/k/l%20%C3%A9", "127.0.0.1:9"), "s3://b/k/l é");
+        assert_eq!(at("GET /k/l", "b.localhost:9"), "s3://b/k/l");
+        assert_eq!(at("GET /b/k", "localhost"), "s3://b/k");
+        assert_eq!(at("GET http://localhost/b/k", "localhost"), "s3://b/k");
+        assert_eq!(at("GET /b/a%2Bb+c", "localhost"), "s3://b/a+b+c");
+    }
+
+    #[test]
+    fn actions_are_told_apart() {
+        let of = |line| action(line, "").1;
+        assert_eq!(of("GET /b/k?versionId=3&x-id=GetObject"), Action::Get);
+        assert_eq!(
+            of("GET /b/k?X-Amz-Signature=1&response-content-type=a"),
+            Action::Get
+        );
+        assert_eq!(of("GET /b/k?tagging"), Action::Look);
+        assert_eq!(of("GET /b/k?uploadId=1"), Action::Look);
+        assert_eq!(of("GET /b?list-type=2&prefix=a"), Action::Look);
+        assert_eq!(of("HEAD /b/k"), Action::Look);
+        assert_eq!(of("PUT /b/k"), Action::Put);
+        assert_eq!(of("PUT /b"), Action::Look);
+        assert_eq!(of("PUT /b/k?acl"), Action::Look);
+        assert_eq!(of("DELETE /b/k?versionId=1"), Action::Delete);
+        assert_eq!(of("DELETE /b/k?uploadId=1"), Action::Look);
+        assert_eq!(of("POST /b?delete"), Action::DeleteMany);
+        assert_eq!(of("POST /b/k?uploads"), Action::Look);
+        let upload = "u/1".to_owned();
+        let part = Action::Part {
+            upload: upload.clone(),
+            number: 2,
+        };
+        assert_eq!(of("PUT /b/k?partNumber=2&uploadId=u%2F1"), part);
+        assert_eq!(of("POST /b/k?uploadId=u%2F1"), Action::Complete { upload });
+        let copied = action("PUT /b/k", "x-amz-copy-source: /c/d%20e?versionId=7\r\n").1;
+        let source = Source {
+            url: "s3://c/d e".into(),
+            version_id: Some("7".into()),
+        };
+        assert_eq!(copied, Action::Copy(source));
+    }
+
+    #[test]
+    fn other_services_are_not_meant() {
+        let signed = |service| {
+            let scope = format!("AK/20260101/us-east-1/{service}/aws4_request");
+            let field = format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, X=1\r\n");
+            request("POST /", &field).is_some()
+        };
+        assert!(signed("s3") && !signed("sts") && !signed("dynamodb"));
+        assert!(request("POST /", "content-type: application/x-amz-json-1.0\r\n").is_none());
+        assert!(request("GET /b/k", "authorization: Bearer x\r\n").is_none());
+    }
+
+    #[test]
+    fn keys_beside_one_another() {
+        assert_eq!(beside(b"s3://b/", b"x/y"), "s3://b/x/y");
+        assert_eq!(beside(b"s3://b/k", b"l"), "s3://b/l");
+    }
+}

@@ -1,0 +1,265 @@
+//! The thread that reads copies of what passes the relay, and tells what it comes to.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use roar_lineage::s3::ObjectAccess;
+
+use super::exchange::{Exchange, Told};
+use super::transfers::Transfers;
+use crate::clock;
+
+/// Most that is read at once (bytes).
+const MOST: usize = 256 << 10;
+/// Token of the descriptor that wakes the thread.
+const ORDERS: u64 = u64::MAX;
+
+/// What the thread is asked.
+enum Order {
+    /// To watch a connection: its number, the names of its store, and the copies.
+    Watch(u64, Vec<String>, [OwnedFd; 2]),
+    /// To say when all that has passed so far is read.
+    Settle(u64),
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// A request was made on a connection, of the operation with this id.
+    Requested(u64, Option<String>, u64),
+    /// The oldest request of a connection ended, with this outcome.
+    Ended(u64, Vec<ObjectAccess>),
+    /// A connection was closed; or, if true, is not understood and watched no longer.
+    Closed(u64, bool),
+    /// All that had passed is read.
+    Settled(u64),
+}
+
+/// The thread, as the supervisor has it.
+pub(super) struct Taps {
+    orders: Sender<Order>,
+    news: EventFdArc,
+    seen: Receiver<Seen>,
+    wake: EventFdArc,
+    settlings: u64,
+}
+
+type EventFdArc = Arc<EventFd>;
+
+impl Taps {
+    /// Starts the thread.
+    pub(super) fn begin() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = || EventFd::from_value_and_flags(0, flags).map(Arc::new);
+        let (news, wake) = (event()?, event()?);
+        let (orders, ordered) = channel();
+        let (tell, seen) = channel();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&*news, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
+        let reader = Reader {
+            epoll,
+            orders: ordered,
+            news: news.clone(),
+            tell,
+            wake: wake.clone(),
+            connections: HashMap::new(),
+            transfers: Transfers::default(),
+        };
+        let thread = std::thread::Builder::new().name("roar-s3".into());
+        thread.stack_size(1 << 20).spawn(move || reader.run())?;
+        Ok(Self {
+            orders,
+            news,
+            seen,
+            wake,
+            settlings: 0,
+        })
+    }
+
+    /// Readable when there is something to hear.
+    pub(super) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// What was seen since the last call.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        let _ = self.wake.read();
+        self.seen.try_iter().collect()
+    }
+
+    /// Watches a connection: copies of what the client sends, and of what the store sends.
+    pub(super) fn watch(&self, number: u64, hosts: Vec<String>, copies: [OwnedFd; 2]) {
+        self.order(Order::Watch(number, hosts, copies));
+    }
+
+    /// What there is to hear once all that has passed so far is read; waits for that, though
+    /// not longer than this.
+    pub(super) fn settled(&mut self, patience: Duration) -> Vec<Seen> {
+        self.settlings += 1;
+        self.order(Order::Settle(self.settlings));
+        let until = Instant::now() + patience;
+        let mut heard = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.seen.recv_timeout(left) {
+                Ok(Seen::Settled(number)) if number == self.settlings => return heard,
+                Ok(seen) => heard.push(seen),
+                Err(_) => return heard,
+            }
+        }
+    }
+
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+        let _ = self.news.write(1);
+    }
+}
+
+struct Reader {
+    epoll: Epoll,
+    orders: Receiver<Order>,
+    news: EventFdArc,
+    tell: Sender<Seen>,
+    wake: EventFdArc,
+    connections: HashMap<u64, Watched>,
+    transfers: Transfers,
+}
+
+struct Watched {
+    exchange: Exchange,
+    /// `None`: nothing more comes.
+    sent: Option<File>,
+    answered: Option<File>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let mut buffer = vec![0; MOST];
+        loop {
+            let mut events = [EpollEvent::empty(); 64];
+            let ready = self
+                .epoll
+                .wait(&mut events, EpollTimeout::NONE)
+                .unwrap_or(0);
+            for event in events.iter().take(ready) {
+                match event.data() {
+                    ORDERS => {
+                        let _ = self.news.read();
+                        if !self.obey(&mut buffer) {
+                            return;
+                        }
+                    }
+                    number => self.read(number, &mut buffer),
+                }
+            }
+        }
+    }
+
+    /// False when the supervisor wants no more.
+    fn obey(&mut self, buffer: &mut [u8]) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Watch(number, hosts, copies)) => {
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+                    let [sent, answered] = copies;
+                    let is_watched = self.epoll.add(&sent, event).is_ok()
+                        && self.epoll.add(&answered, event).is_ok();
+                    if !is_watched {
+                        self.say(Seen::Closed(number, true));
+                        continue;
+                    }
+                    let watched = Watched {
+                        exchange: Exchange::new(hosts),
+                        sent: Some(sent.into()),
+                        answered: Some(answered.into()),
+                    };
+                    self.connections.insert(number, watched);
+                }
+                Ok(Order::Settle(number)) => {
+                    let all: Vec<u64> = self.connections.keys().copied().collect();
+                    for connection in all {
+                        self.read(connection, buffer);
+                    }
+                    self.say(Seen::Settled(number));
+                }
+                Err(error) => return error == std::sync::mpsc::TryRecvError::Empty,
+            }
+        }
+    }
+
+    /// Reads what there is of one connection: what was asked before what was answered, since
+    /// it passed first.
+    fn read(&mut self, number: u64, buffer: &mut [u8]) {
+        let Some(watched) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let Watched {
+            exchange,
+            sent,
+            answered,
+        } = watched;
+        let transfers = &mut self.transfers;
+        // In this order: what these answers answer has been sent.
+        let answers = answered.as_ref().map_or(0, readable);
+        let requests = sent.as_ref().map_or(0, readable);
+        drain(sent, requests, buffer, |part| {
+            exchange.sent(part, transfers)
+        });
+        drain(answered, answers, buffer, |part| {
+            exchange.answered(part, transfers);
+        });
+        let is_lost = exchange.is_lost();
+        let is_over = is_lost || (sent.is_none() && answered.is_none());
+        if is_over {
+            exchange.close(transfers);
+        }
+        let told = exchange.told();
+        let stamp = clock::stamp();
+        for told in told {
+            self.say(match told {
+                Told::Requested(invocation) => Seen::Requested(number, invocation, stamp),
+                Told::Ended(accesses) => Seen::Ended(number, accesses),
+            });
+        }
+        if is_over {
+            self.connections.remove(&number);
+            self.say(Seen::Closed(number, is_lost));
+        }
+    }
+
+    fn say(&self, seen: Seen) {
+        let _ = self.tell.send(seen);
+        let _ = self.wake.write(1);
+    }
+}
+
+fn readable(pipe: &File) -> usize {
+    crate::sys::net::readable(pipe.as_fd())
+}
+
+/// Reads so much of a pipe, and closes it at its end.
+fn drain(pipe: &mut Option<File>, mut left: usize, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+    while let Some(file) = pipe {
+        // At the end of what may be read there is still the end itself to be seen.
+        if left == 0 && readable(file) > 0 {
+            return;
+        }
+        let window = buffer.len().min(left.max(1));
+        match file.read(buffer.get_mut(..window).unwrap_or_default()) {
+            Ok(0) => *pipe = None,
+            Ok(length) => {
+                take(buffer.get(..length).unwrap_or_default());
+                left = left.saturating_sub(length);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
