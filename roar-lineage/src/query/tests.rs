@@ -79,6 +79,7 @@ fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> FileUse {
         unchanged: false,
         inferred: false,
         version: None,
+        object: None,
         first,
         last,
     }
@@ -159,6 +160,7 @@ fn an_ephemeral_file_that_was_read_is_shown_as_missing() {
     let seen = |path: &str| Ephemeral {
         path: path.into(),
         version: None,
+        object: None,
         first: 2,
         last: 8,
     };
