@@ -44,7 +44,8 @@ pub struct Fragment {
     pub deletes: Vec<FileUse>,
     /// How many files were made and deleted again.
     pub ephemeral: u64,
-    /// Those of them that are remembered, in case another task read one.
+    /// Those of them that are remembered, in case another task read one; and, of objects,
+    /// versions that the task itself replaced.
     pub ephemerals: Vec<Ephemeral>,
     /// Distributions loaded.
     pub packages: Vec<Package>,

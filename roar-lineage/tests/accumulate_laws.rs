@@ -311,6 +311,8 @@ fn what_a_task_wrote_itself_is_no_input_and_what_another_wrote_since_is() {
     let left = again.writes[0].object.as_ref().unwrap();
     assert_eq!(left.etag.as_deref(), Some("g-2"));
     assert_eq!(again.writes[0].how, [How::Put, How::Multipart].into());
+    let replaced = again.ephemerals[0].object.as_ref().unwrap();
+    assert_eq!((replaced.etag.as_deref(), again.ephemeral), (Some("e"), 0));
 }
 
 #[test]

@@ -360,6 +360,10 @@ impl TaskState {
 
     fn ephemeral(&mut self, gone: Ephemeral) {
         self.ephemeral += 1;
+        self.remember(gone);
+    }
+
+    fn remember(&mut self, gone: Ephemeral) {
         if self.ephemerals.len() < MAX_EPHEMERALS {
             self.ephemerals.push(gone);
         }

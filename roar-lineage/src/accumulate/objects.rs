@@ -93,7 +93,15 @@ impl Accumulator {
         };
         note_writer(&mut self.writers, url, no);
         let object = state.s3.by_url.entry(url.clone()).or_default();
-        object.write(version, how, stamp);
+        if let Some((left, first)) = object.write(version, how, stamp) {
+            state.remember(Ephemeral {
+                path: url.clone(),
+                version: None,
+                object: Some(Box::new(info(&left, &[]))),
+                first,
+                last: stamp,
+            });
+        }
         true
     }
 }
@@ -143,21 +151,30 @@ impl Object {
         true
     }
 
-    fn write(&mut self, version: &ObjectVersion, how: How, stamp: Stamp) {
+    /// The version that the task itself had left before, if it has a name, and when.
+    fn write(
+        &mut self,
+        version: &ObjectVersion,
+        how: How,
+        stamp: Stamp,
+    ) -> Option<(ObjectVersion, Stamp)> {
         if self.own.len() >= MAX_VERSIONS {
             self.own.pop();
         }
         self.own.push(version.clone());
         let write = self.write.get_or_insert_with(|| Write {
-            left: ObjectVersion::default(),
+            left: version.clone(),
             how: BTreeSet::new(),
             first: stamp,
             last: stamp,
         });
-        write.left = version.clone();
+        let replaced = std::mem::replace(&mut write.left, version.clone());
+        let at = write.last;
         write.how.insert(how);
         write.first = write.first.min(stamp);
         write.last = write.last.max(stamp);
+        let is_same = replaced.identity().is(version.identity());
+        (is_same == Some(false)).then_some((replaced, at))
     }
 
     /// What the task had written where nothing was before, and whether anything changed.
