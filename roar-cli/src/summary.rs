@@ -83,10 +83,17 @@ fn count(number: usize, what: &str) -> String {
 }
 
 fn content(file: &FileUse) -> String {
-    match (file.digest, file.state) {
-        (Some(digest), _) => format!("blake3:{}", digest.hex().get(..12).unwrap_or_default()),
-        (None, FileState::Skipped) => "not hashed".to_owned(),
-        (None, state) => format!("{state:?}").to_lowercase(),
+    let etag = file.object.as_ref().and_then(|object| object.etag.as_ref());
+    match (file.digest, file.state, etag) {
+        (Some(digest), ..) => format!("blake3:{}", digest.hex().get(..12).unwrap_or_default()),
+        (None, FileState::Skipped, Some(etag)) => {
+            format!(
+                "etag {}",
+                output::cut(&output::one_line(etag.as_bytes()), 14)
+            )
+        }
+        (None, FileState::Skipped, None) => "not hashed".to_owned(),
+        (None, state, _) => format!("{state:?}").to_lowercase(),
     }
 }
 

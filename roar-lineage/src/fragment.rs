@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::frame;
 use crate::model::{Coverage, FileUse, FileVersion, Job, Package, Process, Stamp, Task};
 use crate::object::{DrivenJob, ObjectUse};
+use crate::s3::ObjectInfo;
 
 /// First bytes of a fragment file; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARFRG\x02";
+pub const MAGIC: [u8; 8] = *b"ROARFRG\x03";
 
 /// The observer that is Ray's own control plane: its fragments tell how tasks ended, and
 /// that a task was there which nobody traced. They tell of no files.
@@ -43,7 +44,8 @@ pub struct Fragment {
     pub deletes: Vec<FileUse>,
     /// How many files were made and deleted again.
     pub ephemeral: u64,
-    /// Those of them that are remembered, in case another task read one.
+    /// Those of them that are remembered, in case another task read one; and, of objects,
+    /// versions that the task itself replaced.
     pub ephemerals: Vec<Ephemeral>,
     /// Distributions loaded.
     pub packages: Vec<Package>,
@@ -81,10 +83,12 @@ impl Fragment {
 /// A file that a task made and deleted again.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ephemeral {
-    /// Absolute path.
+    /// Absolute path, or an object URL.
     pub path: BString,
     /// Last version seen, if any was.
     pub version: Option<FileVersion>,
+    /// What an object store said of it; none for files.
+    pub object: Option<Box<ObjectInfo>>,
     /// When it was made.
     pub first: Stamp,
     /// When it was deleted.

@@ -9,6 +9,7 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::s3::ObjectInfo;
 
 /// Nanoseconds of `CLOCK_BOOTTIME` (clock_gettime(2)): orders events on one node
 /// within one boot.
@@ -102,6 +103,14 @@ pub enum How {
     Import,
     /// A descriptor that was open when the trace began, or was handed over.
     Inherited,
+    /// An object, or a part of one, was got.
+    Get,
+    /// An object was put by one request.
+    Put,
+    /// An object store copied it from another object.
+    Copy,
+    /// An object was put in parts.
+    Multipart,
 }
 
 /// One file as one task used it.
@@ -127,6 +136,8 @@ pub struct FileUse {
     pub inferred: bool,
     /// The version seen (reads, deletes) or left (writes).
     pub version: Option<FileVersion>,
+    /// What an object store says of that version; none for files.
+    pub object: Option<Box<ObjectInfo>>,
     /// First use by the task.
     pub first: Stamp,
     /// Last use by the task: for writes the last open, rename or link.

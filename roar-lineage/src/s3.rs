@@ -27,6 +27,90 @@ pub struct ObjectVersion {
     pub digest: Option<Digest>,
 }
 
+/// What a record keeps of what a store said of a version, beside its size and digest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ObjectInfo {
+    /// See [`ObjectVersion::etag`].
+    pub etag: Option<String>,
+    /// See [`ObjectVersion::version_id`].
+    pub version_id: Option<String>,
+    /// See [`ObjectVersion::checksums`].
+    pub checksums: BTreeMap<String, String>,
+    /// The bytes that were read, first and last of each range, in order and apart; empty
+    /// when all of it was read, or none.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// What tells the versions of one URL apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// ETag.
+    pub etag: Option<&'a str>,
+    /// Version id. That of a bucket whose versioning is suspended is `null` for all that
+    /// it overwrites, and names nothing.
+    pub version_id: Option<&'a str>,
+    /// Digest of the content.
+    pub digest: Option<Digest>,
+}
+
+impl Identity<'_> {
+    /// Whether both are one version: by version id, else ETag, else digest. None when they
+    /// have none of them in common.
+    pub fn is(self, other: Identity<'_>) -> Option<bool> {
+        fn equal<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<bool> {
+            Some(one? == other?)
+        }
+        equal(self.version_id, other.version_id)
+            .or_else(|| equal(self.etag, other.etag))
+            .or_else(|| equal(self.digest, other.digest))
+    }
+
+    /// Whether nothing tells this version from others.
+    pub fn is_unknown(self) -> bool {
+        self.etag.is_none() && self.version_id.is_none() && self.digest.is_none()
+    }
+}
+
+fn naming(version_id: Option<&String>) -> Option<&str> {
+    version_id.map(String::as_str).filter(|id| *id != "null")
+}
+
+impl ObjectInfo {
+    /// What tells the version from others, with its digest where that is known.
+    pub fn identity(&self, digest: Option<Digest>) -> Identity<'_> {
+        Identity {
+            etag: self.etag.as_deref(),
+            version_id: naming(self.version_id.as_ref()),
+            digest,
+        }
+    }
+}
+
+impl ObjectVersion {
+    /// What tells the version from others.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity {
+            etag: self.etag.as_deref(),
+            version_id: naming(self.version_id.as_ref()),
+            digest: self.digest,
+        }
+    }
+
+    /// Adds what `other` knows of the same version. False when that was known.
+    pub fn learn(&mut self, other: &Self) -> bool {
+        let before = self.clone();
+        self.etag = self.etag.take().or_else(|| other.etag.clone());
+        self.version_id = self.version_id.take().or_else(|| other.version_id.clone());
+        self.size = self.size.or(other.size);
+        self.digest = self.digest.or(other.digest);
+        for (algorithm, value) in &other.checksums {
+            let known = self.checksums.entry(algorithm.clone());
+            known.or_insert_with(|| value.clone());
+        }
+        *self != before
+    }
+}
+
 /// What was done to an object. Only what succeeded is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ObjectAction {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use roar_lineage::accumulate::Accumulator;
 use roar_lineage::event::{Access, Event};
 use roar_lineage::fragment::Fragment;
-use roar_lineage::model::{FileVersion, How, Job, Status, Task, TaskKind, Tracer};
+use roar_lineage::model::{FileState, FileVersion, How, Job, Status, Task, TaskKind, Tracer};
+use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
 
 const PATHS: [&str; 4] = ["/p/a", "/p/b", "/p/c", "/p/d.py"];
 
@@ -125,6 +126,37 @@ fn access() -> impl Strategy<Value = Access> {
     prop_oneof![4 => read, 4 => write, 2 => rename, 1 => exchange, 1 => link, 2 => unlink]
 }
 
+fn object_version() -> impl Strategy<Value = ObjectVersion> {
+    let etag = prop::option::of(0u8..3);
+    let id = prop::option::weighted(0.2, 0u8..3);
+    (etag, id, prop::option::of(0u64..2)).prop_map(|(etag, id, size)| ObjectVersion {
+        etag: etag.map(|etag| format!("e{etag}")),
+        version_id: id.map(|id| format!("v{id}")),
+        size,
+        ..ObjectVersion::default()
+    })
+}
+
+fn object_access() -> impl Strategy<Value = ObjectAccess> {
+    let range = prop::option::of((0u64..50, 0u64..9));
+    let get = range
+        .prop_map(|range| ObjectAction::Get(range.map(|(first, length)| (first, first + length))));
+    let action = prop_oneof![
+        4 => get,
+        2 => Just(ObjectAction::Put),
+        1 => Just(ObjectAction::Copy),
+        1 => Just(ObjectAction::Multipart),
+        2 => Just(ObjectAction::Delete),
+        1 => Just(ObjectAction::Look),
+    ];
+    let url = prop::sample::select(&["s3://b/x", "s3://b/y"][..]);
+    (url, action, object_version()).prop_map(|(url, action, version)| ObjectAccess {
+        url: url.into(),
+        action,
+        version,
+    })
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let used = (0u32..2, access()).prop_map(|(task, access)| Event::Access {
         task,
@@ -139,9 +171,15 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             version,
         }
     });
-    prop::collection::vec(prop_oneof![8 => used, 2 => left], 0..40).prop_map(|mut events| {
+    let object = (0u32..2, object_access()).prop_map(|(task, access)| Event::S3 {
+        task,
+        stamp: 0,
+        access,
+    });
+    let event = prop_oneof![8 => used, 2 => left, 6 => object];
+    prop::collection::vec(event, 0..60).prop_map(|mut events| {
         for (event, at) in events.iter_mut().zip(1u64..) {
-            if let Event::Access { stamp, .. } = event {
+            if let Event::Access { stamp, .. } | Event::S3 { stamp, .. } = event {
                 // Far enough apart that every repeated write is logged.
                 *stamp = at * 1_000_000_000;
             }
@@ -220,4 +258,105 @@ proptest! {
         prop_assert!(fragment.reads.is_empty());
         prop_assert!(fragment.writes.is_empty() && fragment.deletes.is_empty());
     }
+}
+
+/// What one task recorded of requests for `s3://b/x`.
+fn requested(actions: &[(ObjectAction, Option<&str>)]) -> Fragment {
+    let mut state = begin();
+    for (&(action, etag), stamp) in actions.iter().zip(1..) {
+        let version = ObjectVersion {
+            etag: etag.map(str::to_owned),
+            ..ObjectVersion::default()
+        };
+        let access = ObjectAccess {
+            url: "s3://b/x".into(),
+            action,
+            version,
+        };
+        let task = 0;
+        state.apply(&Event::S3 {
+            task,
+            stamp,
+            access,
+        });
+    }
+    state.fragments(0).remove(0)
+}
+
+#[test]
+fn gets_of_one_version_are_one_read_with_its_ranges() {
+    let get = |range| (ObjectAction::Get(range), Some("e"));
+    let read = requested(&[get(Some((0, 9))), get(Some((20, 29))), get(Some((10, 14)))]);
+    assert_eq!(read.reads.len(), 1);
+    let object = read.reads[0].object.as_ref().unwrap();
+    assert_eq!(object.ranges, [(0, 14), (20, 29)]);
+    assert_eq!(object.etag.as_deref(), Some("e"));
+    assert_eq!((read.reads[0].first, read.reads[0].last), (1, 3));
+    let whole = requested(&[get(Some((0, 9))), get(None), get(Some((3, 4)))]);
+    assert!(whole.reads[0].object.as_ref().unwrap().ranges.is_empty());
+    let two = requested(&[get(None), (ObjectAction::Get(None), Some("f"))]);
+    assert_eq!(two.reads.len(), 2);
+}
+
+#[test]
+fn what_a_task_wrote_itself_is_no_input_and_what_another_wrote_since_is() {
+    let put = (ObjectAction::Put, Some("e"));
+    let own = requested(&[put, (ObjectAction::Get(None), Some("e"))]);
+    assert_eq!((own.reads.len(), own.writes.len()), (0, 1));
+    let unnamed = requested(&[put, (ObjectAction::Get(None), None)]);
+    assert!(unnamed.reads.is_empty());
+    let other = requested(&[put, (ObjectAction::Get(None), Some("f"))]);
+    assert_eq!((other.reads.len(), other.writes.len()), (1, 1));
+    let again = requested(&[put, (ObjectAction::Multipart, Some("g-2"))]);
+    let left = again.writes[0].object.as_ref().unwrap();
+    assert_eq!(left.etag.as_deref(), Some("g-2"));
+    assert_eq!(again.writes[0].how, [How::Put, How::Multipart].into());
+    let replaced = again.ephemerals[0].object.as_ref().unwrap();
+    assert_eq!((replaced.etag.as_deref(), again.ephemeral), (Some("e"), 0));
+}
+
+#[test]
+fn a_deleted_object_is_ephemeral_if_the_task_made_it_and_else_a_delete() {
+    let (put, get) = (ObjectAction::Put, ObjectAction::Get(None));
+    let delete = (ObjectAction::Delete, None);
+    let own = requested(&[(put, Some("e")), delete, delete]);
+    assert!(own.writes.is_empty() && own.deletes.is_empty());
+    assert_eq!((own.ephemeral, own.ephemerals.len()), (1, 1));
+    let found = requested(&[delete]);
+    assert_eq!(found.deletes[0].state, FileState::Missing);
+    let read = requested(&[(get, Some("d")), (put, Some("e")), delete]);
+    assert_eq!((read.ephemeral, read.deletes.len()), (0, 1));
+    let rewritten = requested(&[delete, (put, Some("e"))]);
+    assert!(rewritten.deletes.is_empty());
+    assert_eq!(rewritten.writes.len(), 1);
+}
+
+#[test]
+fn a_client_of_s3_is_a_gap_only_where_no_request_was_seen() {
+    let client = Event::Access {
+        task: 0,
+        stamp: 1,
+        access: Access::Read {
+            path: "/v/botocore/data/s3/2006-03-01/service-2.json.gz".into(),
+            version: version(1),
+            how: How::Open,
+            via: None,
+            inferred: false,
+        },
+    };
+    let look = Event::S3 {
+        task: 0,
+        stamp: 2,
+        access: ObjectAccess {
+            url: "s3://b/".into(),
+            action: ObjectAction::Look,
+            version: ObjectVersion::default(),
+        },
+    };
+    let mut state = begin();
+    state.apply(&client);
+    assert_eq!(state.fragment(0, 0).unwrap().coverage.gaps.len(), 1);
+    assert!(state.apply(&look) && !state.apply(&look));
+    let fragment = state.fragment(0, 0).unwrap();
+    assert!(fragment.coverage.gaps.is_empty() && fragment.reads.len() == 1);
 }

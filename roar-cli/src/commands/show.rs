@@ -62,14 +62,17 @@ fn line(seen: &Sighting, root: &std::path::Path) -> String {
         Role::Ephemeral => "made and deleted",
     };
     let path = output::shown_path(seen.file.path.bytes(), Some(root));
-    let digest = seen
-        .file
-        .digest
-        .as_deref()
-        .map_or("no digest", |digest| &digest[..19]);
+    let content = match (&seen.file.digest, &seen.file.etag) {
+        (Some(digest), _) => output::cut(digest, 19),
+        (None, Some(etag)) => format!(
+            "etag {}",
+            output::cut(&output::one_line(etag.as_bytes()), 34)
+        ),
+        (None, None) => "no digest".to_owned(),
+    };
     let name = output::one_line(seen.by.name.as_bytes());
     format!(
-        "{path}  {word} by @{} {}  {digest}\n",
+        "{path}  {word} by @{} {}  {content}\n",
         seen.by.step,
         output::cut(&name, 30)
     )

@@ -6,7 +6,8 @@
 
 mod entry;
 mod left;
-mod s3;
+mod objects;
+mod uncaptured;
 mod uses;
 mod view;
 
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use bstr::BString;
 
 use self::entry::{Entry, Written};
+use self::objects::Objects;
 
 use crate::category::Classifier;
 use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
@@ -54,6 +56,7 @@ struct TaskState {
     gaps: Vec<Gap>,
     objects: BTreeSet<ObjectUse>,
     drives: BTreeSet<DrivenJob>,
+    s3: Objects,
 }
 
 impl Accumulator {
@@ -189,7 +192,11 @@ impl Accumulator {
                 .tasks
                 .get_mut(task)
                 .is_some_and(|state| state.object(used)),
-            Event::S3 { .. } => false,
+            Event::S3 {
+                task,
+                stamp,
+                access,
+            } => self.object(*task, *stamp, access),
             Event::Drives { task, job } => self
                 .tasks
                 .get_mut(task)
@@ -301,15 +308,13 @@ impl Accumulator {
                         first,
                         ..
                     }) => {
-                        state.ephemeral += 1;
-                        if state.ephemerals.len() < MAX_EPHEMERALS {
-                            state.ephemerals.push(Ephemeral {
-                                path: path.clone(),
-                                version: Some(*version),
-                                first,
-                                last: stamp,
-                            });
-                        }
+                        state.ephemeral(Ephemeral {
+                            path: path.clone(),
+                            version: Some(*version),
+                            object: None,
+                            first,
+                            last: stamp,
+                        });
                     }
                     Some(Written {
                         before: Some(before),
@@ -349,6 +354,18 @@ impl TaskState {
             gaps: Vec::new(),
             objects: BTreeSet::new(),
             drives: BTreeSet::new(),
+            s3: Objects::default(),
+        }
+    }
+
+    fn ephemeral(&mut self, gone: Ephemeral) {
+        self.ephemeral += 1;
+        self.remember(gone);
+    }
+
+    fn remember(&mut self, gone: Ephemeral) {
+        if self.ephemerals.len() < MAX_EPHEMERALS {
+            self.ephemerals.push(gone);
         }
     }
 

@@ -39,6 +39,7 @@ impl Accumulator {
                 unchanged: false,
                 inferred: false,
                 version,
+                object: None,
                 first,
                 last,
             }
@@ -63,6 +64,7 @@ impl Accumulator {
             fragment.ephemerals.push(Ephemeral {
                 path: path.clone(),
                 version: None,
+                object: None,
                 first: write.first,
                 last: write.last,
             });

@@ -3,7 +3,7 @@
 use bstr::{BString, ByteSlice};
 
 use super::entry::Entry;
-use super::{Accumulator, s3};
+use super::{Accumulator, uncaptured};
 use crate::category::Classifier;
 use crate::event::TaskNo;
 use crate::fragment::Fragment;
@@ -145,11 +145,14 @@ impl Accumulator {
         for (path, entry) in &state.files {
             self.add_uses(&mut fragment, path, entry);
         }
+        state.s3.add_uses(&mut fragment);
         let has_loaded = |part: &[u8]| {
             let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
             paths.any(|path| path.contains_str(part))
         };
-        if let Some(library) = s3::client(&fragment.reads, has_loaded) {
+        if !state.s3.is_seen()
+            && let Some(library) = uncaptured::client(&fragment.reads, has_loaded)
+        {
             let detail = format!("S3 is not captured, and a client of {library} was made");
             fragment.coverage.add_gap(GapKind::S3Uncaptured, &detail, 1);
         }

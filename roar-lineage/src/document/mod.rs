@@ -45,6 +45,18 @@ pub struct File {
     /// Concluded, not observed.
     #[serde(skip_serializing_if = "is_false")]
     pub inferred: bool,
+    /// An object's ETag, which is no digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// An object's version id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// An object's checksums: the algorithm's name, and the value in base64.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub checksums: BTreeMap<String, String>,
+    /// First and last byte of what was read of an object, where it was not all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<(u64, u64)>,
     /// The host, where a document speaks of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
@@ -63,6 +75,7 @@ impl File {
             state => state,
         };
         let digest = file.digest.filter(|_| state == FileState::Exact);
+        let object = file.object.as_deref().cloned().unwrap_or_default();
         Self {
             path: Text::new("path", &file.path),
             digest: digest.map(|digest| digest.to_string()),
@@ -73,6 +86,10 @@ impl File {
             via: file.via.as_ref().map(|via| Text::new("via", via)),
             unchanged: file.unchanged,
             inferred: file.inferred,
+            etag: object.etag,
+            version_id: object.version_id,
+            checksums: object.checksums,
+            ranges: object.ranges,
             node: None,
         }
     }

@@ -1,4 +1,5 @@
-//! Edges: a reader follows the last write of a location before its read.
+//! Edges: a reader follows the last write of a location before its read, and of objects
+//! the write of the version that it read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -7,6 +8,7 @@ use bstr::BString;
 
 use crate::digest::Digest;
 use crate::model::{FileVersion, Stamp, Task};
+use crate::s3;
 use crate::store::{Recorded, Role, Use};
 
 /// From a writer to a reader.
@@ -125,6 +127,8 @@ fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
 /// The writers of one path, ready to be searched.
 struct Writers<'a> {
     recorded: &'a Recorded,
+    /// All uses of the path.
+    range: Range<usize>,
     by_version: HashMap<Identity, Vec<usize>>,
     /// By location and boot.
     by_clock: BTreeMap<(usize, &'a str), Ordered>,
@@ -141,6 +145,7 @@ impl<'a> Writers<'a> {
     fn new(recorded: &'a Recorded, range: Range<usize>) -> Self {
         let mut writers = Self {
             recorded,
+            range: range.clone(),
             by_version: HashMap::new(),
             by_clock: BTreeMap::new(),
         };
@@ -188,6 +193,9 @@ impl<'a> Writers<'a> {
     }
 
     fn producer(&self, read: &Use) -> Option<(usize, &'a Use)> {
+        if let Some(object) = &read.file.object {
+            return self.of_object(read, object.identity(read.file.digest));
+        }
         self.of_version(read)
             .or_else(|| self.of_same_boot(read))
             .or_else(|| self.of_other_boot(read))
@@ -196,10 +204,18 @@ impl<'a> Writers<'a> {
     /// The writer that left exactly the version that was read.
     fn of_version(&self, read: &Use) -> Option<(usize, &'a Use)> {
         let same = self.by_version.get(&identity(read.file.version?))?;
+        self.nearest(read, same.iter().map(|&index| self.get(index)))
+    }
+
+    /// Of writers of one content the last before the read, else the first after it.
+    fn nearest(
+        &self,
+        read: &Use,
+        candidates: impl Iterator<Item = (usize, &'a Use)>,
+    ) -> Option<(usize, &'a Use)> {
         let before = |write: &Use| {
             self.task(write).boot != self.task(read).boot || write.file.first <= read.file.last
         };
-        let candidates = same.iter().map(|&index| self.get(index));
         candidates
             .filter(|(_, write)| write.task != read.task && before(write))
             .max_by_key(|(_, write)| {
@@ -207,6 +223,41 @@ impl<'a> Writers<'a> {
                 let is_before = at <= self.wall(read, read.file.first);
                 (is_before, if is_before { at } else { -at })
             })
+    }
+
+    /// The writer that left exactly this version of an object. Where versions are not
+    /// named, the last write before the read, on whatever host.
+    fn of_object(&self, read: &Use, wanted: s3::Identity<'_>) -> Option<(usize, &'a Use)> {
+        let is_wanted = |write: &Use| {
+            let object = write.file.object.as_ref()?;
+            object.identity(write.file.digest).is(wanted)
+        };
+        let all = self.range.clone().map(|index| self.get(index));
+        let writers = all.filter(|(_, used)| matches!(used.role, Role::Write | Role::Ephemeral));
+        let exact = writers.filter(|(_, write)| is_wanted(write) == Some(true));
+        if let Some(exact) = self.nearest(read, exact) {
+            return Some(exact);
+        }
+        let at = self.wall(read, read.file.first);
+        let time = |write: &Use| {
+            let last = self.wall(write, write.file.last);
+            if last <= at {
+                last
+            } else {
+                self.wall(write, write.file.first)
+            }
+        };
+        let last = [self.of_same_boot(read), self.of_other_boot(read)];
+        let (index, write) = last
+            .into_iter()
+            .flatten()
+            .max_by_key(|(index, write)| (time(write), *index))?;
+        let is_deleted_since = self.range.clone().any(|index| {
+            let used = &self.recorded.uses[index];
+            let deleted = self.wall(used, used.file.last);
+            used.role == Role::Delete && time(write) < deleted && deleted <= at
+        });
+        (is_wanted(write).is_none() && !is_deleted_since).then_some((index, write))
     }
 
     /// The last write before the read, by the clock of one boot.

@@ -164,4 +164,6 @@ fn ordered(recorded: &Recorded, edges: &[Edge], is_hidden: &[bool]) -> Vec<usize
 }
 
 #[cfg(test)]
+mod object_tests;
+#[cfg(test)]
 mod tests;

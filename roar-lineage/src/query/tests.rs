@@ -3,7 +3,7 @@ use crate::fragment::{Ephemeral, Fragment};
 use crate::model::*;
 use crate::object::{DrivenJob, ObjectId, ObjectUse, hex};
 
-fn task(id: &str, kind: TaskKind, started: u64, ended: u64) -> Task {
+pub(super) fn task(id: &str, kind: TaskKind, started: u64, ended: u64) -> Task {
     Task {
         id: id.to_owned(),
         parent: None,
@@ -44,7 +44,7 @@ fn job() -> Job {
     }
 }
 
-fn fragment(task: Task) -> Fragment {
+pub(super) fn fragment(task: Task) -> Fragment {
     Fragment {
         observer: "o".into(),
         revision: 1,
@@ -63,7 +63,7 @@ fn fragment(task: Task) -> Fragment {
     }
 }
 
-fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> FileUse {
+pub(super) fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> FileUse {
     FileUse {
         path: path.into(),
         digest: content.map(|content| crate::digest::Digest::of(content.as_bytes())),
@@ -79,6 +79,7 @@ fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> FileUse {
         unchanged: false,
         inferred: false,
         version: None,
+        object: None,
         first,
         last,
     }
@@ -94,14 +95,14 @@ fn version(ino: u64) -> Option<FileVersion> {
     })
 }
 
-fn graph(fragments: &[Fragment]) -> Graph {
+pub(super) fn graph(fragments: &[Fragment]) -> Graph {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path()).unwrap();
     store.merge(fragments).unwrap();
     Graph::load(&store, false).unwrap()
 }
 
-fn edges(graph: &Graph) -> Vec<(String, String, String)> {
+pub(super) fn edges(graph: &Graph) -> Vec<(String, String, String)> {
     let edges = graph.dag().edges;
     edges
         .iter()
@@ -109,7 +110,7 @@ fn edges(graph: &Graph) -> Vec<(String, String, String)> {
         .collect()
 }
 
-fn one(from: &str, to: &str, path: &str) -> (String, String, String) {
+pub(super) fn one(from: &str, to: &str, path: &str) -> (String, String, String) {
     (from.to_owned(), to.to_owned(), path.to_owned())
 }
 
@@ -159,6 +160,7 @@ fn an_ephemeral_file_that_was_read_is_shown_as_missing() {
     let seen = |path: &str| Ephemeral {
         path: path.into(),
         version: None,
+        object: None,
         first: 2,
         last: 8,
     };

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::names::{of_name, of_names};
-use super::{Store, StoreError};
+use super::{Store, StoreError, objects};
 use crate::digest::Digest;
 use crate::fragment::RAY_OBSERVER;
 use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
@@ -195,7 +195,7 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
     };
     let uses = format!(
         "SELECT task.n, location.n, host, path, role, digest, use.size, state, category, how, via,
-         unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last
+         unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last, object
          FROM job JOIN task ON task.job = job.n JOIN fragment ON fragment.task = task.n
          JOIN use ON use.fragment = fragment.n JOIN location ON location.n = use.location
          LEFT JOIN artifact ON artifact.n = use.artifact
@@ -223,6 +223,7 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
         });
         Ok(())
     })?;
+    objects::share_digests(&mut recorded.uses);
     Ok(recorded)
 }
 
@@ -264,6 +265,10 @@ fn file(row: &Row<'_>, path: BString) -> Result<FileUse, rusqlite::Error> {
         unchanged: row.get(11)?,
         inferred: row.get(12)?,
         version,
+        object: match row.get_ref(20)?.as_str_or_null()? {
+            Some(object) => Some(of_json(object)?),
+            None => None,
+        },
         first: unsigned(18)?,
         last: unsigned(19)?,
     })

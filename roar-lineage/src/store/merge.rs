@@ -180,6 +180,7 @@ impl<'a> Merge<'a> {
                 unchanged: false,
                 inferred: false,
                 version: gone.version,
+                object: gone.object.clone(),
                 first: gone.first,
                 last: gone.last,
             };
@@ -235,8 +236,8 @@ impl<'a> Merge<'a> {
         let bits = |part: fn(&FileVersion) -> i64| file.version.as_ref().map(part);
         let mut insert = self.db.prepare_cached(
             "INSERT INTO use (fragment, location, role, artifact, size, state, category, how, via,
-             unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last, object)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         insert.execute(params![
             fragment,
@@ -257,6 +258,7 @@ impl<'a> Merge<'a> {
             bits(|version| version.ctime),
             file.first.cast_signed(),
             file.last.cast_signed(),
+            file.object.as_deref().map(json).transpose()?,
         ])?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod load;
 mod merge;
 mod names;
+mod objects;
 mod schema;
 
 use std::fs::{DirBuilder, OpenOptions};

@@ -52,4 +52,8 @@ CREATE TABLE driven (
     fragment INTEGER NOT NULL REFERENCES fragment, session TEXT NOT NULL, job_id TEXT NOT NULL);
 CREATE INDEX driven_fragment ON driven (fragment);
 ",
+    "
+-- What an object store says of the version used: an `ObjectInfo`; null for files.
+ALTER TABLE use ADD COLUMN object TEXT;
+",
 ];

@@ -5,6 +5,7 @@ use super::*;
 use crate::fragment::{Ephemeral, Fragment, RAY_OBSERVER};
 use crate::model::*;
 use crate::object::{DrivenJob, ObjectId, ObjectUse};
+use crate::s3::ObjectInfo;
 
 /// The fragment of one key and revision: equal keys are equal fragments.
 fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
@@ -31,6 +32,14 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
             size: n,
             mtime: -1,
             ctime: 2,
+        }),
+        object: n.is_multiple_of(3).then(|| {
+            Box::new(ObjectInfo {
+                etag: Some(format!("e{n}")),
+                version_id: seed.is_multiple_of(2).then(|| format!("v{seed}")),
+                checksums: [("sha256".to_owned(), format!("{seed}=="))].into(),
+                ranges: vec![(0, n), (u64::MAX - 1, u64::MAX)],
+            })
         }),
         first: seed,
         last: seed + n,
@@ -89,6 +98,7 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
         ephemerals: vec![Ephemeral {
             path: "/p/e".into(),
             version: None,
+            object: None,
             first: 1,
             last: 2,
         }],
@@ -122,7 +132,8 @@ fn dump(store: &Store) -> Vec<String> {
         "SELECT task.id, observer, revision, claim, ephemeral, coverage FROM fragment JOIN task ON task.n = task",
         "SELECT host, path FROM location",
         "SELECT digest FROM artifact",
-        "SELECT task.id, observer, host, path, role, digest, size, state, category, how, ino, mtime, first, last
+        "SELECT task.id, observer, host, path, role, digest, size, state, category, how, ino, mtime, first, last,
+         object
          FROM use JOIN fragment ON fragment.n = fragment JOIN task ON task.n = task
          JOIN location ON location.n = location LEFT JOIN artifact ON artifact.n = artifact",
         "SELECT task.id, observer, name, version FROM package JOIN fragment ON fragment.n = fragment
@@ -256,5 +267,91 @@ fn what_only_ray_tells_of_is_untraced_until_a_record_comes() {
     assert_eq!(
         (joined.started_at, joined.pid),
         (own.task.started_at, own.task.pid)
+    );
+}
+
+#[test]
+fn uses_come_back_as_they_were_and_an_older_store_gets_what_is_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE_NAME);
+    let older = Connection::open(&path).unwrap();
+    for step in &schema::MIGRATIONS[..2] {
+        older.execute_batch(step).unwrap();
+    }
+    older.pragma_update(None, "user_version", 2).unwrap();
+    drop(older);
+    let mut store = Store::open(directory.path()).unwrap();
+    let whole = fragment(1, 1, 3);
+    store.merge(std::slice::from_ref(&whole)).unwrap();
+    let recorded = store.recorded(true).unwrap();
+    let loaded = |role: Role| -> Vec<FileUse> {
+        let uses = recorded.uses.iter().filter(|used| used.role == role);
+        uses.map(|used| used.file.clone()).collect()
+    };
+    let by_path = |mut files: Vec<FileUse>| {
+        files.sort_by(|a, b| (&a.path, a.first, a.last).cmp(&(&b.path, b.first, b.last)));
+        files
+    };
+    assert_eq!(loaded(Role::Read), by_path(whole.reads));
+    assert_eq!(loaded(Role::Write), by_path(whole.writes));
+}
+
+/// The digests of a version's uses, each given as version id, ETag and content.
+fn shared(uses: &[(Option<&str>, Option<&str>, Option<&str>)]) -> Vec<Option<bool>> {
+    let template = fragment(0, 0, 1).reads[0].clone();
+    let file = |&(id, etag, content): &(Option<&str>, Option<&str>, Option<&str>)| FileUse {
+        path: "s3://b/x".into(),
+        digest: content.map(|content| crate::digest::Digest::of(content.as_bytes())),
+        size: content.map(|_| 1),
+        state: match content {
+            Some(_) => FileState::Exact,
+            None => FileState::Skipped,
+        },
+        object: Some(Box::new(ObjectInfo {
+            etag: etag.map(str::to_owned),
+            version_id: id.map(str::to_owned),
+            ..ObjectInfo::default()
+        })),
+        ..template.clone()
+    };
+    let used = |file| Use {
+        task: 0,
+        location: 0,
+        role: Role::Read,
+        file,
+    };
+    let mut uses: Vec<Use> = uses.iter().map(file).map(used).collect();
+    let mut reversed: Vec<Use> = uses.iter().rev().cloned().collect();
+    objects::share_digests(&mut uses);
+    objects::share_digests(&mut reversed);
+    let digests = |uses: Vec<Use>| uses.into_iter().map(|used| used.file.digest).collect();
+    let (digests, mut other): (Vec<_>, Vec<_>) = (digests(uses), digests(reversed));
+    other.reverse();
+    assert_eq!(digests, other);
+    let expected = crate::digest::Digest::of(b"1");
+    let is_expected = |digest: Option<crate::digest::Digest>| digest.map(|d| d == expected);
+    digests.into_iter().map(is_expected).collect()
+}
+
+#[test]
+fn a_digest_holds_for_all_uses_of_the_version_and_of_no_other() {
+    let (v, w, e, f, one) = (Some("v"), Some("w"), Some("e"), Some("f"), Some("1"));
+    let same = Some(true);
+    assert_eq!(shared(&[(None, e, one), (None, e, None)]), [same, same]);
+    assert_eq!(shared(&[(None, e, one), (None, f, None)]), [same, None]);
+    assert_eq!(shared(&[(v, None, one), (v, e, None)]), [same, same]);
+    assert_eq!(shared(&[(v, e, one), (w, e, None)]), [same, None]);
+    assert_eq!(shared(&[(v, e, one), (None, e, None)]), [same, same]);
+    assert_eq!(shared(&[(None, e, one), (v, e, None)]), [same, same]);
+    assert_eq!(
+        shared(&[(None, None, one), (None, None, None)]),
+        [same, None]
+    );
+    let differ = [(None, e, one), (None, e, Some("2")), (None, e, None)];
+    assert_eq!(shared(&differ)[2], None);
+    let suspended = Some("null");
+    assert_eq!(
+        shared(&[(suspended, e, one), (suspended, f, None)]),
+        [same, None]
     );
 }

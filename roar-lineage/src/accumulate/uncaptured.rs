@@ -1,5 +1,5 @@
-//! Whether a task made an S3 client, told by the files that this needs: what goes over
-//! the network is not captured yet.
+//! Whether a task of which no S3 request was seen made a client for it, told by the files
+//! that this needs: its requests are then not captured.
 //!
 //! Importing a library makes no client: botocore (and with it boto3, aiobotocore and s3fs)
 //! reads the service's model when one is made, pyarrow the system's certificates.
@@ -54,6 +54,7 @@ mod tests {
             unchanged: false,
             inferred: false,
             version: None,
+            object: None,
             first: 0,
             last: 0,
         }
