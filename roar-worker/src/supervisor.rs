@@ -347,9 +347,10 @@ impl Supervisor {
             Backend::Notify(listener) => Some(listener.guardian().id()),
             _ => None,
         };
+        let helpers = [guardian, self.stores.relay()];
         let children = proc::children(own, own).into_iter();
         children
-            .filter(|pid| Some(*pid) != guardian && self.table.get(*pid).is_none())
+            .filter(|pid| !helpers.contains(&Some(*pid)) && self.table.get(*pid).is_none())
             .filter(|pid| proc::is_alive(*pid))
             .count()
     }

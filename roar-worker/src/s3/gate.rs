@@ -91,6 +91,11 @@ impl Gate {
         self.relay.as_ref().map(|relay| relay.pidfd.as_fd())
     }
 
+    /// Process id of the relay.
+    pub(super) fn relay(&self) -> Option<u32> {
+        self.relay.as_ref().map(|relay| relay.pid.as_raw().cast_unsigned())
+    }
+
     /// How often the relay's heart has beaten.
     pub(super) fn beats(&self) -> u64 {
         self.heart.beats()

@@ -83,6 +83,11 @@ impl Stores {
         !self.connections.is_empty()
     }
 
+    /// Process id of the relay.
+    pub(crate) fn relay(&self) -> Option<u32> {
+        self.gate.as_ref().and_then(Gate::relay)
+    }
+
     fn gate(&mut self) -> Option<&mut Gate> {
         if self.gate.is_none() {
             self.gate = Gate::open().ok();
