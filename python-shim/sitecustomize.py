@@ -28,12 +28,15 @@ def _install():
             pass
     sys.path[:] = [entry for entry in sys.path if entry != here]
     sys.path_importer_cache.pop(here, None)
-    if is_worker or sys.version_info < (3, 8):
+    if sys.version_info < (3, 8):
         return
     followed = {
-        "ray._private.worker": "follow",
-        "ray._private.runtime_env.context": "follow_context",
+        "botocore": ("stores", "follow_botocore"),
+        "pyarrow.fs": ("stores", "follow_arrow"),
     }
+    if not is_worker:
+        followed["ray._private.worker"] = "driver", "follow"
+        followed["ray._private.runtime_env.context"] = "driver", "follow_context"
 
     class Finder:
         """Finds modules as they would be found anyway, and is told when they are there. It
@@ -45,6 +48,7 @@ def _install():
             followed_by = followed.pop(name, None)
             if followed_by is None:
                 return None
+            from importlib import import_module
             from importlib.machinery import PathFinder
 
             spec = PathFinder.find_spec(name, path, target)
@@ -57,10 +61,10 @@ def _install():
                 try:
                     sys.path.insert(0, here)
                     try:
-                        from roar_shim import driver
+                        module_of_ours = import_module("roar_shim." + followed_by[0])
                     finally:
                         sys.path.remove(here)
-                    getattr(driver, followed_by)(module)
+                    getattr(module_of_ours, followed_by[1])(module)
                 except Exception:
                     pass
 

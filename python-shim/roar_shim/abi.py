@@ -63,3 +63,4 @@ FAILED = 3
 PAGE_PATH = "/dev/null/roar/1/page"
 SYNC_PATH = "/dev/null/roar/1/sync"
 WORKS_PREFIX = "/dev/null/roar/1/works/"
+STORE_PREFIX = "/dev/null/roar/1/store/"

@@ -1,0 +1,166 @@
+"""What clients of object stores do, told as it happens.
+
+botocore (boto3, aiobotocore, s3fs, the AWS CLI) emits events: before a request is sent, and
+when its operation is over. Both are told on the thread, and in the context, of the task that
+asks; the id by which the supervisor knows the request again is the client's own
+(``amz-sdk-invocation-id``).
+
+pyarrow's client is compiled and emits nothing. Its requests are seen on their way to the
+store, once it is known where that is: what stands in the place of ``S3FileSystem`` tells.
+"""
+
+import json
+import os
+
+from . import abi
+
+_KEY = "roar"
+_MOST = 3000  # bytes; a path may have 4095
+
+
+def tell(note):
+    """Tells the supervisor. Without one this fails as it does with one, and costs a call."""
+    try:
+        os.close(os.open(abi.STORE_PREFIX + json.dumps(note), os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        pass
+
+
+def follow_botocore(botocore):
+    """Called with the module ``botocore``."""
+    botocore.register_initializer(_begin)
+
+
+def _begin(session):
+    try:
+        session.register("before-parameter-build.s3", _asks)
+        session.register("before-send.s3", _sends)
+        session.register("after-call.s3", _succeeded)
+    except Exception:
+        pass
+
+
+def _asks(params=None, context=None, **_):
+    try:
+        source = params.get("CopySource")
+        if isinstance(source, str):
+            source = _source(source)
+        context[_KEY] = {
+            "bucket": params.get("Bucket", ""),
+            "keys": [params["Key"]] if "Key" in params else [],
+            "asked": [entry["Key"] for entry in params.get("Delete", {}).get("Objects", ())],
+            "source": source or {},
+            "version": params.get("VersionId"),
+        }
+    except Exception:
+        pass
+
+
+def _source(text):
+    from urllib.parse import unquote
+
+    path, _, version = text.partition("?versionId=")
+    bucket, _, key = unquote(path).lstrip("/").partition("/")
+    return {"Bucket": bucket, "Key": key, "VersionId": version or None}
+
+
+def _sends(request=None, **_):
+    try:
+        scheme, _, rest = request.url.partition("://")
+        invocation = request.headers.get("amz-sdk-invocation-id") or ""
+        if isinstance(invocation, bytes):
+            invocation = invocation.decode()
+        tell({"id": invocation, "endpoint": scheme + "://" + rest.partition("/")[0]})
+    except Exception:
+        pass
+
+
+def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
+    try:
+        asked = context.pop(_KEY, None)
+        if asked is None or http_response.status_code >= 300:
+            return
+        note = {
+            "id": context["retries"]["invocation-id"],
+            "operation": model.name,
+            "bucket": asked["bucket"],
+            "source_bucket": asked["source"].get("Bucket", ""),
+            "source_key": asked["source"].get("Key", ""),
+            "source_version": parsed.get("CopySourceVersionId") or asked["source"].get("VersionId"),
+            "version_id": parsed.get("VersionId") or asked["version"],
+        }
+        found = parsed.get("CopyObjectResult") or parsed
+        note["etag"] = found.get("ETag")
+        note["checksums"] = {
+            name[len("Checksum") :].lower(): value
+            for name, value in found.items()
+            if name.startswith("Checksum") and name != "ChecksumType"
+        }
+        if model.name == "GetObject":
+            note.update(_range(parsed))
+        keys = asked["keys"]
+        if model.name == "DeleteObjects":
+            failed = {error.get("Key") for error in parsed.get("Errors", ())}
+            keys = [key for key in asked["asked"] if key not in failed]
+        for part in _parts(keys):
+            tell(dict(note, keys=part))
+    except Exception:
+        pass
+
+
+def _range(parsed):
+    """The size of the whole object, and which part of it was read."""
+    text = parsed.get("ContentRange")
+    if not text:
+        return {"size": parsed.get("ContentLength")}
+    bounds, _, size = text[len("bytes ") :].partition("/")
+    return {
+        "range": [int(bound) for bound in bounds.split("-")],
+        "size": int(size) if size.isdigit() else None,
+    }
+
+
+def _parts(keys):
+    """Keys in as many lists as it takes notes to tell them."""
+    part, length = [], 0
+    for key in keys:
+        length += len(json.dumps(key)) + 2
+        if part and length > _MOST:
+            yield part
+            part, length = [], len(json.dumps(key)) + 2
+        part.append(key)
+    if part or not keys:
+        yield part
+
+
+def follow_arrow(fs):
+    """Called with the module ``pyarrow.fs``. Instances are of the class that was there."""
+    real = getattr(fs, "S3FileSystem", None)
+    if real is None:
+        return
+
+    class Told(type(real)):
+        def __call__(cls, *args, **options):
+            if cls is not stand_in:
+                return super().__call__(*args, **options)
+            try:
+                endpoint = options.get("endpoint_override")
+                if endpoint:
+                    scheme = options.get("scheme") or "https"
+                    tell({"endpoint": endpoint if "://" in endpoint else scheme + "://" + endpoint})
+            except Exception:
+                pass
+            return real(*args, **options)
+
+        def __instancecheck__(cls, instance):
+            if cls is stand_in:
+                return isinstance(instance, real)
+            return super().__instancecheck__(instance)
+
+        def __subclasscheck__(cls, other):
+            if cls is stand_in:
+                return issubclass(other, real)
+            return super().__subclasscheck__(other)
+
+    stand_in = Told("S3FileSystem", (real,), {"__module__": fs.__name__, "__doc__": real.__doc__})
+    fs.S3FileSystem = stand_in
