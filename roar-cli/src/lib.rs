@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod joined;
+pub mod listing;
 pub mod manifest;
 pub mod output;
 pub mod project;

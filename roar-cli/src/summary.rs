@@ -1,16 +1,20 @@
 //! What a person reads after a traced command: a few lines on stderr.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use bstr::BString;
+use roar_lineage::composite;
+use roar_lineage::digest::Digest;
 use roar_lineage::document::joined_coverage;
 use roar_lineage::fragment::Fragment;
 use roar_lineage::model::{Category, FileState, FileUse, GapKind, TaskKind};
 
 use crate::cli::TraceArgs;
+use crate::listing::{self, Line};
 use crate::output;
 
 /// Files named in each list, unless more was asked for.
@@ -55,18 +59,29 @@ pub fn of(fragments: &[Fragment], args: &TraceArgs, root: &Path, took: Duration)
         let _ = write!(text, ", {tasks} tasks");
     }
     let _ = writeln!(text, " · {}", time(fragments, took));
+    let is_expanded = args.all || args.verbose > 0;
     let limit = if args.verbose > 0 { usize::MAX } else { NAMED };
+    let code: BTreeSet<&[u8]> = fragments
+        .iter()
+        .flat_map(|fragment| fragment.reads.iter().chain(&fragment.writes))
+        .filter(|file| file.category == Category::Code)
+        .map(|file| file.path.as_slice())
+        .collect();
     for (label, list) in [("in", inputs), ("out", outputs), ("del", deleted)] {
-        for file in list.values().take(limit) {
-            let name = output::cut(&output::shown_path(&file.path, Some(root)), NAME_WIDTH);
-            let _ = writeln!(text, "  {label:<4} {name:<NAME_WIDTH$} {}", content(file));
+        let data = list
+            .values()
+            .filter(|file| file.category == Category::Data && !is_expanded && label != "del");
+        let data: BTreeSet<&[u8]> = data.map(|file| file.path.as_slice()).collect();
+        let around = composite::directories(&data, &code, root.as_os_str().as_bytes());
+        let files = list.values().map(|file| (file.path.as_slice(), *file));
+        let lines = listing::lines(files, |path| around.get(path).copied());
+        for line in lines.iter().take(limit) {
+            let name = line.name(root, NAME_WIDTH);
+            let _ = writeln!(text, "  {label:<4} {name:<NAME_WIDTH$} {}", contents(line));
         }
-        if list.len() > limit {
-            let _ = writeln!(
-                text,
-                "  {label:<4} … and {} more (-v names all)",
-                list.len() - limit
-            );
+        let more: usize = lines.iter().skip(limit).map(|line| line.files.len()).sum();
+        if more > 0 {
+            let _ = writeln!(text, "  {label:<4} … and {more} more (-v names all)");
         }
     }
     for gap in joined_coverage(fragments.iter().map(|fragment| &fragment.coverage)).gaps {
@@ -82,10 +97,35 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+fn contents(line: &Line<'_, &FileUse>) -> String {
+    let Some(directory) = line.directory() else {
+        return line
+            .files
+            .first()
+            .map_or_else(String::new, |(_, file)| content(file));
+    };
+    let part = |&(path, file): &(&[u8], &FileUse)| {
+        let inner = path.strip_prefix(directory)?.to_vec();
+        Some((inner, file.digest?))
+    };
+    let parts: Option<Vec<(Vec<u8>, Digest)>> = line.files.iter().map(part).collect();
+    let Some(parts) = parts else {
+        return "not all hashed".to_owned();
+    };
+    let parts = parts
+        .iter()
+        .map(|(path, digest)| (path.as_slice(), *digest));
+    hashed(composite::digest(parts))
+}
+
+fn hashed(digest: Digest) -> String {
+    format!("blake3:{}", digest.hex().get(..12).unwrap_or_default())
+}
+
 fn content(file: &FileUse) -> String {
     let etag = file.object.as_ref().and_then(|object| object.etag.as_ref());
     match (file.digest, file.state, etag) {
-        (Some(digest), ..) => format!("blake3:{}", digest.hex().get(..12).unwrap_or_default()),
+        (Some(digest), ..) => hashed(digest),
         (None, FileState::Skipped, Some(etag)) => {
             format!(
                 "etag {}",

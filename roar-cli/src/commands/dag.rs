@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use owo_colors::OwoColorize;
 use roar_lineage::document::File;
 use roar_lineage::model::Status;
-use roar_lineage::query::{Dag, Node};
+use roar_lineage::query::{Composite, Dag, Node};
 
 use crate::cli::DagArgs;
 use crate::error::UserError;
-use crate::{output, project};
+use crate::{listing, output, project};
 
-/// Files of one kind listed for a step; the rest is counted.
+/// Lines of one kind for a step; the rest is counted.
 const LISTED: usize = 8;
 
 /// Does it.
@@ -24,12 +24,12 @@ pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     if args.json {
         output::json(&dag)?;
     } else {
-        output::write(&text(&dag, &opened.root))?;
+        output::write(&text(&dag, &opened.root, args.all))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(dag: &Dag, root: &Path) -> String {
+fn text(dag: &Dag, root: &Path, all: bool) -> String {
     if dag.nodes.is_empty() {
         return "no steps yet\n".to_owned();
     }
@@ -45,8 +45,9 @@ fn text(dag: &Dag, root: &Path) -> String {
         }
     }
     let mut text = String::new();
+    let composites = if all { &[] } else { &dag.composites[..] };
     for node in &dag.nodes {
-        text.push_str(&step_text(node, root, |file| {
+        text.push_str(&step_text(node, root, composites, |file| {
             producers
                 .get(&(node.id.as_str(), file.path.bytes()))
                 .copied()
@@ -87,8 +88,14 @@ fn received(text: &mut String, dag: &Dag, node: &Node, steps: &HashMap<&str, usi
     }
 }
 
-/// One step; `producer` tells the step that made a file it read.
-pub fn step_text(node: &Node, root: &Path, producer: impl Fn(&File) -> Option<usize>) -> String {
+/// One step; `producer` tells the step that made a file it read. Files of `composites` are
+/// one line.
+pub fn step_text(
+    node: &Node,
+    root: &Path,
+    composites: &[Composite],
+    producer: impl Fn(&File) -> Option<usize>,
+) -> String {
     let mut text = String::new();
     let kind = match serde_json::to_value(node.kind) {
         Ok(serde_json::Value::String(kind)) => kind.replace('_', " "),
@@ -112,24 +119,42 @@ pub fn step_text(node: &Node, root: &Path, producer: impl Fn(&File) -> Option<us
         Status::Running => writeln!(text, "  {}", "running".yellow()),
         Status::Unknown => writeln!(text, "  {}", "unknown".yellow()),
     };
+    let paths = |tasks: fn(&Composite) -> &Vec<String>| -> Vec<&[u8]> {
+        let own = composites
+            .iter()
+            .filter(|composite| tasks(composite).contains(&node.id));
+        own.map(|composite| composite.path.bytes().as_ref())
+            .collect()
+    };
+    let from = |files: &[(&[u8], &File)]| {
+        let steps: BTreeSet<usize> = files
+            .iter()
+            .filter_map(|(_, file)| producer(file))
+            .collect();
+        match (steps.first(), steps.len()) {
+            (None, _) => String::new(),
+            (Some(step), 1) => format!("  from @{step}"),
+            (_, several) => format!("  from {several} steps"),
+        }
+    };
+    let unchanged = |files: &[(&[u8], &File)]| match files.iter().all(|(_, file)| file.unchanged) {
+        true => "  unchanged".to_owned(),
+        false => String::new(),
+    };
+    let consumed = paths(|composite| &composite.consumers);
+    let produced = paths(|composite| &composite.producers);
+    list(&mut text, "reads ", &node.reads, root, &consumed, from);
     list(
         &mut text,
-        "reads ",
-        &node.reads,
+        "writes",
+        &node.writes,
         root,
-        |file| match producer(file) {
-            Some(step) => format!("  from @{step}"),
-            None => String::new(),
-        },
+        &produced,
+        unchanged,
     );
-    list(&mut text, "writes", &node.writes, root, |file| {
-        if file.unchanged {
-            "  unchanged".to_owned()
-        } else {
-            String::new()
-        }
+    list(&mut text, "deletes", &node.deletes, root, &[], |_| {
+        String::new()
     });
-    list(&mut text, "deletes", &node.deletes, root, |_| String::new());
     text
 }
 
@@ -138,15 +163,20 @@ fn list(
     word: &str,
     files: &[File],
     root: &Path,
-    note: impl Fn(&File) -> String,
+    directories: &[&[u8]],
+    note: impl Fn(&[(&[u8], &File)]) -> String,
 ) {
-    for file in files.iter().take(LISTED) {
-        let note = note(file);
+    let files = files.iter().map(|file| (file.path.bytes().as_ref(), file));
+    let lines = listing::lines(files, |path: &[u8]| {
+        let around = directories.iter().find(|around| path.starts_with(around))?;
+        path.get(..around.len())
+    });
+    for line in lines.iter().take(LISTED) {
+        let note = note(&line.files);
         let room = 68usize.saturating_sub(note.chars().count());
-        let path = output::cut(&output::shown_path(file.path.bytes(), Some(root)), room);
-        let _ = writeln!(text, "   {word} {path}{}", note.cyan());
+        let _ = writeln!(text, "   {word} {}{}", line.name(root, room), note.cyan());
     }
-    if files.len() > LISTED {
-        let _ = writeln!(text, "   {word} … and {} more", files.len() - LISTED);
+    if lines.len() > LISTED {
+        let _ = writeln!(text, "   {word} … and {} more", lines.len() - LISTED);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use roar_lineage::query::{Found, Sighting};
+use roar_lineage::query::{Contents, Found, Sighting};
 use roar_lineage::store::Role;
 
 use super::dag::step_text;
@@ -43,15 +43,77 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
                 let edge = inputs.iter().find(|edge| edge.path.bytes() == path)?;
                 steps.get(&edge.from).copied()
             };
-            let mut text = step_text(task, &opened.root, |file| producer(file.path.bytes()));
+            let composites = match args.all {
+                true => Vec::new(),
+                false => opened.graph.composites(),
+            };
+            let mut text = step_text(task, &opened.root, &composites, |file| {
+                producer(file.path.bytes())
+            });
             let _ = writeln!(text, "   task {}  job {}", task.id, task.job);
             let _ = writeln!(text, "   started {} on {}", task.started_at, task.host);
             text
         }
         Found::File { uses } => uses.iter().map(|seen| line(seen, &opened.root)).collect(),
+        Found::Composite { composites } => {
+            let steps: HashMap<&str, usize> = opened
+                .graph
+                .steps()
+                .map(|(step, task)| (task.id.as_str(), step))
+                .collect();
+            let texts = composites
+                .iter()
+                .map(|contents| composite(contents, &steps, &opened.root));
+            texts.collect()
+        }
     };
     output::write(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn composite(contents: &Contents, steps: &HashMap<&str, usize>, root: &std::path::Path) -> String {
+    let composite = &contents.composite;
+    let by = |tasks: &[String]| -> String {
+        let mut numbers: Vec<usize> = tasks
+            .iter()
+            .filter_map(|task| steps.get(task.as_str()).copied())
+            .collect();
+        numbers.sort_unstable();
+        let numbers: Vec<String> = numbers.iter().map(|step| format!("@{step}")).collect();
+        output::cut(&numbers.join(", "), 60)
+    };
+    let mut text = format!(
+        "{}  {} files  {}\n",
+        output::shown_path(composite.path.bytes(), Some(root)),
+        composite.components,
+        short(composite.digest.as_deref(), None),
+    );
+    for (word, tasks) in [
+        ("written by", &composite.producers),
+        ("read by", &composite.consumers),
+    ] {
+        if !tasks.is_empty() {
+            let _ = writeln!(text, "   {word} {}", by(tasks));
+        }
+    }
+    for file in &contents.files {
+        let path = output::shown_path(file.path.bytes(), Some(root));
+        let content = short(file.digest.as_deref(), file.etag.as_deref());
+        let _ = writeln!(text, "   {path}  {content}");
+    }
+    text
+}
+
+/// The content in a few characters.
+fn short(digest: Option<&str>, etag: Option<&str>) -> String {
+    match (digest, etag) {
+        (Some(digest), _) => digest.get(..19).unwrap_or(digest).to_owned(),
+        (None, Some(etag)) => format!(
+            "etag {}",
+            output::cut(&output::one_line(etag.as_bytes()), 34)
+        ),
+        (None, None) => "no digest".to_owned(),
+    }
 }
 
 fn line(seen: &Sighting, root: &std::path::Path) -> String {
@@ -62,14 +124,7 @@ fn line(seen: &Sighting, root: &std::path::Path) -> String {
         Role::Ephemeral => "made and deleted",
     };
     let path = output::shown_path(seen.file.path.bytes(), Some(root));
-    let content = match (&seen.file.digest, &seen.file.etag) {
-        (Some(digest), _) => output::cut(digest, 19),
-        (None, Some(etag)) => format!(
-            "etag {}",
-            output::cut(&output::one_line(etag.as_bytes()), 34)
-        ),
-        (None, None) => "no digest".to_owned(),
-    };
+    let content = short(seen.file.digest.as_deref(), seen.file.etag.as_deref());
     let name = output::one_line(seen.by.name.as_bytes());
     format!(
         "{path}  {word} by @{} {}  {content}\n",

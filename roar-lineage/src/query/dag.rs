@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Graph, Via};
+use super::{Composite, Graph, Via};
 use crate::document::{File, Text, iso_time};
 use crate::model::{Gap, RayIds, Status, TaskKind};
 use crate::store::Role;
@@ -20,6 +20,8 @@ pub struct Dag {
     pub nodes: Vec<Node>,
     /// By producer's and consumer's step, and path.
     pub edges: Vec<EdgeObject>,
+    /// Directories that are one artifact, by path.
+    pub composites: Vec<Composite>,
     /// Of all jobs together.
     pub coverage: Summary,
 }
@@ -114,6 +116,7 @@ impl Graph {
                 .map(|(step, &index)| self.node(step + 1, index, &linked))
                 .collect(),
             edges: edges.into_iter().map(|edge| self.edge(edge)).collect(),
+            composites: self.composites(),
             coverage: Summary {
                 complete: coverage.is_complete(),
                 gaps: crate::document::documented(coverage.gaps),

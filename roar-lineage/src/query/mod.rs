@@ -2,6 +2,7 @@
 //! asked: edges, steps, which command was the driver of a Ray job.
 
 mod actors;
+mod composites;
 mod dag;
 mod edges;
 mod history;
@@ -15,6 +16,7 @@ use crate::document::{self, WORKER_FILES, joined_coverage};
 use crate::model::{Coverage, GapKind, Job, Task, TaskKind};
 use crate::store::{Recorded, Role, Store, StoreError, Use};
 
+pub use composites::{Composite, Contents};
 pub use dag::{Dag, EdgeObject, Node};
 pub use edges::{Edge, Via};
 pub use history::{Log, LogEntry, StatusDocument};
@@ -163,6 +165,8 @@ fn ordered(recorded: &Recorded, edges: &[Edge], is_hidden: &[bool]) -> Vec<usize
         .collect()
 }
 
+#[cfg(test)]
+mod composite_tests;
 #[cfg(test)]
 mod object_tests;
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::tests::{edges, file, fragment, graph, one, task};
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::{FileState, FileUse, TaskKind};
@@ -142,4 +144,46 @@ fn a_reader_of_a_part_gets_the_writers_digest() {
     assert!(read.get("node").is_none() && read.get("version_id").is_none());
     let shown = serde_json::to_value(graph.show(URL.as_bytes(), b"/p").unwrap()).unwrap();
     assert_eq!(shown["uses"][1]["file"]["etag"], "e");
+}
+
+/// One task's uses of one URL, each by its role, ETag, version id and time.
+fn user(no: usize, uses: &[(u8, u8, u8, u64)]) -> Fragment {
+    let mut user = on_host(&no.to_string(), 1);
+    for &(role, etag, id, at) in uses {
+        let name = |letter: char, number: u8| (number > 0).then(|| format!("{letter}{number}"));
+        let (etag, id) = (name('e', etag), name('v', id));
+        let used = used(etag.as_deref(), id.as_deref(), at);
+        match role {
+            0 => user.writes.push(used),
+            1 => user.deletes.push(used),
+            _ => user.reads.push(used),
+        }
+    }
+    user
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn edges_join_no_two_versions_and_do_not_depend_on_the_order_of_merging(
+        tasks in prop::collection::vec(
+            prop::collection::vec((0u8..5, 0u8..3, 0u8..3, 1u64..20), 0..3),
+            1..6,
+        ),
+        rotation in any::<prop::sample::Index>(),
+    ) {
+        let fragments: Vec<Fragment> =
+            tasks.iter().enumerate().map(|(no, uses)| user(no, uses)).collect();
+        let mut other = fragments.clone();
+        other.reverse();
+        other.rotate_left(rotation.index(fragments.len()));
+        let graph = graph(&fragments);
+        prop_assert_eq!(edges(&graph), edges(&super::tests::graph(&other)));
+        for edge in &graph.edges {
+            let [write, read] = edge.uses().unwrap().map(|index| &graph.recorded.uses[index].file);
+            let [write, read] = [write, read].map(|file| file.object.as_ref().unwrap());
+            prop_assert_ne!(write.identity(None).is(read.identity(None)), Some(false));
+            prop_assert_ne!(edge.from, edge.to);
+        }
+    }
 }

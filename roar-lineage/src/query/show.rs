@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::dag::{EdgeObject, Node};
-use super::{Edge, Graph};
+use super::{Contents, Edge, Graph};
+use crate::digest::Digest;
 use crate::document::File;
 use crate::store::{Role, Use};
 
@@ -37,6 +38,11 @@ pub enum Found {
     File {
         /// Who used it, by step.
         uses: Vec<Sighting>,
+    },
+    /// A directory that is one artifact, or its digest.
+    Composite {
+        /// What was there, by path: each version that tasks left or read.
+        composites: Vec<Contents>,
     },
 }
 
@@ -79,7 +85,7 @@ pub enum NotFound {
 
 impl Graph {
     /// What is known of `reference`: `@5`, a task id or its unique beginning, a path
-    /// (relative to `cwd`), a digest or its beginning.
+    /// (relative to `cwd`), a directory that is a composite, a digest or its beginning.
     pub fn show(&self, reference: &[u8], cwd: &[u8]) -> Result<Show, NotFound> {
         let found = self.find(reference, cwd)?;
         let reference = String::from_utf8_lossy(reference).into_owned();
@@ -107,6 +113,11 @@ impl Graph {
         if !uses.is_empty() {
             return Ok(Found::File { uses });
         }
+        let directory = [path.strip_suffix(b"/").unwrap_or(&path), b"/"].concat();
+        let composites = self.contents(|path, _| *path == directory);
+        if !composites.is_empty() {
+            return Ok(Found::Composite { composites });
+        }
         let hex = text.strip_prefix("blake3:").unwrap_or(text);
         let is_hex = hex.len() >= 4 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
         if !is_hex {
@@ -131,10 +142,24 @@ impl Graph {
         let digests: std::collections::BTreeSet<_> =
             self.recorded.uses.iter().filter_map(begins).collect();
         match digests.len() {
-            0 => Err(NotFound::Nothing),
+            0 => self.composite_by_digest(&hex),
             1 => Ok(Found::File {
                 uses: self.sightings(|used| begins(used).is_some()),
             }),
+            several => Err(NotFound::Ambiguous(several)),
+        }
+    }
+
+    fn composite_by_digest(&self, hex: &str) -> Result<Found, NotFound> {
+        let begins = |digest: Option<Digest>| digest.filter(|one| one.hex().starts_with(hex));
+        let composites = self.contents(|_, digest| begins(digest).is_some());
+        let digests: std::collections::BTreeSet<_> = composites
+            .iter()
+            .map(|contents| &contents.composite.digest)
+            .collect();
+        match digests.len() {
+            0 => Err(NotFound::Nothing),
+            1 => Ok(Found::Composite { composites }),
             several => Err(NotFound::Ambiguous(several)),
         }
     }
