@@ -9,6 +9,7 @@
 
 pub mod accumulate;
 pub mod category;
+pub mod client;
 pub mod composite;
 pub mod digest;
 pub mod digest_cache;

@@ -162,6 +162,7 @@ impl Supervisor {
                 self.gap(&base, GapKind::LostRecords, detail);
             }
             self.count_accelerated(&base, accesses.len());
+            self.notice_client(pid, &accesses);
             self.record(&work, accesses, record.stamp);
         }
     }

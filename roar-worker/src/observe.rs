@@ -191,7 +191,10 @@ impl Supervisor {
             self.gap(&base, GapKind::LostRecords, detail);
         }
         match decoded {
-            Decoded::Files(accesses) => self.record(&work, accesses, stamp),
+            Decoded::Files(accesses) => {
+                self.notice_client(pid, &accesses);
+                self.record(&work, accesses, stamp);
+            }
             Decoded::Exec(execution) => self.executes(pid, &work, *execution, stamp),
             Decoded::Fork => self.table.forks(pid, tid, &work),
             Decoded::Works { process, number } => self.hand_over(pid, process, number),

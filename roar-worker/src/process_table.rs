@@ -12,6 +12,7 @@ use crate::accelerator::Loads;
 use crate::attribution::{Page, Work};
 use crate::proc::{self, Credentials};
 use crate::rings::Rings;
+use crate::s3::Client;
 use crate::sys::process;
 
 /// The tasks that a process's events belong to: one in each scope around it, the
@@ -54,6 +55,8 @@ pub struct Process {
     pub exit_code: Option<i32>,
     /// Whether it was asked which object stores it is told of.
     pub knows_stores: bool,
+    /// Whether it has made a client of an object store.
+    pub client: Client,
     /// Tells its end.
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
@@ -138,6 +141,7 @@ impl ProcessTable {
             pending_exec: None,
             exit_code: None,
             knows_stores: false,
+            client: Client::None,
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
             forks: HashMap::new(),

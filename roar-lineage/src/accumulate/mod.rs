@@ -7,7 +7,6 @@
 mod entry;
 mod left;
 mod objects;
-mod uncaptured;
 mod uses;
 mod view;
 

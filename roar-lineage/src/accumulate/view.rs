@@ -1,10 +1,11 @@
 //! What the state tells: the tasks, what is still to be looked at, and the records.
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 
+use super::Accumulator;
 use super::entry::Entry;
-use super::{Accumulator, uncaptured};
 use crate::category::Classifier;
+use crate::client::{self, Part};
 use crate::event::TaskNo;
 use crate::fragment::Fragment;
 use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Task, TaskKind};
@@ -146,12 +147,12 @@ impl Accumulator {
             self.add_uses(&mut fragment, path, entry);
         }
         state.s3.add_uses(&mut fragment);
-        let has_loaded = |part: &[u8]| {
+        let has_arrow = || {
             let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
-            paths.any(|path| path.contains_str(part))
+            paths.any(|path| client::part_of(path) == Some(Part::Arrow))
         };
         if !state.s3.is_seen()
-            && let Some(library) = uncaptured::client(&fragment.reads, has_loaded)
+            && let Some(library) = client::library(&fragment.reads, has_arrow)
         {
             let detail = format!("S3 is not captured, and a client of {library} was made");
             fragment.coverage.add_gap(GapKind::S3Uncaptured, &detail, 1);

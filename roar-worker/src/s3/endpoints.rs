@@ -87,6 +87,11 @@ impl Endpoints {
         self.addresses.get(&normal(address)).copied()
     }
 
+    /// A store is at this address.
+    pub(super) fn is_at(&mut self, address: SocketAddr) {
+        self.addresses.insert(normal(address), Reached::Plainly);
+    }
+
     /// The names by which stores are called, without ports.
     pub(super) fn names(&self) -> Vec<String> {
         self.names.clone()

@@ -22,7 +22,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::relay::{self, Heart};
 use crate::sys::process::{self, Fork};
-use crate::sys::{net, socket as rights};
+use crate::sys::{self, net, socket as rights};
 
 /// How long a store may take to accept a connection.
 const PATIENCE_MS: u16 = 50;
@@ -40,12 +40,13 @@ pub(super) enum Direct {
     /// The store did not answer in time.
     Late,
     /// Something else.
-    Impossible(io::Error),
+    Impossible,
 }
 
 impl<E: Into<io::Error>> From<E> for Direct {
     fn from(error: E) -> Self {
-        Self::Impossible(error.into())
+        sys::note_starvation(&error.into());
+        Self::Impossible
     }
 }
 
@@ -93,7 +94,9 @@ impl Gate {
 
     /// Process id of the relay.
     pub(super) fn relay(&self) -> Option<u32> {
-        self.relay.as_ref().map(|relay| relay.pid.as_raw().cast_unsigned())
+        self.relay
+            .as_ref()
+            .map(|relay| relay.pid.as_raw().cast_unsigned())
     }
 
     /// How often the relay's heart has beaten.
@@ -192,7 +195,7 @@ impl Gate {
             }),
             Err(error) => {
                 net::reset(client.as_fd());
-                Err(Direct::Impossible(error))
+                Err(error.into())
             }
         }
     }

@@ -30,7 +30,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bstr::BString;
-use roar_lineage::event::Event;
+use roar_lineage::client::{self, Part};
+use roar_lineage::event::{Access, Event};
 use roar_lineage::model::GapKind;
 use roar_lineage::s3::ObjectAccess;
 
@@ -52,6 +53,20 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// After so long without a beat of its heart the relay is replaced.
 const STILL: Duration = Duration::from_secs(3);
 
+/// Port of HTTP over TLS.
+const TLS: u16 = 443;
+
+/// What a process has of a client of object stores, told by the files that it reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Client {
+    /// Nothing.
+    None,
+    /// pyarrow's part for S3.
+    Library,
+    /// A client.
+    Made,
+}
+
 /// What the supervisor knows of object stores.
 #[derive(Default)]
 pub(crate) struct Stores {
@@ -70,6 +85,8 @@ pub(crate) struct Stores {
 /// A client's connection.
 struct Connection {
     pid: u32,
+    /// Where nobody knows a store to be.
+    guess: Option<SocketAddr>,
     /// Whose work the connecting thread did: the first request is its.
     connected_for: Option<Work>,
     /// Whose work the requests are that have not ended, and when they were made.
@@ -114,7 +131,14 @@ impl Supervisor {
         if !std::mem::replace(&mut process.knows_stores, true) {
             self.stores.endpoints.learn_from(pid);
         }
+        let makes_guess = process.client == Client::Made && process.page.is_none();
+        let makes_guess = makes_guess && !self.stores.telling.contains(&pid);
         match self.stores.endpoints.at(address) {
+            // It may be one that the program was told of in no other way.
+            None if makes_guess && address.port() != TLS => {
+                let joined = self.stand_between(pid, work, socket, address, true);
+                joined.map_or(Answer::Continue, answer)
+            }
             None => Answer::Continue,
             Some(Reached::ByTls) => {
                 if !self.stores.telling.contains(&pid) {
@@ -122,9 +146,8 @@ impl Supervisor {
                 }
                 Answer::Continue
             }
-            Some(Reached::Plainly) => match self.stand_between(pid, work, socket, address) {
-                Ok(0) => Answer::Success,
-                Ok(errno) => Answer::Fails(errno),
+            Some(Reached::Plainly) => match self.stand_between(pid, work, socket, address, false) {
+                Ok(result) => answer(result),
                 Err(why) => {
                     if let Direct::Late = why {
                         self.stores.endpoints.went_away(address);
@@ -144,19 +167,19 @@ impl Supervisor {
         work: &Work,
         socket: i32,
         address: SocketAddr,
+        is_guess: bool,
     ) -> Result<i32, Direct> {
-        let impossible = || Direct::Impossible(std::io::ErrorKind::Unsupported.into());
         let stores = &mut self.stores;
         let is_full = stores.connections.len() >= MAX_CONNECTIONS;
         if is_full || stores.endpoints.is_away(address) || !is_in_own_network(pid) {
-            return Err(impossible());
+            return Err(Direct::Impossible);
         }
         let process = self.table.get(pid).and_then(|it| it.pidfd.as_ref());
-        let pidfd = process.ok_or_else(impossible)?;
+        let pidfd = process.ok_or(Direct::Impossible)?;
         let client = net::descriptor_of(pidfd.as_fd(), socket)?;
         self.start_relay()?;
         let stores = &mut self.stores;
-        let gate = stores.gate.as_mut().ok_or_else(impossible)?;
+        let gate = stores.gate.as_mut().ok_or(Direct::Impossible)?;
         let joined = gate.join(&client, address)?;
         let number = stores.next;
         stores.next += 1;
@@ -166,6 +189,7 @@ impl Supervisor {
         let connection = Connection {
             pid,
             connected_for: Some(work.clone()),
+            guess: is_guess.then_some(address),
             asked: VecDeque::new(),
             kept: joined.kept,
         };
@@ -256,14 +280,20 @@ impl Supervisor {
                     self.requested(number, invocation, stamp);
                 }
                 Seen::Ended(number, accesses) => {
-                    let connection = self.stores.connections.get_mut(&number);
-                    if let Some((work, stamp)) = connection.and_then(|it| it.asked.pop_front()) {
+                    let Some(connection) = self.stores.connections.get_mut(&number) else {
+                        continue;
+                    };
+                    if let (false, Some(address)) = (accesses.is_empty(), connection.guess.take()) {
+                        self.stores.endpoints.is_at(address);
+                    }
+                    if let Some((work, stamp)) = connection.asked.pop_front() {
                         self.record_objects(&work, accesses, stamp);
                     }
                 }
                 Seen::Closed(number, is_lost) => {
                     let connection = self.stores.connections.remove(&number);
-                    if let Some(connection) = connection.filter(|_| is_lost) {
+                    if let Some(connection) = connection.filter(|it| is_lost && it.guess.is_none())
+                    {
                         let work = self.whose(connection.pid, clock::stamp());
                         self.uncaptured(&work, "a connection that was not understood");
                     }
@@ -318,6 +348,24 @@ impl Supervisor {
         }
     }
 
+    /// Notices that a process makes a client.
+    pub(crate) fn notice_client(&mut self, pid: u32, accesses: &[Access]) {
+        for access in accesses {
+            let Access::Read { path, .. } = access else {
+                continue;
+            };
+            let part = client::part_of(path);
+            let Some(part) = part else { continue };
+            if let Some(process) = self.table.get_mut(pid) {
+                process.client = match (part, process.client) {
+                    (Part::Botocore, _) | (Part::Certificates, Client::Library) => Client::Made,
+                    (Part::Arrow, Client::None) => Client::Library,
+                    (_, client) => client,
+                };
+            }
+        }
+    }
+
     fn record_objects(&mut self, work: &Work, accesses: Vec<ObjectAccess>, stamp: u64) {
         let Work::Task(membership) = work else {
             if let (false, Some(scope)) = (accesses.is_empty(), self.scopes.first_mut()) {
@@ -345,6 +393,13 @@ impl Supervisor {
             _ => self.root_membership(),
         };
         self.gap(&membership, GapKind::S3Uncaptured, detail);
+    }
+}
+
+fn answer(result: i32) -> Answer {
+    match result {
+        0 => Answer::Success,
+        errno => Answer::Fails(errno),
     }
 }
 
