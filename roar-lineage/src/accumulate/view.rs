@@ -151,7 +151,12 @@ impl Accumulator {
             let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
             paths.any(|path| client::part_of(path) == Some(Part::Arrow))
         };
-        if !state.s3.is_seen()
+        // Where connections are seen, those that cannot be looked into are gaps themselves;
+        // but not which of a Ray worker's connections are a client's.
+        let is_known = fragment.job.tracer.backend == "notify"
+            && matches!(state.task.kind, TaskKind::Command | TaskKind::RayDriver);
+        if !is_known
+            && !state.s3.is_seen()
             && let Some(library) = client::library(&fragment.reads, has_arrow)
         {
             let detail = format!("S3 is not captured, and a client of {library} was made");

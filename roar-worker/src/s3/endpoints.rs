@@ -28,7 +28,7 @@ const VARIABLES: [&[u8]; 10] = [
     b"RCLONE_CONFIG_*_ENDPOINT",
 ];
 /// Options that name a store's URL.
-const OPTIONS: [&[u8]; 3] = [b"--endpoint-url", b"--s3-endpoint", b"--endpoint"];
+const OPTIONS: [&[u8]; 2] = [b"--endpoint-url", b"--s3-endpoint"];
 /// Keys of configuration files that do.
 const KEYS: [&[u8]; 2] = [b"endpoint_url", b"endpoint"];
 /// Configuration files: a variable with the file's path, and its place in the home directory.

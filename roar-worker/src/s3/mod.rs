@@ -55,6 +55,7 @@ const STILL: Duration = Duration::from_secs(3);
 
 /// Port of HTTP over TLS.
 const TLS: u16 = 443;
+const BY_TLS: &str = "a client of S3, or a process that has one, connected by TLS";
 
 /// What a process has of a client of object stores, told by the files that it reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,10 +140,14 @@ impl Supervisor {
                 let joined = self.stand_between(pid, work, socket, address, true);
                 joined.map_or(Answer::Continue, answer)
             }
+            None if makes_guess => {
+                self.uncaptured(work, BY_TLS);
+                Answer::Continue
+            }
             None => Answer::Continue,
             Some(Reached::ByTls) => {
                 if !self.stores.telling.contains(&pid) {
-                    self.uncaptured(work, "a client that does not tell what it does used TLS");
+                    self.uncaptured(work, BY_TLS);
                 }
                 Answer::Continue
             }
