@@ -48,7 +48,7 @@ impl Piece {
     /// A piece of so many bytes, at this offset of the object. `None`: it does not begin
     /// with a chunk.
     pub(super) fn new(offset: u64, length: u64) -> Option<Self> {
-        if offset % CHUNK != 0 || offset.checked_add(length).is_none() {
+        if !offset.is_multiple_of(CHUNK) || offset.checked_add(length).is_none() {
             return None;
         }
         let mut piece = Self {
