@@ -276,8 +276,7 @@ def test_native_pools_work_for_the_task_that_runs(project):
     assert found == sorted(
         (name, tuple(sorted(reads)), tuple(sorted(writes))) for name, reads, writes in expected
     )
-    # Ray reads certificates when it starts, as a client of pyarrow would.
-    assert {kind for kind, _ in gaps(document)} <= {"still_running", "s3_uncaptured"}
+    assert {kind for kind, _ in gaps(document)} <= {"still_running"}
 
 
 class SmallDisk:

@@ -159,7 +159,8 @@ impl Accumulator {
             && !state.s3.is_seen()
             && let Some(library) = client::library(&fragment.reads, has_arrow)
         {
-            let detail = format!("S3 is not captured, and a client of {library} was made");
+            let detail =
+                format!("a client of {library} was made for S3, and no request of it was seen");
             fragment.coverage.add_gap(GapKind::S3Uncaptured, &detail, 1);
         }
         Some(fragment)
