@@ -150,7 +150,7 @@ class Side:
 
     def reset(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        self.socket.close()
         raise Ended
 
     def close(self):
@@ -205,8 +205,7 @@ class Proxy:
         with self.lock:
             sides, self.open = self.open, set()
         for side in sides:
-            with contextlib.suppress(Ended, OSError):
-                side.reset()
+            side.close()
 
     def accept(self, listener):
         while True:
@@ -221,8 +220,7 @@ class Proxy:
         try:
             server = Side(socket.create_connection(self.upstream))
         except OSError:
-            client.close()
-            return
+            return client.close()
         with self.lock:
             self.open |= {client, server}
         try:
@@ -256,8 +254,9 @@ class Proxy:
                 client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             for _ in client.body(head):
                 pass
-            client.send(error(fault.code))
-            self.record(head, MESSAGES[fault.code][0], {}, 0)
+            answer = error(fault.code)
+            self.record(head, Head(answer.partition(b"\r\n\r\n")[0]))
+            client.send(answer)
             return True
         server.send(head.raw)
         if "100-continue" in head.headers.get("expect", "").lower():
@@ -266,19 +265,21 @@ class Proxy:
             if answer.status != 100:
                 self.relay(client, server, head, answer, fault)
                 return False
-        seen = 0
+        seen, body = 0, b""
         of_request = kind in ("reset", "hold") and head.method in ("PUT", "POST")
         for block in client.body(head):
             seen += len(block)
             if of_request and seen >= fault.after:
                 self.strike(fault, client)
+            if head.method == "POST":
+                body += block
             server.send(block)
         answer = server.head()
         while 100 <= answer.status < 200:
             client.send(answer.raw)
             answer = server.head()
         client.send(answer.raw)
-        self.relay(client, server, head, answer, Fault("none") if of_request else fault)
+        self.relay(client, server, head, answer, Fault("none") if of_request else fault, body)
         return (kind != "close" and "close" not in head.headers.get("connection", "").lower()
                 and "close" not in answer.headers.get("connection", "").lower())
 
@@ -291,29 +292,30 @@ class Proxy:
             fault.reached.set()
             fault.go.wait(60)
 
-    def relay(self, client, server, head, answer, fault):
+    def relay(self, client, server, head, answer, fault, body=b""):
         """The answer's body."""
+        request = self.record(head, answer, body)
         if head.method == "HEAD" or answer.status in (204, 304):
-            self.record(head, answer.status, answer.headers, 0)
             return
-        is_framed = {"content-length", "transfer-encoding"} & answer.headers.keys()
-        count = 0
         for block in server.body(answer, is_answer=True):
-            if fault.kind in ("reset", "truncate", "hold") and count + len(block) >= fault.after:
-                client.send(block[:max(0, fault.after - count)])
+            if fault.kind in ("reset", "truncate", "hold") and request["bytes"] + len(block) >= fault.after:
+                before = max(0, fault.after - request["bytes"])
+                client.send(block[:before])
+                request["bytes"] += before
                 self.strike(fault, client)
-                block = block[max(0, fault.after - count):]
-                count = max(count, fault.after)
-                fault = Fault("none")
-            count += len(block)
+                fault, block = Fault("none"), block[before:]
+            request["bytes"] += len(block)
             client.send(block)
-        self.record(head, answer.status, answer.headers, count)
-        if not is_framed:
+        if not {"content-length", "transfer-encoding"} & answer.headers.keys():
             raise Ended
 
-    def record(self, head, status, headers, count):
+    def record(self, head, answer, body=b""):
+        """`bytes` counts the answer's body as it goes on, with the framing of chunks."""
+        request = {
+            "method": head.method, "target": head.target, "headers": head.headers,
+            "status": answer.status, "answer": answer.headers, "body": body,
+            "bytes": 0,
+        }
         with self.lock:
-            self.requests.append({
-                "method": head.method, "target": head.target, "headers": head.headers,
-                "status": status, "answer": headers, "bytes": count,
-            })
+            self.requests.append(request)
+        return request
