@@ -12,7 +12,7 @@ FAULTS = {
     "slow_down_twice": lambda: [Fault("status", times=2, code="SlowDown")],
     "internal_errors_in_gets": lambda: [Fault("status", times=3, code="InternalError", **GET)],
     "slow_down_for_ever": lambda: [Fault("status", times=9999, code="SlowDown", **PUT)],
-    "expired": lambda: [Fault("status", times=9999, code="ExpiredToken")],
+    "expired": lambda: [Fault("status", target="large|out/", times=9999, code="ExpiredToken")],
     "reset_in_a_get": lambda: [Fault("reset", after=WITHIN, **GET)],
     "reset_in_gets": lambda: [Fault("reset", times=9999, after=WITHIN, **GET)],
     "reset_in_a_put": lambda: [Fault("reset", after=100_000, **PUT)],
@@ -44,11 +44,20 @@ def assert_recorded(report, outcome):
     found = {file["path"] for file in task["writes"] if file["path"].startswith("s3://")}
     assert found == {"s3://data/" + key for key in outcome.objects if key.startswith("out/")}
     reads = {file["path"]: file for file in task["reads"] if file["path"].startswith("s3://")}
-    whole = {"s3://data/in/small"} if "get again 1000" in outcome.stdout else set()
-    assert whole <= set(reads) <= {"s3://data/in/small", "s3://data/in/large"}
-    for file in reads.values():
+    whole = {"s3://data/in/" + name for name, line in (
+        ("small", "get again 1000"), ("large", "get 20971520"), ("large", "got 20971520"))
+        if line + "\n" in outcome.stdout}
+    assert whole and whole <= set(reads) <= {"s3://data/in/small", "s3://data/in/large"}
+    for url, file in reads.items():
+        key = url.split("/", 3)[3]
+        version = (outcome.objects[key]["etag"], outcome.objects[key]["digest"])
         if file["state"] == "exact":
-            assert file["digest"] is not None
+            assert (file["etag"], file["digest"]) == version
+        else:
+            assert (file["etag"], file["digest"]) == (version[0], None)
+    for key in (key for key in outcome.objects if key.startswith("out/")):
+        (file,) = (file for file in task["writes"] if file["path"] == "s3://data/" + key)
+        assert (file["state"], file["digest"]) == ("exact", outcome.objects[key]["digest"])
 
 
 def test_a_server_that_goes_away_in_a_get_and_comes_back(place):
@@ -67,6 +76,6 @@ def test_a_server_that_goes_away_in_a_get_and_comes_back(place):
         fault = Fault("hold", after=WITHIN, **GET)
         outcomes.append(run(command, seeds=("large",), faults=[fault], meanwhile=goes_away(fault)))
     untraced, (traced, report) = outcomes
-    assert untraced.code == 0 and untraced.stdout.count("\n") == 3, untraced
+    assert untraced.code == 0 and untraced.stdout.count("\n") == 3, untraced.stderr
     assert traced.visible() == untraced.visible()
     assert_recorded(report, traced)

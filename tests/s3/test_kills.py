@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from conftest import BUCKET, ROAR, program
+from conftest import BUCKET, PYTHON, ROAR, program
 from faulty import Fault
 from store import huge
 
@@ -30,14 +30,40 @@ def helpers(launcher):
     return found
 
 
+def stat(pid):
+    """State, parent and so on; None when it is gone."""
+    try:
+        with open("/proc/%d/stat" % pid) as opened:
+            return opened.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
 def descends(pid, ancestor):
     while pid > 1 and pid != ancestor:
-        try:
-            with open("/proc/%d/stat" % pid) as stat:
-                pid = int(stat.read().rpartition(")")[2].split()[1])
-        except OSError:
+        fields = stat(pid)
+        if fields is None:
             return False
+        pid = int(fields[1])
     return pid == ancestor
+
+
+def program_of(launcher):
+    """The process that runs the workload."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if descends(pid, launcher.pid):
+            with open("/proc/%d/cmdline" % pid, "rb") as opened:
+                words = opened.read().split(b"\0")
+            if words[0] == PYTHON.encode():
+                return pid
+    raise AssertionError("the program does not run")
+
+
+def wait_for_the_end_of(pid):
+    end = time.monotonic() + 60
+    while (stat(pid) or "Z")[0] != "Z":
+        assert time.monotonic() < end, "the program hangs with its helpers"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
@@ -57,6 +83,10 @@ def test_transfers_go_on_without_helpers(place, sent, which):
                 time.sleep(0.3)
             for fault in faults:
                 fault.go.set()
+            if send and sent == signal.SIGSTOP:
+                wait_for_the_end_of(program_of(process))
+                for pid in hit:
+                    os.kill(pid, signal.SIGCONT)
         return in_the_middle
 
     command = program("boto.two_large", BUCKET)
@@ -66,7 +96,7 @@ def test_transfers_go_on_without_helpers(place, sent, which):
             faults = [Fault("hold", method=method, after=MIDDLE, target="huge")
                       for method in ("GET", "PUT")]
             outcomes.append(run(
-                command, seeds=("huge",), faults=faults, meanwhile=meanwhile(faults, send)))
+                command, seeds=("small", "huge"), faults=faults, meanwhile=meanwhile(faults, send)))
     finally:
         for pid in hit:
             try:
@@ -78,4 +108,7 @@ def test_transfers_go_on_without_helpers(place, sent, which):
     assert untraced.stdout == "[('get', None), ('put', None)]\n"
     assert untraced.objects["in/huge"]["size"] == len(huge())
     assert traced.visible() == untraced.visible()
-    assert not report["coverage"]["complete"]
+    (task,) = report["tasks"]
+    if sent == signal.SIGKILL:
+        assert not report["coverage"]["complete"]
+    assert "s3://data/in/small" in {file["path"] for file in task["reads"]}

@@ -214,7 +214,7 @@ def threads(bucket):
 def tolerant(bucket):
     """Gets, puts and uploads, and says how each went."""
     config = Config(
-        retries={"mode": "standard", "max_attempts": 3}, connect_timeout=1, read_timeout=1)
+        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
     client = new_client(config=config)
     steps = (
         ("get", lambda: len(client.get_object(Bucket=bucket, Key="in/large")["Body"].read())),
@@ -236,7 +236,7 @@ def told(do):
     try:
         return do()
     except FAILURES as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code")
+        code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
         return "%s.%s %s %s" % (type(error).__module__, type(error).__name__, code, error)
 
 
@@ -256,7 +256,8 @@ def patient(bucket):
 
 def two_large(bucket):
     """A large get and a large put at the same time."""
-    client = new_client(config=Config(retries={"mode": "standard"}))
+    client = new_client()
+    client.get_object(Bucket=bucket, Key="in/small")["Body"].read()
     size = 100 * MIB
 
     def get_it():
