@@ -11,8 +11,8 @@ from servers import free_port
 
 RAY = os.path.join(os.path.dirname(PYTHON), "ray")
 PORTS = (
-    "port", "dashboard-port", "ray-client-server-port", "node-manager-port",
-    "object-manager-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
+    "port", "dashboard-port", "node-manager-port", "object-manager-port",
+    "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
     "metrics-export-port", "runtime-env-agent-port",
 )
 

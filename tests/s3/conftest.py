@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import jsonschema
 import pytest
@@ -173,6 +174,22 @@ def servers(tmp_path_factory):
 @pytest.fixture
 def place(servers, tmp_path):
     return Place(servers("s3s"), str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    from cluster import Cluster
+
+    # Short: the paths of sockets lie below it.
+    directory = tempfile.mkdtemp(prefix="roar-s3-", dir="/tmp")
+    started = None
+    try:
+        started = Cluster(directory)
+        yield started
+    finally:
+        if started:
+            started.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,10 @@ class Server:
             self.stop()
             raise
 
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.port
+
     def wait(self):
         end = time.monotonic() + 30
         while time.monotonic() < end:

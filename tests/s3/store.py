@@ -61,7 +61,7 @@ class Store:
         )
 
     def refill(self, seeds):
-        """Only these objects, below `in/`; returns them as `objects` does."""
+        """Only these objects, by names in SEEDS or keys to bytes; returns them as `objects` does."""
         if self.server.name == "moto":
             url = "http://127.0.0.1:%d/moto-api/reset" % self.server.port
             urllib.request.urlopen(urllib.request.Request(url, method="POST")).close()
@@ -73,9 +73,10 @@ class Store:
                 path = os.path.join(self.server.root, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
             os.mkdir(os.path.join(self.server.root, self.bucket))
-        for name in seeds:
-            data = huge() if name == "huge" else SEEDS[name]
-            self.client.put_object(Bucket=self.bucket, Key="in/" + name, Body=data)
+        if not isinstance(seeds, dict):
+            seeds = {"in/" + name: huge() if name == "huge" else SEEDS[name] for name in seeds}
+        for key, data in seeds.items():
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
         return self.objects()
 
     def objects(self):

@@ -18,7 +18,8 @@ def process(client, prefix, number):
 
 def train(client, prefix):
     parts = (get(client, "%s/processed/%d.csv" % (prefix, n)) for n in range(SHARDS))
-    total = sum(int(line) for part in parts for line in part.decode().split())
+    lines = (line for part in parts for line in part.decode().split())
+    total = sum(int(line) for line in lines if line.isdigit())  # Ray Data writes a header
     put(client, prefix + "/model.json", b'{"total": %d}' % total)
 
 

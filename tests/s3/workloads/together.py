@@ -89,7 +89,7 @@ def shells_out(bucket, directory):
 
 
 def main(bucket, directory):
-    ray.init(num_cpus=2, log_to_driver=False)
+    ray.init(log_to_driver=False)
 
     def pair(kind):
         names = [kind + "-a", kind + "-b"]
