@@ -12,13 +12,17 @@ SOURCES := $(shell find roar-* python-shim -name target -prune -o -type f ! -nam
 # What the tests run: the debug build, and a Python that has Ray.
 export ROAR_BIN_DIR ?= $(CURDIR)/target/debug
 export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
+# What the tests of S3 have beside that: clients, and a server.
+S3_VENV := .cache/s3-venv
+S3_REQUIREMENTS := tests/s3/requirements.txt
+export ROAR_TEST_S3S ?= $(CURDIR)/.cache/s3s/bin/s3s-fs
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
-.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
-	test-ray-versions check-aarch64 coverage soak lint fmt clippy doc ci bench clean
+.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-s3 test-far \
+	test-ray-versions check-aarch64 coverage soak lint fmt clippy doc ci bench bench-s3 clean
 
 help: ## What can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## System packages that are missing (Debian, Ubuntu; as root)
 	.ci/setup
@@ -55,7 +59,7 @@ FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages tls)
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
 
-test: test-rust test-shim test-ray ## All tests
+test: test-rust test-shim test-ray test-s3 ## All tests
 
 test-rust: debug venv ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
@@ -79,6 +83,21 @@ test-ray: debug venv
 
 test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
 	$(PYTEST) --durations=5 $(FAR)
+
+.cache/s3s/bin/s3s-fs:
+	$(CARGO) install s3s-fs --version 0.14.1 --locked --features binary --root .cache/s3s
+
+$(S3_VENV)/.ready: $(S3_REQUIREMENTS)
+	$(PYTHON) -m venv $(S3_VENV)
+	$(S3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(S3_REQUIREMENTS)
+	@touch $@
+
+test-s3: debug .cache/s3s/bin/s3s-fs $(S3_VENV)/.ready ## Objects of S3, by every client
+	ROAR_TEST_PYTHON=$(CURDIR)/$(S3_VENV)/bin/python \
+		$(S3_VENV)/bin/python -m pytest -p no:cacheprovider -q --durations=5 tests/s3
+
+bench-s3: build .cache/s3s/bin/s3s-fs $(S3_VENV)/.ready ## Requests to S3, traced and untraced
+	$(S3_VENV)/bin/python bench/s3.py
 
 .cache/ray-%/.ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(@D)

@@ -1,0 +1,60 @@
+"""What tasks do to S3 at the same time is each one's own."""
+
+import os
+
+import pytest
+from conftest import PYTHON, WORKLOADS, Place, environment
+from faulty import Proxy
+from project import graph, new_project, roar, urls
+from store import summary
+
+NAMES = ("task-a", "task-b", "threaded-a", "threaded-b", "async-a", "async-b", "shell")
+SEEDS = {"in/" + name: name.encode() for name in NAMES}
+SCRIPT = os.path.join(WORKLOADS, "together.py")
+
+
+def used(*names):
+    return [(("s3://data/in/" + name,), ("s3://data/out/" + name,)) for name in names]
+
+
+@pytest.fixture(scope="module")
+def found(servers, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("together")
+    place = Place(servers("s3s"), str(directory))
+    place.store.refill(SEEDS)
+    project = new_project(str(directory / "project"))
+    meeting = str(directory / "meeting")
+    os.mkdir(meeting)
+    with Proxy(place.server.port) as proxy:
+        done = roar("run", "-q", PYTHON, SCRIPT, "data", meeting, cwd=project,
+                    env=environment(proxy.url))
+    assert done.stdout == "workers: 2\ndone\n", done.stderr
+    reads, writes, deletes = summary(proxy.requests)
+    assert set(reads) == {"s3://data/in/" + name for name in NAMES}
+    assert set(writes) == {"s3://data/out/" + name for name in NAMES}
+    assert not deletes
+    return graph(project)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("task", "ray_task", used("task-a", "task-b")),
+        ("Threaded.copies", "ray_actor_method", used("threaded-a", "threaded-b")),
+        ("Async.copies", "ray_actor_method", used("async-a", "async-b")),
+        ("shells_out", "ray_task", used("shell")),
+    ],
+    ids=["tasks_in_two_workers", "actor_calls_in_threads", "coroutines", "a_subprocess"],
+)
+def test_each_has_its_own(found, name, kind, expected):
+    nodes = [node for node in found["nodes"] if node["name"] == name]
+    assert {node["kind"] for node in nodes} == {kind}
+    assert sorted((urls(node["reads"], "s3://"), urls(node["writes"], "s3://"))
+                  for node in nodes) == sorted(expected)
+
+
+def test_nobody_else_has_any(found):
+    names = {node["name"] for node in found["nodes"]
+             if urls(node["reads"] + node["writes"] + node["deletes"], "s3://")}
+    assert names == {"task", "Threaded.copies", "Async.copies", "shells_out"}
+    assert "unattributed" not in {gap["kind"] for gap in found["coverage"]["gaps"]}
