@@ -16,8 +16,8 @@ pub(super) enum Body {
     Ignored,
     /// Content, of so many bytes so far.
     Content(Box<blake3::Hasher>, u64),
-    /// A piece of some content.
-    Piece(Box<Piece>),
+    /// A piece of some content, for each place that it may have there.
+    Pieces(Vec<Piece>),
     /// Content in chunks, each with its signature (Amazon S3 API Reference, "Signature
     /// calculations for the authorization header: transferring payload in multiple chunks").
     Signed(Box<Body>, Line),
@@ -71,7 +71,7 @@ impl Body {
                 hasher.update(part);
                 *length += part.len() as u64;
             }
-            Self::Piece(piece) => piece.feed(part),
+            Self::Pieces(pieces) => pieces.iter_mut().for_each(|piece| piece.feed(part)),
             Self::Signed(body, line) => line.feed(part, body),
             Self::Text(text) => {
                 let fits = |held: &Vec<u8>| held.len() + part.len() <= MAX_TEXT;
@@ -93,12 +93,12 @@ impl Body {
         }
     }
 
-    /// A piece, if all of it has passed.
-    pub(super) fn piece(&self) -> Option<&Piece> {
+    /// A piece, as it is in each place.
+    pub(super) fn pieces(&self) -> &[Piece] {
         match self {
-            Self::Piece(piece) => Some(piece),
-            Self::Signed(body, line) if line.is_over() => body.piece(),
-            _ => None,
+            Self::Pieces(pieces) => pieces,
+            Self::Signed(body, line) if line.is_over() => body.pieces(),
+            _ => &[],
         }
     }
 

@@ -126,11 +126,11 @@ impl Listener for Requests<'_> {
             .and_then(|length| length.parse().ok());
         let body = match request.as_ref().map(|request| &request.action) {
             Some(Action::Put) => Body::content(),
-            Some(Action::Part { upload, number }) => self
-                .transfers
-                .place(upload, *number, length)
-                .and_then(|(offset, length)| Piece::new(offset, length))
-                .map_or(Body::Ignored, |piece| Body::Piece(Box::new(piece))),
+            Some(Action::Part { upload, number }) => length.map_or(Body::Ignored, |length| {
+                let offsets = self.transfers.places(upload, *number, length).into_iter();
+                let pieces = offsets.filter_map(|offset| Piece::new(offset, length));
+                Body::Pieces(pieces.collect())
+            }),
             Some(Action::DeleteMany | Action::Complete { .. }) => Body::text(),
             _ => Body::Ignored,
         };
@@ -186,7 +186,7 @@ impl Listener for Answers<'_> {
             Some(Action::Get) if status == 200 => Body::content(),
             Some(Action::Get) if status == 206 => range(&head)
                 .and_then(|((first, last), _)| Piece::new(first, last - first + 1))
-                .map_or(Body::Ignored, |piece| Body::Piece(Box::new(piece))),
+                .map_or(Body::Ignored, |piece| Body::Pieces(vec![piece])),
             Some(Action::Copy(_) | Action::PartCopy(_) | Action::Complete { .. }) => Body::text(),
             Some(Action::DeleteMany) => Body::text(),
             _ => Body::Ignored,
@@ -239,7 +239,7 @@ impl Waiting {
             Action::Get if status == 206 => {
                 let (range, size) = range(&head)?;
                 version.size = size;
-                if let (true, Some(piece), Some(size)) = (is_whole, body.piece(), size) {
+                if let (true, [piece], Some(size)) = (is_whole, body.pieces(), size) {
                     version.digest = transfers.received(&url, &version, piece, size);
                 }
                 one(ObjectAction::Get(Some(range)), version)
@@ -263,8 +263,8 @@ impl Waiting {
                 one(ObjectAction::Put, version)
             }
             Action::Part { upload, number } => {
-                if let (true, Some(piece)) = (self.is_sent, self.sent.piece()) {
-                    transfers.sent(&upload, number, piece);
+                if self.is_sent {
+                    transfers.sent(&upload, number, self.sent.pieces());
                 }
                 one(ObjectAction::Look, ObjectVersion::default())
             }

@@ -9,6 +9,8 @@ use roar_lineage::s3::ObjectVersion;
 
 use super::pieces::{Piece, Runs};
 
+/// Size of parts that botocore's clients send unless they are told otherwise (bytes).
+const USUAL: u64 = 8 << 20;
 /// Most transfers that are remembered; the oldest goes first.
 const MAX_TRANSFERS: usize = 256;
 
@@ -27,39 +29,39 @@ struct Upload {
     parts: BTreeMap<u64, Part>,
 }
 
+/// A part, for each offset that it may have: length, and its runs there.
 struct Part {
-    offset: u64,
     length: u64,
-    runs: Runs,
+    runs: Vec<(u64, Runs)>,
 }
 
 impl Transfers {
-    /// Where a part of this length belongs: all parts but the last are of one size, and who
-    /// uploads begins with the first ones.
-    pub(super) fn place(
-        &mut self,
-        upload: &str,
-        number: u64,
-        length: Option<u64>,
-    ) -> Option<(u64, u64)> {
-        let length = length?;
+    /// Where a part of this length may belong. All parts but the last are of one size, which
+    /// is known once another was seen; the first that is seen may be the last one.
+    pub(super) fn places(&mut self, upload: &str, number: u64, length: u64) -> Vec<u64> {
         let upload = self.uploads.entry(upload.to_owned());
-        let size = match upload.part_size {
-            Some(size) => size.max(length),
-            None => length,
+        let sizes = match upload.part_size {
+            Some(size) => vec![size.max(length)],
+            None if number > 1 && length < USUAL => vec![length, USUAL],
+            None => vec![length],
         };
-        upload.part_size = Some(size);
-        Some((number.checked_sub(1)?.checked_mul(size)?, length))
+        upload.part_size = sizes.first().copied();
+        let before = number.saturating_sub(1);
+        let offsets = sizes
+            .into_iter()
+            .filter_map(|size| size.checked_mul(before));
+        offsets.collect()
     }
 
     /// A part was taken by the store.
-    pub(super) fn sent(&mut self, upload: &str, number: u64, piece: &Piece) {
-        if let Some((offset, length, runs)) = piece.runs() {
-            let part = Part {
-                offset,
-                length,
-                runs: runs.clone(),
-            };
+    pub(super) fn sent(&mut self, upload: &str, number: u64, pieces: &[Piece]) {
+        let passed: Vec<_> = pieces.iter().filter_map(Piece::runs).collect();
+        if let Some((_, length, _)) = passed.first().copied() {
+            let runs = passed.into_iter();
+            let runs = runs
+                .map(|(offset, _, runs)| (offset, runs.clone()))
+                .collect();
+            let part = Part { length, runs };
             self.uploads
                 .entry(upload.to_owned())
                 .parts
@@ -74,11 +76,9 @@ impl Transfers {
         let mut size = 0;
         for number in numbers {
             let part = upload.parts.get(number)?;
-            if part.offset != size {
-                return None;
-            }
+            let (_, here) = part.runs.iter().find(|(offset, _)| *offset == size)?;
             size += part.length;
-            runs.add(&part.runs);
+            runs.add(here);
         }
         Some((runs.digest(size)?, size))
     }
