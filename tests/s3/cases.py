@@ -98,9 +98,13 @@ CASES = [
     Case("files.arrow_random", reads=got("large"), seeds=LARGE),
     Case("files.arrow_parquet", reads=got("table.parquet"), writes=made("table.parquet", MULTIPART),
          seeds=TABLES),
-    Case("files.arrow_dataset", reads=got("dataset/a.parquet", "dataset/b.parquet"), seeds=TABLES),
+    # s3s-fs fails when asked for the head of a directory.
+    Case("files.arrow_dataset", reads=got("dataset/a.parquet", "dataset/b.parquet"), seeds=TABLES,
+         only_moto=True),
+    Case("files.arrow_files", reads=got("dataset/a.parquet", "dataset/b.parquet"), seeds=TABLES),
     Case("files.arrow_copy", reads=(("in/small", COPY),), writes=made("copy", COPY)),
-    Case("files.arrow_delete", deletes=("in/small",)),
+    # Beside another: of the last file of a directory pyarrow leaves a marker.
+    Case("files.arrow_delete", deletes=("in/small",), seeds=("small", "empty")),
     Case("files.pandas_s3fs", reads=got("table.csv"), writes=made("table.csv"), seeds=TABLES),
     Case("files.pandas_arrow", reads=got("table.parquet"), writes=made("table.parquet", MULTIPART),
          seeds=TABLES),
