@@ -7,7 +7,7 @@ import re
 import urllib.parse
 
 from cluster import RAY
-from conftest import PYTHON, ROAR, WORKLOADS, environment, program, run
+from conftest import PYTHON, ROAR, WORKLOADS, Place, environment, program, run
 from faulty import Proxy
 from project import new_project
 from servers import SECRET
@@ -15,7 +15,7 @@ from servers import SECRET
 TOKEN = "distinctive/session+token/of/the/tests==0123456789abcdef"
 BATTERY = (
     "boto.get", "boto.upload_small_file", "boto.presigned_get", "boto.presigned_curl",
-    "boto.get_missing", "files.aiobotocore", "files.arrow_streams", "programs.aws_up",
+    "boto.presigned_v4", "boto.get_missing", "files.aiobotocore", "files.arrow_streams", "programs.aws_up",
     "programs.curl_sigv4", "programs.rclone",
 )
 
@@ -34,7 +34,9 @@ def spellings(secret):
 def signatures(requests):
     for request in requests:
         text = request["target"] + " " + request["headers"].get("authorization", "")
-        yield from re.findall(r"Signature=([0-9a-f]{64})", text)
+        for found in re.findall(r"Signature=([^&\s]+)", text):
+            yield found
+            yield urllib.parse.unquote(found)
 
 
 def files_below(*directories):
@@ -46,7 +48,9 @@ def files_below(*directories):
                     yield path, opened.read()
 
 
-def test_no_credential_is_in_what_roar_writes(place, cluster, tmp_path):
+def test_no_credential_is_in_what_roar_writes(servers, cluster, tmp_path):
+    # s3s-fs takes no URL that is signed by version 2 and has a session token.
+    place = Place(servers("moto"), str(tmp_path / "place"))
     place.store.refill(("small",))
     project = new_project(str(tmp_path / "project"))
     out = tmp_path / "said"

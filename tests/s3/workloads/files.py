@@ -112,6 +112,14 @@ def arrow_dataset(bucket):
     print(found.count_rows(), sum(found.to_table()["n"].to_pylist()))
 
 
+def arrow_files(bucket):
+    from pyarrow import dataset
+
+    paths = ["%s/in/dataset/%s.parquet" % (bucket, name) for name in "ab"]
+    found = dataset.dataset(paths, filesystem=arrow(), format="parquet")
+    print(sum(found.to_table()["n"].to_pylist()))
+
+
 def arrow_copy(bucket):
     arrow().copy_file(bucket + "/in/small", bucket + "/out/copy")
 
