@@ -45,7 +45,7 @@ pub enum Source {
     Control(u32),
     /// Something was seen to pass to or from an object store.
     Stores,
-    /// The relay of connections to object stores ended.
+    /// The relay of connections to object stores says something.
     Relay,
     /// Something that the supervisor's owner watches.
     Owner(u32),
@@ -212,8 +212,7 @@ impl Supervisor {
                 return turns;
             }
             let mut events = [EpollEvent::empty(); 64];
-            let looks = self.has_pages || !self.with_rings.is_empty() || self.stores.is_busy();
-            let timeout = if looks {
+            let timeout = if self.has_pages || !self.with_rings.is_empty() {
                 EpollTimeout::from(TICK_MS)
             } else {
                 EpollTimeout::NONE
@@ -243,7 +242,7 @@ impl Supervisor {
                     Source::Guardian => self.replace_guardian(),
                     Source::Hashing => self.take_digests(),
                     Source::Stores => self.hear_of_stores(),
-                    Source::Relay => self.relay_ended(),
+                    Source::Relay => self.hear_relay(),
                     Source::Control(index) => self.controlled(index as usize),
                     Source::Owner(which) => turns.push(Turn::Owner(which)),
                     Source::Process(_) => {}
@@ -252,7 +251,6 @@ impl Supervisor {
             if sys::was_starved() {
                 self.starved();
             }
-            self.listen_to_relay();
             let is_time = self.looked.elapsed() >= Duration::from_millis(TICK_MS.into());
             if ready == 0 || is_time && !self.with_rings.is_empty() {
                 turns.push(Turn::Tick);
@@ -347,10 +345,10 @@ impl Supervisor {
             Backend::Notify(listener) => Some(listener.guardian().id()),
             _ => None,
         };
-        let helpers = [guardian, self.stores.relay()];
+        let is_helper = |pid: u32| Some(pid) == guardian || self.stores.has(pid);
         let children = proc::children(own, own).into_iter();
         children
-            .filter(|pid| !helpers.contains(&Some(*pid)) && self.table.get(*pid).is_none())
+            .filter(|pid| !is_helper(*pid) && self.table.get(*pid).is_none())
             .filter(|pid| proc::is_alive(*pid))
             .count()
     }

@@ -6,21 +6,20 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, accept4, bind, connect, getpeername, getsockname, getsockopt, listen,
     setsockopt, socket, sockopt,
 };
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, getpgid, pipe2};
 
-use super::relay::{self, Heart};
+use super::relay;
 use crate::sys::process::{self, Fork};
 use crate::sys::{self, net, socket as rights};
 
@@ -54,8 +53,6 @@ impl<E: Into<io::Error>> From<E> for Direct {
 pub(super) struct Joined {
     /// What the client's connect(2) gives: 0, or an error number.
     pub(super) result: i32,
-    /// What another relay would need to go on.
-    pub(super) kept: Vec<OwnedFd>,
     /// Copies of what the client sends, and of what the store sends.
     pub(super) copies: [OwnedFd; 2],
 }
@@ -63,45 +60,39 @@ pub(super) struct Joined {
 /// Listeners for clients, and the relay.
 pub(super) struct Gate {
     listeners: Vec<(OwnedFd, SocketAddr)>,
-    heart: Heart,
     relay: Option<Relay>,
 }
 
 struct Relay {
-    pid: Pid,
-    pidfd: OwnedFd,
+    /// Its processes are a group.
+    group: Pid,
     socket: OwnedFd,
 }
 
 impl Gate {
     /// Opens the listeners. No relay is started before there is something for it to do.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open() -> Self {
         let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
         // A machine may be without IPv6.
         let listeners = [v4, v6].map(listener).into_iter().flatten();
-        Ok(Self {
+        Self {
             listeners: listeners.collect(),
-            heart: Heart::new()?,
             relay: None,
-        })
+        }
     }
 
-    /// Readable when the relay has ended.
-    pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.relay.as_ref().map(|relay| relay.pidfd.as_fd())
+    /// Readable when the relay says something.
+    pub(super) fn relay(&self) -> Option<BorrowedFd<'_>> {
+        self.relay.as_ref().map(|relay| relay.socket.as_fd())
     }
 
-    /// Process id of the relay.
-    pub(super) fn relay(&self) -> Option<u32> {
+    /// Whether a process is one of the relay's.
+    pub(super) fn has(&self, pid: u32) -> bool {
+        let group = getpgid(Some(Pid::from_raw(pid.cast_signed()))).ok();
         self.relay
             .as_ref()
-            .map(|relay| relay.pid.as_raw().cast_unsigned())
-    }
-
-    /// How often the relay's heart has beaten.
-    pub(super) fn beats(&self) -> u64 {
-        self.heart.beats()
+            .is_some_and(|relay| Some(relay.group) == group)
     }
 
     /// Starts a relay, unless there is one. True when one was started.
@@ -109,12 +100,11 @@ impl Gate {
         if self.relay.is_some() {
             return Ok(false);
         }
-        let (ours, theirs) = rights::pair()?;
+        let (socket, theirs) = rights::pair()?;
         match process::fork()? {
             Fork::Parent(pid) => {
-                let pidfd = process::open_pidfd(pid.cast_unsigned())?;
-                let (pid, socket) = (Pid::from_raw(pid), ours);
-                self.relay = Some(Relay { pid, pidfd, socket });
+                let group = Pid::from_raw(pid);
+                self.relay = Some(Relay { group, socket });
                 Ok(true)
             }
             Fork::Child => {
@@ -122,42 +112,33 @@ impl Gate {
                 let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
                 let _ = nix::unistd::chdir(c"/");
                 process::detach_descriptors(&[theirs.as_raw_fd()]);
-                relay::run(theirs, &self.heart);
+                relay::run(theirs);
                 process::exit_now(0)
             }
         }
     }
 
-    /// Ends a relay that does nothing any more.
-    pub(super) fn kill(&self) {
-        if let Some(relay) = &self.relay {
-            let _ = kill(relay.pid, Signal::SIGKILL);
-        }
+    /// The number of a connection that is copied no longer. `None`: there is no relay any
+    /// more.
+    pub(super) fn hear(&self) -> Option<u64> {
+        let heard = rights::receive_descriptors(self.relay()?).ok()?;
+        heard.map(|(number, _)| number)
     }
 
-    /// The relay has ended; another goes on with these connections.
-    pub(super) fn replace<'a>(&mut self, kept: impl Iterator<Item = &'a [OwnedFd]>) {
-        if let Some(relay) = self.relay.take() {
-            let _ = waitpid(relay.pid, Some(WaitPidFlag::WNOHANG));
-        }
-        let mut kept = kept.peekable();
-        if kept.peek().is_none() || self.start().is_err() {
-            return;
-        }
-        for descriptors in kept {
-            let _ = self.send(descriptors.iter().map(AsRawFd::as_raw_fd).collect());
-        }
-    }
-
-    fn send(&self, descriptors: Vec<RawFd>) -> io::Result<()> {
-        let relay = self.relay.as_ref();
-        let relay = relay.ok_or(io::ErrorKind::NotConnected)?;
-        rights::send_descriptors(relay.socket.as_fd(), &descriptors)
+    /// The relay is gone.
+    pub(super) fn forget_relay(&mut self) {
+        self.relay = None;
     }
 
     /// Connects a client's socket, which was to be connected to a store at this address,
     /// through the relay.
-    pub(super) fn join(&mut self, client: &OwnedFd, address: SocketAddr) -> Result<Joined, Direct> {
+    pub(super) fn join(
+        &self,
+        client: &OwnedFd,
+        address: SocketAddr,
+        number: u64,
+    ) -> Result<Joined, Direct> {
+        let relay = self.relay().ok_or(io::ErrorKind::NotConnected)?;
         let own: SockaddrStorage = getsockname(client.as_raw_fd())?;
         let family = own.family().ok_or(io::ErrorKind::InvalidInput)?;
         let is_tcp = getsockopt(client, sockopt::SockType)? == SockType::Stream;
@@ -181,16 +162,15 @@ impl Gate {
         // From here on the client's socket must be set free again where something fails.
         let accepted = accept_from(listener.as_fd(), client.as_fd());
         let handed_over = accepted.and_then(|accepted| {
-            let kept = vec![accepted, store, out.0, out.1, back.0, back.1];
+            let ways = [&out.0, &out.1, &back.0, &back.1];
             let copies = [&copies_out.1, &copies_back.1];
-            let all = kept.iter().chain(copies).map(AsRawFd::as_raw_fd);
-            self.send(all.collect())?;
-            Ok(kept)
+            let all = [&accepted, &store].into_iter().chain(ways).chain(copies);
+            let all: Vec<_> = all.map(AsRawFd::as_raw_fd).collect();
+            rights::send_descriptors(relay, number, &all)
         });
         match handed_over {
-            Ok(kept) => Ok(Joined {
+            Ok(()) => Ok(Joined {
                 result: if waits { 0 } else { libc::EINPROGRESS },
-                kept,
                 copies: [copies_out.0, copies_back.0],
             }),
             Err(error) => {

@@ -25,9 +25,9 @@ mod transfers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bstr::BString;
 use roar_lineage::client::{self, Part};
@@ -50,8 +50,6 @@ use crate::sys::net;
 const MAX_CONNECTIONS: usize = 200;
 /// How long what has passed may take to be read, before it is done without.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// After so long without a beat of its heart the relay is replaced.
-const STILL: Duration = Duration::from_secs(3);
 
 /// Port of HTTP over TLS.
 const TLS: u16 = 443;
@@ -75,12 +73,12 @@ pub(crate) struct Stores {
     gate: Option<Gate>,
     taps: Option<Taps>,
     connections: HashMap<u64, Connection>,
+    /// Connections that were closed, or so it seemed, and the processes that had them.
+    closed: VecDeque<(u64, u32)>,
     next: u64,
     announced: Announced,
     /// Processes whose clients tell what they do.
     telling: HashSet<u32>,
-    /// Beats of the relay's heart, and since when there were no more.
-    beats: (u64, Option<Instant>),
 }
 
 /// A client's connection.
@@ -92,25 +90,19 @@ struct Connection {
     connected_for: Option<Work>,
     /// Whose work the requests are that have not ended, and when they were made.
     asked: VecDeque<(Work, u64)>,
-    kept: Vec<OwnedFd>,
 }
 
 impl Stores {
-    /// Whether the relay's heart must be listened to.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.connections.is_empty()
-    }
-
-    /// Process id of the relay.
-    pub(crate) fn relay(&self) -> Option<u32> {
-        self.gate.as_ref().and_then(Gate::relay)
-    }
-
-    fn gate(&mut self) -> Option<&mut Gate> {
-        if self.gate.is_none() {
-            self.gate = Gate::open().ok();
+    fn remember(&mut self, number: u64, connection: Option<&Connection>) {
+        if self.closed.len() >= MAX_CONNECTIONS {
+            self.closed.pop_front();
         }
-        self.gate.as_mut()
+        self.closed.extend(connection.map(|it| (number, it.pid)));
+    }
+
+    /// Whether a process is one of the relay's.
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.has(pid))
     }
 }
 
@@ -184,10 +176,10 @@ impl Supervisor {
         let client = net::descriptor_of(pidfd.as_fd(), socket)?;
         self.start_relay()?;
         let stores = &mut self.stores;
-        let gate = stores.gate.as_mut().ok_or(Direct::Impossible)?;
-        let joined = gate.join(&client, address)?;
+        let gate = stores.gate.as_ref().ok_or(Direct::Impossible)?;
         let number = stores.next;
         stores.next += 1;
+        let joined = gate.join(&client, address, number)?;
         if let Some(taps) = &stores.taps {
             taps.watch(number, stores.endpoints.names(), joined.copies);
         }
@@ -196,7 +188,6 @@ impl Supervisor {
             connected_for: Some(work.clone()),
             guess: is_guess.then_some(address),
             asked: VecDeque::new(),
-            kept: joined.kept,
         };
         stores.connections.insert(number, connection);
         Ok(joined.result)
@@ -208,57 +199,34 @@ impl Supervisor {
             self.watch(taps.wake(), Source::Stores)?;
             self.stores.taps = Some(taps);
         }
-        let unavailable = || std::io::Error::from(std::io::ErrorKind::Unsupported);
-        if self.stores.gate().ok_or_else(unavailable)?.start()? {
-            self.watch_relay();
+        let gate = self.stores.gate.get_or_insert_with(Gate::open);
+        if gate.start()?
+            && let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay)
+        {
+            self.watch(relay, Source::Relay)?;
         }
         Ok(())
     }
 
-    fn watch_relay(&self) {
-        if let Some(pidfd) = self.stores.gate.as_ref().and_then(Gate::pidfd) {
-            let _ = self.watch(pidfd, Source::Relay);
-        }
-    }
-
-    /// The relay has ended: another goes on.
-    pub(crate) fn relay_ended(&mut self) {
-        if let Some(pidfd) = self.stores.gate.as_ref().and_then(Gate::pidfd) {
-            self.unwatch(pidfd);
-        }
-        let stores = &mut self.stores;
-        if let Some(gate) = &mut stores.gate {
-            gate.replace(stores.connections.values().map(|it| it.kept.as_slice()));
-        }
-        // What has passed is known; what comes is not copied.
-        let cut: Vec<u32> = stores.connections.drain().map(|(_, it)| it.pid).collect();
-        for pid in cut {
-            let work = self.whose(pid, clock::stamp());
-            self.uncaptured(&work, "the relay was killed");
-        }
-        self.watch_relay();
-    }
-
-    /// Replaces a relay that does nothing any more.
-    pub(crate) fn listen_to_relay(&mut self) {
-        let stores = &mut self.stores;
-        let Some(gate) = stores
-            .gate
-            .as_ref()
-            .filter(|_| !stores.connections.is_empty())
-        else {
-            stores.beats.1 = None;
-            return;
-        };
-        let beats = gate.beats();
-        match &mut stores.beats {
-            (before, Some(since)) if *before == beats => {
-                if since.elapsed() > STILL {
-                    gate.kill();
-                    stores.beats.1 = None;
-                }
+    /// The relay says that a connection is copied no longer, or is gone.
+    pub(crate) fn hear_relay(&mut self) {
+        let heard = self.stores.gate.as_ref().and_then(Gate::hear);
+        if let Some(number) = heard {
+            self.settle_stores();
+            let stores = &mut self.stores;
+            let open = stores.connections.remove(&number).map(|it| it.pid);
+            let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
+            if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
+                let work = self.whose(pid, clock::stamp());
+                self.uncaptured(&work, "a connection that could be watched no longer");
             }
-            other => *other = (beats, Some(Instant::now())),
+            return;
+        }
+        if let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay) {
+            self.unwatch(relay);
+        }
+        if let Some(gate) = &mut self.stores.gate {
+            gate.forget_relay();
         }
     }
 
@@ -297,6 +265,7 @@ impl Supervisor {
                 }
                 Seen::Closed(number, is_lost) => {
                     let connection = self.stores.connections.remove(&number);
+                    self.stores.remember(number, connection.as_ref());
                     if let Some(connection) = connection.filter(|it| is_lost && it.guess.is_none())
                     {
                         let work = self.whose(connection.pid, clock::stamp());

@@ -1,13 +1,14 @@
-//! The relay: a process that stands between clients and a store, and passes on what each
-//! sends as it is.
+//! The relay: processes that stand between clients and a store, and pass on what each sends
+//! as it is.
 //!
-//! What passes never enters its memory: `splice(2)` moves it from one socket through a pipe
+//! What passes never enters their memory: `splice(2)` moves it from one socket through a pipe
 //! to the other, and `tee(2)` gives the supervisor a copy on the way. So all that is under
-//! way is in pipes, of which the supervisor has copies: should this process be killed, another
-//! goes on with them, and loses nothing. A copy that nobody takes is given up, and what
+//! way is in pipes. There are two of them, with the same descriptors: one works and one
+//! stands by, which goes on where the other ends or stops, and loses nothing. Either makes
+//! another of itself when the other is gone. A copy that nobody takes is given up, and what
 //! passes goes on without.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -15,90 +16,270 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice, tee};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 
 use crate::sys::mapping::Mapping;
+use crate::sys::process::{self, Fork};
 use crate::sys::{net, socket};
 
 /// How long a copy may wait to be taken.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// After so long without a beat of its heart the one that works is replaced.
+const STILL: Duration = Duration::from_secs(3);
 /// Most that is moved at once (bytes).
 const MOST: usize = 1 << 20;
+/// Tokens of the supervisor and of the other one; connections have their numbers.
+const SUPERVISOR: u64 = u64::MAX;
+const OTHER: u64 = u64::MAX - 1;
 
-/// A connection's descriptors, as they are sent: the client's socket, the store's, two pipes
-/// (each its end to read from first), and where there are copies the two ends they go into.
-///
-/// Works until the supervisor is gone and every connection is closed.
-pub(super) fn run(supervisor: OwnedFd, heart: &Heart) {
-    let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else {
+/// Works until the supervisor is gone and every connection is closed. From the supervisor
+/// come connections: a number, and the client's socket, the store's, two pipes (of each the
+/// end to read from first), and the two ends that copies go into. It hears the numbers of
+/// those that are copied no longer.
+pub(super) fn run(supervisor: OwnedFd) {
+    let Ok(heart) = Mapping::anonymous(4096) else {
         return;
     };
-    let news = EpollEvent::new(EpollFlags::EPOLLIN, 0);
-    if epoll.add(&supervisor, news).is_err() {
-        return;
+    let mut relay = Relay {
+        supervisor: Some(supervisor),
+        connections: BTreeMap::new(),
+        other: None,
+        heart,
+    };
+    // Each turn of this loop is a turn at work, and after it one at standing by, or the end.
+    loop {
+        relay.pair_up();
+        if relay.is_standing_by() {
+            if !relay.stand_by() {
+                return;
+            }
+            relay.take_over();
+        } else if !relay.work() {
+            return;
+        }
     }
-    let mut supervisor = Some(supervisor);
-    let mut connections: HashMap<u64, Connection> = HashMap::new();
-    let mut next = 1;
-    while supervisor.is_some() || !connections.is_empty() {
-        let waits = connections.values().any(Connection::waits_for_copy);
-        let timeout = EpollTimeout::from(if waits { 100u16 } else { 1000 });
-        let mut events = [EpollEvent::empty(); 64];
-        let ready = epoll.wait(&mut events, timeout).unwrap_or(0);
-        heart.beat();
-        let mut touched: Vec<u64> = Vec::new();
-        for event in events.iter().take(ready) {
-            match event.data() {
-                0 => match supervisor.as_ref().map(|socket| take(socket.as_fd())) {
-                    Some(Some(descriptors)) => {
-                        if let Some(connection) = Connection::new(descriptors)
-                            && connection.watch(&epoll, next).is_ok()
-                        {
-                            connections.insert(next, connection);
-                            touched.push(next);
-                            next += 1;
-                        }
+}
+
+struct Relay {
+    /// `None`: it is gone.
+    supervisor: Option<OwnedFd>,
+    connections: BTreeMap<u64, Connection>,
+    other: Option<Other>,
+    heart: Mapping,
+}
+
+/// The other one of the two.
+struct Other {
+    pid: Pid,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    works: bool,
+}
+
+impl Relay {
+    /// Makes another one that stands by, unless there is one.
+    fn pair_up(&mut self) {
+        if self.other.is_some() {
+            return;
+        }
+        let own = Pid::this();
+        let (Ok((ours, theirs)), Ok(own_pidfd)) = (
+            socket::pair(),
+            process::open_pidfd(own.as_raw().cast_unsigned()),
+        ) else {
+            return;
+        };
+        match process::fork() {
+            Ok(Fork::Child) => {
+                drop(ours);
+                for connection in self.connections.values_mut() {
+                    connection.give_up_copies();
+                }
+                self.other = Some(Other {
+                    pid: own,
+                    pidfd: own_pidfd,
+                    socket: theirs,
+                    works: true,
+                });
+            }
+            Ok(Fork::Parent(pid)) => {
+                drop(theirs);
+                let pidfd = process::open_pidfd(pid.cast_unsigned());
+                self.other = pidfd.ok().map(|pidfd| Other {
+                    pid: Pid::from_raw(pid),
+                    pidfd,
+                    socket: ours,
+                    works: false,
+                });
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn is_standing_by(&self) -> bool {
+        self.other.as_ref().is_some_and(|other| other.works)
+    }
+
+    /// False when there is nothing more to do; true when the other one is gone.
+    fn work(&mut self) -> bool {
+        let Ok(epoll) = self.watch_all() else {
+            return false;
+        };
+        for connection in self.connections.values_mut() {
+            connection.pass();
+        }
+        while self.supervisor.is_some() || !self.connections.is_empty() {
+            let waits = self.connections.values().any(Connection::waits_for_copy);
+            let timeout = EpollTimeout::from(if waits { 100u16 } else { 1000 });
+            let mut events = [EpollEvent::empty(); 64];
+            let ready = epoll.wait(&mut events, timeout).unwrap_or(0);
+            self.heart.store(0, self.heart.load(0).wrapping_add(1));
+            let mut touched: Vec<u64> = Vec::new();
+            for event in events.iter().take(ready) {
+                match event.data() {
+                    OTHER => {
+                        self.forget_other();
+                        return true;
                     }
-                    _ => supervisor = None,
-                },
-                number => touched.push(number),
+                    SUPERVISOR => touched.extend(self.hear(&epoll)),
+                    number => touched.push(number),
+                }
+            }
+            if waits {
+                touched.extend(self.connections.keys());
+            }
+            touched.sort_unstable();
+            touched.dedup();
+            for number in touched {
+                self.pass(number);
             }
         }
-        if waits {
-            touched.extend(connections.keys());
+        false
+    }
+
+    fn watch_all(&self) -> io::Result<Epoll> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let event = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        if let Some(supervisor) = &self.supervisor {
+            epoll.add(supervisor, event(SUPERVISOR))?;
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for number in touched {
-            let is_over = connections.get_mut(&number).is_some_and(Connection::pass);
-            if is_over {
-                connections.remove(&number);
+        if let Some(other) = &self.other {
+            epoll.add(&other.pidfd, event(OTHER))?;
+        }
+        for (number, connection) in &self.connections {
+            connection.watch(&epoll, *number)?;
+        }
+        Ok(epoll)
+    }
+
+    /// A connection from the supervisor; its number. `None`: that is gone.
+    fn hear(&mut self, epoll: &Epoll) -> Option<u64> {
+        let heard = self.supervisor.as_ref().map(|from| take(from.as_fd()));
+        let Some(Some((number, descriptors))) = heard else {
+            self.supervisor = None;
+            return None;
+        };
+        if let Some(other) = &self.other {
+            let shared: Vec<_> = descriptors.iter().take(6).map(AsRawFd::as_raw_fd).collect();
+            let _ = socket::send_descriptors(other.socket.as_fd(), number, &shared);
+        }
+        let connection = Connection::new(descriptors)?;
+        connection.watch(epoll, number).ok()?;
+        self.connections.insert(number, connection);
+        Some(number)
+    }
+
+    fn pass(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let was_copied = connection.is_copied();
+        let is_over = connection.pass();
+        if is_over {
+            self.connections.remove(&number);
+            if let Some(other) = &self.other {
+                let _ = socket::send_descriptors(other.socket.as_fd(), number, &[]);
             }
+        } else if was_copied && !connection.is_copied() {
+            self.say_not_copied(number);
+        }
+    }
+
+    fn say_not_copied(&self, number: u64) {
+        if let Some(supervisor) = &self.supervisor {
+            let _ = socket::send_descriptors(supervisor.as_fd(), number, &[]);
+        }
+    }
+
+    fn forget_other(&mut self) {
+        if let Some(other) = self.other.take() {
+            let _ = waitpid(other.pid, Some(WaitPidFlag::WNOHANG));
+        }
+    }
+
+    /// Waits until the other one works no longer. False when it has nothing more to do.
+    fn stand_by(&mut self) -> bool {
+        let Some(other) = &self.other else {
+            return true;
+        };
+        let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else {
+            return false;
+        };
+        let event = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        let watched = epoll.add(&other.pidfd, event(OTHER));
+        if watched
+            .and(epoll.add(&other.socket, event(SUPERVISOR)))
+            .is_err()
+        {
+            return false;
+        }
+        let mut beats = (self.heart.load(0), Instant::now());
+        loop {
+            let mut events = [EpollEvent::empty(); 2];
+            let ready = epoll
+                .wait(&mut events, EpollTimeout::from(1000u16))
+                .unwrap_or(0);
+            let mut has_ended = false;
+            for event in events.iter().take(ready) {
+                has_ended |= event.data() == OTHER;
+            }
+            while let Some((number, descriptors)) = take(other.socket.as_fd()) {
+                match Connection::new(descriptors) {
+                    Some(connection) => self.connections.insert(number, connection),
+                    None => self.connections.remove(&number),
+                };
+            }
+            let now = self.heart.load(0);
+            if now != beats.0 {
+                beats = (now, Instant::now());
+            }
+            if !has_ended && beats.1.elapsed() > STILL && !self.connections.is_empty() {
+                let _ = kill(other.pid, Signal::SIGKILL);
+            }
+            if has_ended {
+                return true;
+            }
+        }
+    }
+
+    /// The other one worked, and is gone.
+    fn take_over(&mut self) {
+        self.forget_other();
+        for connection in self.connections.values_mut() {
+            connection.recount();
+        }
+        for number in self.connections.keys() {
+            self.say_not_copied(*number);
         }
     }
 }
 
-/// The descriptors of a new connection. `None`: the supervisor is gone.
-fn take(socket: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
-    socket::receive_descriptors(socket).ok().flatten()
-}
-
-/// Says that a relay works: memory that it shares with its supervisor.
-pub(super) struct Heart(Mapping);
-
-impl Heart {
-    pub(super) fn new() -> io::Result<Self> {
-        Mapping::anonymous(4096).map(Self)
-    }
-
-    fn beat(&self) {
-        self.0.store(0, self.0.load(0).wrapping_add(1));
-    }
-
-    /// How often it has beaten.
-    pub(super) fn beats(&self) -> u64 {
-        self.0.load(0)
-    }
+/// A message. `None`: nobody is there any more.
+fn take(from: BorrowedFd<'_>) -> Option<(u64, Vec<OwnedFd>)> {
+    socket::receive_descriptors(from).ok().flatten()
 }
 
 /// A client's connection to a store.
@@ -154,6 +335,21 @@ impl Connection {
         Ok(())
     }
 
+    fn is_copied(&self) -> bool {
+        self.out.copies.is_some() || self.back.copies.is_some()
+    }
+
+    fn give_up_copies(&mut self) {
+        self.out.give_up_copies();
+        self.back.give_up_copies();
+    }
+
+    /// Looks how much is in the pipes.
+    fn recount(&mut self) {
+        self.out.recount();
+        self.back.recount();
+    }
+
     fn waits_for_copy(&self) -> bool {
         self.out.waits_since.is_some() || self.back.waits_since.is_some()
     }
@@ -173,11 +369,10 @@ impl Connection {
 
 impl Way {
     fn new(pipe: [OwnedFd; 2], copies: Option<OwnedFd>) -> Self {
-        let held = net::readable(pipe[0].as_fd());
         Self {
             pipe,
             copies,
-            held,
+            held: 0,
             copied: 0,
             has_ended: false,
             has_failed: false,
@@ -245,6 +440,10 @@ impl Way {
             self.copies = None;
         }
         Ok(())
+    }
+
+    fn recount(&mut self) {
+        self.held = net::readable(self.pipe[0].as_fd());
     }
 
     fn give_up_copies(&mut self) {

@@ -112,21 +112,29 @@ pub fn owned(fd: RawFd) -> OwnedFd {
 /// Most descriptors of one message.
 const MOST: usize = 8;
 
-/// Sends descriptors, at most eight, in one message, without waiting.
-pub fn send_descriptors(socket: BorrowedFd<'_>, descriptors: &[RawFd]) -> io::Result<()> {
-    let parts = [io::IoSlice::new(&[0])];
-    let control = [ControlMessage::ScmRights(descriptors)];
+/// Sends a number, and descriptors with it, at most eight, in one message, without waiting.
+pub fn send_descriptors(
+    socket: BorrowedFd<'_>,
+    number: u64,
+    descriptors: &[RawFd],
+) -> io::Result<()> {
+    let number = number.to_le_bytes();
+    let parts = [io::IoSlice::new(&number)];
+    let control = match descriptors {
+        [] => Vec::new(),
+        descriptors => vec![ControlMessage::ScmRights(descriptors)],
+    };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     sendmsg::<()>(socket.as_raw_fd(), &parts, &control, flags, None)?;
     Ok(())
 }
 
-/// Receives them. `None` when the other side has hung up.
-pub fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Option<Vec<OwnedFd>>> {
+/// Receives them, without waiting. `None` when the other side has hung up.
+pub fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Option<(u64, Vec<OwnedFd>)>> {
     let mut space = nix::cmsg_space!([RawFd; MOST]);
-    let mut byte = [0];
-    let mut parts = [io::IoSliceMut::new(&mut byte)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut number = [0; 8];
+    let mut parts = [io::IoSliceMut::new(&mut number)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
@@ -135,7 +143,8 @@ pub fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Option<Vec<Owne
             descriptors.extend(fds.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
         }
     }
-    Ok((message.bytes > 0).then_some(descriptors))
+    let is_whole = message.bytes == 8;
+    Ok(is_whole.then_some((u64::from_le_bytes(number), descriptors)))
 }
 
 #[cfg(test)]
