@@ -12,6 +12,8 @@ SOURCES := $(shell find roar-* python-shim -name target -prune -o -type f ! -nam
 # What the tests run: the debug build, and a Python that has Ray.
 export ROAR_BIN_DIR ?= $(CURDIR)/target/debug
 export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
+S3S := .cache/s3s/bin/s3s-fs
+export ROAR_TEST_S3S ?= $(CURDIR)/$(S3S)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-far \
@@ -37,6 +39,10 @@ $(VENV_READY): $(REQUIREMENTS)
 	@rm -f $(WHEEL_READY)
 	@touch $@
 
+# The server of the tests that need S3.
+.cache/s3s/bin/s3s-fs:
+	$(CARGO) install --quiet s3s-fs --version 0.14.1 --features binary --root .cache/s3s
+
 wheel: $(WHEEL_READY) ## dist/roar_tracer-*.whl, installed into .venv
 
 $(WHEEL_READY): $(SOURCES) $(VENV_READY)
@@ -57,7 +63,7 @@ RAY_VERSIONS ?= 2.43.0 2.60.0
 
 test: test-rust test-shim test-ray ## All tests
 
-test-rust: debug venv ## Units; capture by both backends, with the accelerator and without; faults
+test-rust: debug venv $(S3S) ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
 	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
 		--test trace --test passthrough
@@ -74,7 +80,7 @@ soak: debug venv ## Random programs, races, and deaths of the supervisor, by the
 test-shim: venv
 	$(PYTEST) tests/shim
 
-test-ray: debug venv
+test-ray: debug venv $(S3S)
 	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
 
 test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java

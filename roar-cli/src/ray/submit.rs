@@ -84,8 +84,10 @@ pub struct Tracing<'a> {
     pub submission_id: &'a str,
     /// How the launcher gets to the nodes; `None`: as it suits the job.
     pub ship: Option<Ship>,
-    /// A shared directory for records.
+    /// Where records are kept too.
     pub sink: Option<&'a str>,
+    /// Where S3 is for the cluster.
+    pub endpoint: Option<&'a str>,
 }
 
 /// A submission with tracing.
@@ -259,6 +261,10 @@ impl Submission {
         if let Some(sink) = tracing.sink {
             variables.insert("ROAR_SINK".into(), sink.into());
         }
+        if let Some(endpoint) = tracing.endpoint {
+            let own = variables.entry("AWS_ENDPOINT_URL");
+            own.or_insert_with(|| endpoint.into());
+        }
 
         let mut argv: Vec<OsString> = self.command.iter().map(OsString::from).collect();
         if self.working_dir.is_some()
@@ -318,6 +324,7 @@ mod tests {
             submission_id: "roar-1",
             ship: Some(Ship::Path),
             sink: None,
+            endpoint: None,
         }
     }
 
