@@ -99,10 +99,8 @@ fn mirror(file: &Path, sink: &dyn Sink, goal: &AtomicU64, news: &Receiver<()>) {
                 Ok(()) if upload.sent < goal || end.is_some() => Duration::ZERO,
                 Ok(()) => {
                     // What others left waits for a sink that can be reached again.
-                    if !is_reached {
-                        take_up(file, sink);
-                    }
-                    (is_reached, failures) = (true, 0);
+                    is_reached = is_reached || take_up(file, sink);
+                    failures = 0;
                     PERIOD
                 }
                 Err(error) => {
@@ -146,8 +144,9 @@ fn pause_after(failures: u32) -> Duration {
     half + half * random as u32 / 1024
 }
 
-/// Sends what supervisors of the same directory left that are gone.
-fn take_up(own: &Path, sink: &dyn Sink) {
+/// Sends what supervisors of the same directory left that are gone. False: the sink
+/// cannot be reached any more.
+fn take_up(own: &Path, sink: &dyn Sink) -> bool {
     let entries = own.parent().map(std::fs::read_dir);
     for entry in entries.and_then(Result::ok).into_iter().flatten().flatten() {
         let note = entry.path();
@@ -159,13 +158,18 @@ fn take_up(own: &Path, sink: &dyn Sink) {
             continue;
         };
         let length = std::fs::metadata(&upload.file).map_or(0, |data| data.len());
-        while upload.sent < length {
-            if upload.send(sink, length).is_err() {
-                return;
+        match upload.send_all(sink, length) {
+            Ok(()) => upload.finish(),
+            Err(error) => {
+                upload.note(&format!(" of {length} bytes: {error}"));
+                // Somebody else's file in its place says nothing of the others.
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    return false;
+                }
             }
         }
-        upload.finish();
     }
+    true
 }
 
 /// A file on its way.
@@ -216,6 +220,13 @@ impl Upload {
             taken => self.sent += taken as u64,
         }
         self.note("");
+        Ok(())
+    }
+
+    fn send_all(&mut self, sink: &dyn Sink, length: u64) -> io::Result<()> {
+        while self.sent < length {
+            self.send(sink, length)?;
+        }
         Ok(())
     }
 
@@ -313,6 +324,39 @@ mod tests {
         assert!(is_taken());
         assert_eq!(text(&path("sink/left.roarfrag")), "of one that is gone");
         assert_eq!(text(&path("sink/own.roarfrag")), "own");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_holds_up_nobody_else() {
+        struct Taken(Directory);
+        impl Sink for Taken {
+            fn put(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+                match name {
+                    "a.roarfrag" | "d.roarfrag" => Err(io::ErrorKind::AlreadyExists.into()),
+                    _ => self.0.put(name, offset, bytes),
+                }
+            }
+
+            fn fetch(
+                &self,
+                _: &str,
+                _: &mut dyn FnMut(usize, usize),
+            ) -> io::Result<Vec<crate::sink::Kept>> {
+                Ok(Vec::new())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for stem in ["a", "b", "c", "d"] {
+            std::fs::write(path(&format!("{stem}.roarfrag")), "content").unwrap();
+            std::fs::write(path(&format!("{stem}.unsent")), "0\n").unwrap();
+        }
+        let sink = Taken(Directory(path("sink")));
+        assert!(take_up(&path("own.roarfrag"), &sink));
+        let has_note = |stem: &&str| path(&format!("{stem}.unsent")).exists();
+        let left: Vec<&str> = ["a", "b", "c", "d"].into_iter().filter(has_note).collect();
+        assert_eq!(left, ["a", "d"]);
+        assert!(text(&path("a.unsent")).starts_with("0 of 7 bytes: "));
     }
 
     #[test]

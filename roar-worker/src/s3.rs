@@ -85,9 +85,10 @@ impl S3 {
         let size = there.len().min(bytes.len());
         match there.get(..size) == bytes.get(..size) {
             true => Ok(size),
-            false => Err(io::Error::other(format!(
-                "{key} is there with other content"
-            ))),
+            false => {
+                let why = format!("{key} is there with other content");
+                Err(io::Error::new(ErrorKind::AlreadyExists, why))
+            }
         }
     }
 }

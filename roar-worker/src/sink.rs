@@ -23,7 +23,7 @@ const SCHEME: &str = "s3://";
 /// Keeps files that grow.
 pub trait Sink: Send {
     /// Keeps a slice of a file from `offset` on (bytes), of which it has all that is
-    /// before; how many of these bytes it has now.
+    /// before; how many of these bytes it has now. `AlreadyExists`: it has others.
     fn put(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 
     /// The files whose names begin with `prefix`; `progress` hears how many of how many

@@ -416,6 +416,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sink_and_the_clusters_endpoint_go_along_unless_the_job_has_its_own() {
+        let told = Tracing {
+            sink: Some("s3://bucket/a/"),
+            endpoint: Some("http://minio:9000"),
+            ..tracing()
+        };
+        for (own, endpoint) in [
+            ("{}", "http://minio:9000"),
+            (r#"{"env_vars":{"AWS_ENDPOINT_URL":"own"}}"#, "own"),
+        ] {
+            let line = format!("ray job submit --runtime-env-json {own} -- ls");
+            let done = parse(&words(&line)).unwrap().instrument(told, no_yaml);
+            let json = done.unwrap().argv[4].to_str().unwrap().to_owned();
+            let variables = &serde_json::from_str::<Value>(&json).unwrap()["env_vars"];
+            assert_eq!(variables["ROAR_SINK"], "s3://bucket/a/");
+            assert_eq!(variables["AWS_ENDPOINT_URL"], endpoint);
+        }
+    }
+
+    #[test]
     fn a_yaml_file_is_given_as_json() {
         let found = parse(&words("ray job submit --runtime-env=env.yaml -- ls")).unwrap();
         let done = found
