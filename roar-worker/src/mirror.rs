@@ -96,7 +96,10 @@ fn mirror(file: &Path, sink: &dyn Sink, goal: &AtomicU64, news: &Receiver<()>) {
             news.recv().is_err()
         } else {
             let pause = match upload.send(sink, goal) {
-                Ok(()) if upload.sent < goal || end.is_some() => Duration::ZERO,
+                Ok(()) if upload.sent < goal || end.is_some() => {
+                    failures = 0;
+                    Duration::ZERO
+                }
                 Ok(()) => {
                     // What others left waits for a sink that can be reached again.
                     is_reached = is_reached || take_up(file, sink);

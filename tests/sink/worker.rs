@@ -16,8 +16,9 @@ use crate::server::names;
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// Two revisions of a record: one when the command has ended, one when its child has,
-/// which is when there is a file `go`.
-pub(crate) const TWO: &str = "(until [ -e go ]; do sleep 0.1; done; echo late > late) &";
+/// which is when there is a file `go`, or the test has failed and nothing is there.
+pub(crate) const TWO: &str =
+    "(until [ -e go ] || [ ! -e fragments ]; do sleep 0.1; done; echo late > late) &";
 
 /// Workers of one node, with a sink.
 pub(crate) struct Node<'a> {
