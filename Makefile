@@ -13,9 +13,9 @@ SOURCES := $(shell find roar-* python-shim -name target -prune -o -type f ! -nam
 export ROAR_BIN_DIR ?= $(CURDIR)/target/debug
 export ROAR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 # What the tests of S3 have beside that: clients, and a server.
-S3_VENV := .cache/s3-venv
 S3_REQUIREMENTS := tests/s3/requirements.txt
-export ROAR_TEST_S3S ?= $(CURDIR)/.cache/s3s/bin/s3s-fs
+S3S := .cache/s3s/bin/s3s-fs
+export ROAR_TEST_S3S ?= $(CURDIR)/$(S3S)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-s3 test-far \
@@ -35,11 +35,16 @@ debug:
 
 venv: $(VENV_READY) ## .venv with Ray and what the tests need
 
-$(VENV_READY): $(REQUIREMENTS)
+$(VENV_READY): $(REQUIREMENTS) $(S3_REQUIREMENTS)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(addprefix -r ,$(REQUIREMENTS) $(S3_REQUIREMENTS))
 	@rm -f $(WHEEL_READY)
 	@touch $@
+
+# The server of the tests that need S3.
+$(S3S):
+	$(CARGO) install --quiet s3s-fs --version 0.14.1 --locked --features binary --root .cache/s3s
 
 wheel: $(WHEEL_READY) ## dist/roar_tracer-*.whl, installed into .venv
 
@@ -61,7 +66,7 @@ RAY_VERSIONS ?= 2.43.0 2.60.0
 
 test: test-rust test-shim test-ray test-s3 ## All tests
 
-test-rust: debug venv ## Units; capture by both backends, with the accelerator and without; faults
+test-rust: debug venv $(S3S) ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
 	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
 		--test trace --test passthrough
@@ -78,26 +83,17 @@ soak: debug venv ## Random programs, races, and deaths of the supervisor, by the
 test-shim: venv
 	$(PYTEST) tests/shim
 
-test-ray: debug venv
+test-ray: debug venv $(S3S)
 	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
 
 test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
 	$(PYTEST) --durations=5 $(FAR)
 
-.cache/s3s/bin/s3s-fs:
-	$(CARGO) install s3s-fs --version 0.14.1 --locked --features binary --root .cache/s3s
+test-s3: debug venv $(S3S) ## Objects of S3, by every client
+	$(PYTEST) --durations=5 tests/s3
 
-$(S3_VENV)/.ready: $(S3_REQUIREMENTS)
-	$(PYTHON) -m venv $(S3_VENV)
-	$(S3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(S3_REQUIREMENTS)
-	@touch $@
-
-test-s3: debug .cache/s3s/bin/s3s-fs $(S3_VENV)/.ready ## Objects of S3, by every client
-	ROAR_TEST_PYTHON=$(CURDIR)/$(S3_VENV)/bin/python \
-		$(S3_VENV)/bin/python -m pytest -p no:cacheprovider -q --durations=5 tests/s3
-
-bench-s3: build .cache/s3s/bin/s3s-fs $(S3_VENV)/.ready ## Requests to S3, traced and untraced
-	$(S3_VENV)/bin/python bench/s3.py
+bench-s3: build venv $(S3S) ## Requests to S3, traced and untraced
+	$(VENV)/bin/python bench/s3.py
 
 .cache/ray-%/.ready: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(@D)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What tracing costs a program that uses S3: gets and puts, untraced and traced by turns.
 
-    bench/s3.py        (Python of .cache/s3-venv; ROAR_TEST_S3S is the server)
+    bench/s3.py        (Python of .venv; ROAR_TEST_S3S is the server)
 
 Each program makes its requests on one connection after some to warm up, and reports how
 long each took. Programs are run by turns, so that both see the same noise; figures are

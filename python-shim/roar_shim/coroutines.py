@@ -11,10 +11,12 @@ import contextvars
 from types import BuiltinMethodType
 
 task = contextvars.ContextVar("roar_task", default=None)
+_is_async_actor = False
 
 
 def follow(page, windows):
     """Called once, before the constructor of an async actor; `windows` by task id."""
+    global _is_async_actor
     import ray._private.async_compat
     import ray._private.worker
     import ray._raylet
@@ -46,9 +48,28 @@ def follow(page, windows):
 
     ray._private.worker.Worker.record_task_log_end = record_task_log_end
     ray._raylet.async_task_id = AsyncTaskId()
-    follow_asyncio(page)
+    _is_async_actor = True
     if ray._private.async_compat.uvloop is not None:
         follow_uvloop(page, ray._private.async_compat.uvloop.Loop)
+
+
+def follow_loops(page):
+    """In other workers: what a thread hands over to another thread's loop, as fsspec's file
+    systems do, works for the task of the thread that handed it over."""
+    from asyncio.base_events import BaseEventLoop
+
+    call = BaseEventLoop.call_soon_threadsafe
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        if context is None and page.is_ours and not _is_async_actor:
+            number = page.current()
+            if number:
+                context = contextvars.copy_context()
+                context.run(task.set, number)
+        return call(self, callback, *args, context=context)
+
+    BaseEventLoop.call_soon_threadsafe = call_soon_threadsafe
+    follow_asyncio(page)
 
 
 def follow_asyncio(page):

@@ -90,6 +90,7 @@ def attach(fd):
         hooks.write_context()
         os.register_at_fork(after_in_child=_forget)
         threads.follow(page, processes.follow(page, _failed))
+        coroutines.follow_loops(page)
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(hooks.objects, _failed)

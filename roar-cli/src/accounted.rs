@@ -18,7 +18,7 @@ use crate::ray::compare;
 use crate::ray::gather::{self, Gathered};
 use crate::ray::state::{Account, ListedTask};
 use crate::submitted::{self, Home, PAUSE};
-use crate::{joined, output, tracing};
+use crate::{output, sink, tracing};
 
 /// How long a dashboard may be silent after the job's end.
 const UNREACHABLE: Duration = Duration::from_secs(5);
@@ -50,8 +50,8 @@ impl Submitted<'_> {
         let mut gaps = Vec::new();
         let collected = self.collect(dashboard, &mut gathered, ended);
         // The sink is there when the cluster is gone.
-        if let Some(kept) = self.home.sink.and_then(|s| joined::local(s, self.job).ok()) {
-            gathered.add(kept);
+        if let Some(place) = self.home.sink {
+            gathered.add(sink::files_of_job(place, self.job, self.home.quiet));
         }
         let (mut fragments, damaged) = gathered.fragments();
         for fragment in &mut fragments {

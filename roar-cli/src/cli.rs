@@ -151,7 +151,7 @@ pub struct InitArgs {
 /// `roar merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// Fragment files, or directories that have some somewhere below
+    /// Fragment files, directories that have some somewhere below, or s3://BUCKET/PREFIX
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Print one JSON document

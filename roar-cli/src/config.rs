@@ -9,6 +9,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use roar_worker::sink::Place;
 use toml_edit::{DocumentMut, TomlError, Value};
 
 use crate::error::UserError;
@@ -27,8 +28,8 @@ pub enum Kind {
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Any text.
-    Text,
+    /// A directory, or `s3://BUCKET/PREFIX`.
+    Place,
 }
 
 /// One setting.
@@ -85,10 +86,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "sink",
-        kind: Kind::Text,
+        kind: Kind::Place,
         default: "",
         variable: Some("ROAR_SINK"),
-        about: "a directory that all nodes share, where records are kept too",
+        about: "where records are kept too: s3://BUCKET/PREFIX, or a directory that all nodes share",
     },
 ];
 
@@ -148,8 +149,8 @@ pub struct Ray {
     pub ship: Option<Ship>,
     /// Whether a job's record is brought home when it has ended.
     pub collect: bool,
-    /// A shared directory in which records are kept too.
-    pub sink: Option<PathBuf>,
+    /// Where records are kept too.
+    pub sink: Option<Place>,
 }
 
 /// The settings of a project, of which `directory` is the `.roar` (if it has one) and
@@ -201,12 +202,16 @@ pub fn ray(settings: &[Setting], root: &Path) -> Ray {
         _ => None,
     };
     let sink = Some(value("sink")).filter(|sink| !sink.is_empty());
+    let sink = sink.and_then(|sink| Place::parse(sink.as_ref()).ok());
     Ray {
         enabled: flag("enabled"),
         per_actor: value("actor_attribution") == "per_actor",
         ship,
         collect: flag("collect"),
-        sink: sink.map(|sink| root.join(sink)),
+        sink: sink.map(|sink| match sink {
+            Place::Directory(path) => Place::Directory(root.join(path)),
+            in_s3 => in_s3,
+        }),
     }
 }
 
@@ -235,7 +240,7 @@ pub fn set(directory: &Path, key: &Key, text: &str) -> Result<PathBuf, UserError
         })?;
     let written: Value = match key.kind {
         Kind::Flag => (value == "true").into(),
-        Kind::Word(_) | Kind::Text => value.into(),
+        Kind::Word(_) | Kind::Place => value.into(),
     };
     match table.get_mut(key.name).and_then(|item| item.as_value_mut()) {
         Some(old) => {
@@ -264,7 +269,7 @@ pub fn template() -> String {
     for key in KEYS {
         let value = match key.kind {
             Kind::Flag => key.default.to_owned(),
-            Kind::Word(_) | Kind::Text => format!("\"{}\"", key.default),
+            Kind::Word(_) | Kind::Place => format!("\"{}\"", key.default),
         };
         text.push_str(&format!("# {}\n", key.about));
         if let Kind::Word(words) = key.kind {
@@ -295,7 +300,10 @@ impl Key {
             Kind::Word(words) if !words.contains(&text) => {
                 Err(format!("it is one of {}, not {text:?}", words.join(", ")))
             }
-            Kind::Word(_) | Kind::Text => Ok(text.to_owned()),
+            Kind::Place => Place::parse(text.as_ref())
+                .map(|_| text.to_owned())
+                .map_err(str::to_owned),
+            Kind::Word(_) => Ok(text.to_owned()),
         }
     }
 }
@@ -397,7 +405,9 @@ mod tests {
         let shared = "[other]\nx = 1\n[ray]\nship = \"path\"\nsink = \"shared\"\n";
         let ray = loaded("[ray]\nship = \"py_modules\"\n", shared).unwrap();
         assert_eq!(ray.ship, Some(Ship::PyModules));
-        assert_eq!(ray.sink, Some(PathBuf::from("/p/shared")));
+        assert_eq!(ray.sink, Some(Place::Directory("/p/shared".into())));
+        let sink = loaded("ray.sink = \"s3://bucket/a\"", "").unwrap().sink;
+        assert_eq!(sink.unwrap().to_string(), "s3://bucket/a/");
     }
 
     #[test]
@@ -420,6 +430,10 @@ mod tests {
                 "ray.enabled: it is true or false",
             ),
             ("[ray]\nsink = [1]", "ray.sink: it is a string"),
+            (
+                "[ray]\nsink = \"s3://k:s@b\"",
+                "ray.sink: a place in S3 is s3://",
+            ),
             ("[ray.ship]\nx = 1", "ray.ship: it is a table"),
             ("ray = 1", "ray is no table"),
             ("[ray]\n\nship = ", "line 3: "),

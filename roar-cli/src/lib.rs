@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod output;
 pub mod project;
 pub mod ray;
+pub mod sink;
 pub mod submitted;
 pub mod summary;
 pub mod tracing;

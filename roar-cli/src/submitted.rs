@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use roar_lineage::fragment::Fragment;
 use roar_lineage::model::TaskKind;
 use roar_worker::side::JOB_VARIABLE;
+use roar_worker::sink::Place;
 use roar_worker::{host, launcher};
 
 use crate::accounted::Submitted;
@@ -17,15 +18,19 @@ use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
 use crate::config;
 use crate::error::UserError;
-use crate::ray::collect::Collected;
+use crate::ray::collect::{Collected, Fetched};
 use crate::ray::connection::Connection;
 use crate::ray::gather::{self, Gathered, Gathering};
 use crate::ray::python;
 use crate::ray::submit::{Submission, Tracing};
-use crate::{joined, output, tracing};
+use crate::{output, sink, tracing};
 
 /// How long the supervisors of the job's workers may take to complete their records.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Names the endpoint of S3 as the cluster reaches it, where that is another than here.
+const CLUSTER_ENDPOINT: &str = "ROAR_CLUSTER_AWS_ENDPOINT_URL";
+/// Before the job's id in a submission id of ours.
+pub const ID_PREFIX: &str = "roar-";
 /// Between two looks at what they have.
 pub const PAUSE: Duration = Duration::from_millis(300);
 
@@ -39,7 +44,7 @@ pub struct Home<'a> {
     /// Say less.
     pub quiet: bool,
     /// Where records may be as well.
-    pub sink: Option<&'a Path>,
+    pub sink: Option<&'a Place>,
     /// How long supervisors that are not done are waited for.
     pub patience: Duration,
 }
@@ -56,14 +61,17 @@ pub fn run(
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let launcher = run::worker_launcher().unwrap_or_else(|| "roar-worker".into());
     let ray = args.command.first().cloned().unwrap_or_default();
-    let sink = settings.sink.as_ref().map(|sink| sink.to_string_lossy());
+    let sink = settings.sink.as_ref().map(Place::to_string);
+    let endpoint = std::env::var(CLUSTER_ENDPOINT).ok();
+    let endpoint = endpoint.filter(|url| !url.is_empty());
     let tracing = Tracing {
         worker_launcher: &launcher,
         job: &job,
         root: &root.to_string_lossy(),
-        submission_id: &format!("roar-{job}"),
+        submission_id: &format!("{ID_PREFIX}{job}"),
         ship: settings.ship,
         sink: sink.as_deref(),
+        endpoint: endpoint.as_deref(),
     };
     let connection = Connection::of(submission);
     let mut address = None;
@@ -97,7 +105,7 @@ pub fn run(
             root: &root,
             store,
             quiet: args.quiet,
-            sink: settings.sink.as_deref(),
+            sink: settings.sink.as_ref(),
             patience: PATIENCE,
         };
         let id = &instrumented.submission_id;
@@ -208,14 +216,25 @@ pub fn bring_home(
     home: Home<'_>,
 ) -> Result<BroughtHome, UserError> {
     let began = Instant::now();
-    let mut found = loop {
-        let found = Found::of(with_sink(collect(), job, home)?, job);
-        let is_whole = !found.is_open && found.missed.is_empty();
-        let is_done = is_whole && !found.fragments.is_empty();
+    let found = loop {
+        let found = collect().map(|collected| Found::of(collected, job));
+        let is_done = found.as_ref().map_or(true, Found::is_done);
         if is_done || began.elapsed() >= home.patience {
             break found;
         }
         std::thread::sleep(PAUSE);
+    };
+    // The sink is there when the cluster is gone.
+    let kept = home
+        .sink
+        .map(|place| sink::files_of_job(place, job, home.quiet));
+    let mut found = match (found, kept.unwrap_or_default()) {
+        (Err(error), kept) if kept.is_empty() => return Err(error),
+        (found, kept) => {
+            let mut found = found.unwrap_or_default();
+            found.add(kept, job);
+            found
+        }
     };
     for missed in &found.missed {
         tracing::warn(home.quiet, missed);
@@ -245,25 +264,8 @@ pub fn count_tasks(fragments: &[Fragment]) -> usize {
     tasks.map(|f| &f.task.id).collect::<BTreeSet<_>>().len()
 }
 
-/// What was collected and what the sink has, which is there when the cluster is gone.
-fn with_sink(
-    collected: Result<Collected, UserError>,
-    job: &str,
-    home: Home<'_>,
-) -> Result<Collected, UserError> {
-    let kept = home.sink.and_then(|sink| joined::local(sink, job).ok());
-    let kept = kept.unwrap_or_default();
-    match collected {
-        Err(error) if kept.files.is_empty() => Err(error),
-        Err(_) => Ok(kept),
-        Ok(mut collected) => {
-            collected.files.extend(kept.files);
-            Ok(collected)
-        }
-    }
-}
-
 /// A job's part of what was fetched.
+#[derive(Default)]
 struct Found {
     fragments: Vec<Fragment>,
     /// Whether some supervisor is not done with it.
@@ -276,24 +278,32 @@ impl Found {
     fn of(collected: Collected, job: &str) -> Self {
         let could_not = |missed| format!("a node's record could not be fetched: {missed}");
         let mut found = Self {
-            fragments: Vec::new(),
-            is_open: false,
             missed: collected.missed.iter().map(could_not).collect(),
+            ..Self::default()
         };
-        for file in collected.files {
+        found.add(collected.files, job);
+        found
+    }
+
+    /// Whether there will be no more.
+    fn is_done(&self) -> bool {
+        !self.is_open && self.missed.is_empty() && !self.fragments.is_empty()
+    }
+
+    fn add(&mut self, files: Vec<Fetched>, job: &str) {
+        for file in files {
             let is_log = gather::is_log(&file.name);
             match merge::fragments_of(&file.bytes, is_log) {
                 Ok((mut read, _)) => {
                     read.retain(|fragment| fragment.job.id == job);
-                    found.is_open |= is_log && !read.is_empty();
-                    found.fragments.append(&mut read);
+                    self.is_open |= is_log && !read.is_empty();
+                    self.fragments.append(&mut read);
                 }
                 Err(why) => {
                     let what = format!("a record is damaged: {}: {why}", file.name);
-                    found.missed.push(what);
+                    self.missed.push(what);
                 }
             }
         }
-        found
     }
 }

@@ -22,15 +22,25 @@ const SECRET_WORDS: &[&[u8]] = &[
     b"private_key",
 ];
 
-/// Arguments with credentials replaced by `***`: values of options and variables whose
-/// name says that they are secret, the user part of URLs, signatures in query strings.
+/// Options of curl and wget that are followed by `user:password`.
+const USER_OPTIONS: &[&[u8]] = &[b"-u", b"-U", b"--user", b"--proxy-user"];
+
+/// Arguments with credentials replaced by `***`: values of options, variables and JSON
+/// keys whose name says that they are secret, the user part of URLs, signatures in query
+/// strings.
 pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
     let mut hide_next = false;
+    let mut names_user = false;
     argv.iter()
         .map(|argument| {
             let argument = argument.as_ref();
             if std::mem::take(&mut hide_next) && !argument.starts_with(b"-") {
                 return BString::from(MASK);
+            }
+            let hides_password =
+                std::mem::replace(&mut names_user, USER_OPTIONS.contains(&argument));
+            if let (true, Some((user, _))) = (hides_password, argument.split_once_str(b":")) {
+                return [user, b":", MASK].concat().into();
             }
             hide_next = is_option(argument) && !argument.contains(&b'=') && is_secret(argument);
             one(argument)
@@ -40,10 +50,56 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
 
 fn one(argument: &[u8]) -> BString {
     let mut masked = BString::default();
+    let mut at = Json::Elsewhere;
     for word in argument.split_inclusive(|b| b" &;?\n\"'".contains(b)) {
-        masked.push_str(without_user(&without_value(word)));
+        at = at.after(word);
+        match at {
+            Json::Value(_) => {}
+            Json::Begin(_) => masked.push_str([word, MASK].concat()),
+            Json::End(quote) => masked.push(quote),
+            Json::Name | Json::Elsewhere => {
+                masked.push_str(without_user(&without_value(word)));
+            }
+        }
     }
     masked
+}
+
+/// Where the end of a word is in `"name": "value"`, if the name is a secret's.
+#[derive(Clone, Copy)]
+enum Json {
+    Elsewhere,
+    /// Behind the name, or what is between it and the value.
+    Name,
+    /// Behind the quote, which is this, that the value begins with.
+    Begin(u8),
+    Value(u8),
+    /// Behind the one that it ends with.
+    End(u8),
+}
+
+impl Json {
+    fn after(self, word: &[u8]) -> Self {
+        let quote = word.last().copied().filter(|last| b"\"'".contains(last));
+        match (self, quote) {
+            (Self::Begin(own) | Self::Value(own), Some(quote))
+                if own == quote && !word.ends_with(&[b'\\', quote]) =>
+            {
+                Self::End(quote)
+            }
+            (Self::Begin(own) | Self::Value(own), _) => Self::Value(own),
+            (Self::Name, _) if word.iter().all(|b| b": \n".contains(b)) => Self::Name,
+            (Self::Name, Some(quote)) if is_between(word) => Self::Begin(quote),
+            (_, Some(_)) if is_secret(word) => Self::Name,
+            _ => Self::Elsewhere,
+        }
+    }
+}
+
+/// Whether there is nothing in a word but a colon, space and the quote at its end.
+fn is_between(word: &[u8]) -> bool {
+    let (_, rest) = word.split_last().unwrap_or((&0, &[]));
+    rest.iter().all(|b| b": ".contains(b))
 }
 
 /// `NAME=value` or `--name=value` with the value masked when the name is a secret's.
@@ -101,7 +157,11 @@ mod tests {
             "https://me:pw@host/x?X-Amz-Signature=deadbeef&n=1",
             "AWS_SECRET_ACCESS_KEY=xyz",
             "a=b",
+            "-u",
+            "me:hunter2",
             "sh -c 'API_KEY=1 run in.txt'",
+            r#"{"AWS_SECRET_ACCESS_KEY": "a b\"c'", "token":"", "max_tokens": 5, "x":"y"}"#,
+            "{'my_password':'a \" b'}",
         ];
         let masked: Vec<String> = arguments(&argv).iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -116,7 +176,11 @@ mod tests {
                 "https://***@host/x?X-Amz-Signature=***&n=1",
                 "AWS_SECRET_ACCESS_KEY=***",
                 "a=b",
-                "sh -c 'API_KEY=*** run in.txt'"
+                "-u",
+                "me:***",
+                "sh -c 'API_KEY=*** run in.txt'",
+                r#"{"AWS_SECRET_ACCESS_KEY": "***", "token":"***", "max_tokens": 5, "x":"y"}"#,
+                "{'my_password':'***'}",
             ]
         );
     }

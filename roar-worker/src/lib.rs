@@ -30,6 +30,7 @@ pub mod launch;
 pub mod launcher;
 mod library;
 pub mod live;
+pub mod mirror;
 mod mounts;
 mod observe;
 mod other_workers;
@@ -41,6 +42,7 @@ pub mod process_table;
 mod ptrace;
 pub mod ray;
 pub mod rings;
+#[cfg(feature = "s3")]
 mod s3;
 pub mod scope;
 pub mod seal;
@@ -48,6 +50,7 @@ pub mod served;
 pub mod shim;
 pub mod side;
 pub mod sink;
+mod stores;
 pub mod supervisor;
 mod supervisor_process;
 #[allow(unsafe_code, clippy::indexing_slicing)]

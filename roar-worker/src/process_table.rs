@@ -12,7 +12,7 @@ use crate::accelerator::Loads;
 use crate::attribution::{Page, Work};
 use crate::proc::{self, Credentials};
 use crate::rings::Rings;
-use crate::s3::Client;
+use crate::stores::Client;
 use crate::sys::process;
 
 /// The tasks that a process's events belong to: one in each scope around it, the

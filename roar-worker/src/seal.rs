@@ -15,8 +15,9 @@ use roar_lineage::event::{self, TaskNo};
 use roar_lineage::fragment;
 use roar_lineage::model::Status;
 
+use crate::mirror::Mirror;
 use crate::scope::Scope;
-use crate::sink::{Mirror, Sink};
+use crate::sink::Sink;
 
 /// Seals the tasks of one scope.
 pub struct Sealer {
@@ -114,7 +115,8 @@ impl Sealer {
             &[]
         };
         // A part of a frame would take all that follows along.
-        if let Err(error) = file.write_all(&[magic, frame].concat()) {
+        let bytes = [magic, frame].concat();
+        if let Err(error) = file.write_all(&bytes) {
             file.set_len(before)?;
             if before == 0 {
                 std::fs::remove_file(&self.file)?;
@@ -122,7 +124,7 @@ impl Sealer {
             return Err(error);
         }
         if let Some(mirror) = &self.mirror {
-            mirror.grown();
+            mirror.grown(before + bytes.len() as u64);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::filter::{Exemption, IoUring};
 use crate::launch::{self, Program, Start};
 use crate::scope::{self, Hashing, Scope, Spec};
 use crate::seal::Sealer;
-use crate::sink::{Directory, SINK_VARIABLE};
+use crate::sink::{Place, SINK_VARIABLE, Sink};
 use crate::supervisor::{Supervisor, Turn};
 use crate::supervisor_process::settle_down;
 use crate::sys::process::{self, Fork};
@@ -159,11 +159,8 @@ fn supervise(
     };
     spec.job.tracer.accel = supervisor.accelerator.is_some();
     let mut opened = Sealer::new(directory, &spec.observer);
-    if let (Ok((sealer, _)), Some(sink)) = (&mut opened, std::env::var_os(SINK_VARIABLE)) {
-        let sink = PathBuf::from(sink);
-        if sink.is_absolute() {
-            sealer.mirror(Box::new(Directory(sink)));
-        }
+    if let (Ok((sealer, _)), Some(sink)) = (&mut opened, sink()) {
+        sealer.mirror(sink);
     }
     let recorder = match &opened {
         Ok((_, log)) => log
@@ -318,6 +315,13 @@ fn own_fragments() -> PathBuf {
         },
         |project| project.join("fragments"),
     )
+}
+
+/// Where fragments are to be kept too.
+fn sink() -> Option<Box<dyn Sink>> {
+    let place = Place::parse(&std::env::var_os(SINK_VARIABLE)?).ok()?;
+    let is_elsewhere = matches!(&place, Place::Directory(path) if path.is_relative());
+    place.open().ok().filter(|_| !is_elsewhere)
 }
 
 /// Leaves a line where somebody who misses a record will look; never on the program's

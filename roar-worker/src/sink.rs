@@ -1,124 +1,147 @@
-//! Where fragments are mirrored as they are sealed, so that they outlive their node.
+//! Where fragments are kept beside their node, so that they outlive it.
 //!
-//! A thread of its own copies what the fragment file has grown by: whatever the sink's
-//! storage does, nobody who answers notifications waits for it, and what failed once is
-//! tried again.
+//! A fragment file only grows, so any slice of it stays what it is: a sink is given
+//! slices, and whoever puts the same slice once more, or one that overlaps, changes
+//! nothing.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::PathBuf;
 
-/// Names the sink in a worker's environment: a directory that all nodes share.
+use roar_lineage::fragment;
+
+/// Names the sink in a worker's environment (see [`Place`]).
 pub const SINK_VARIABLE: &str = "ROAR_SINK";
 
-/// How long a failed copy rests before the next try.
-const RETRY: Duration = Duration::from_secs(2);
-/// How long the end may take.
-const LAST_COPY: Duration = Duration::from_secs(10);
+/// How a place in S3 is told from a directory.
+const SCHEME: &str = "s3://";
 
-/// A place that keeps files which grow.
+/// Keeps files that grow.
 pub trait Sink: Send {
-    /// How much of a file it has (bytes).
-    fn length(&self, name: &str) -> io::Result<u64>;
+    /// Keeps a slice of a file from `offset` on (bytes), of which it has all that is
+    /// before; how many of these bytes it has now. `AlreadyExists`: it has others.
+    fn put(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Adds to the end of a file, which is made when it is not there.
-    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// The files whose names begin with `prefix`; `progress` hears how many of how many
+    /// pieces are there.
+    fn fetch(&self, prefix: &str, progress: &mut dyn FnMut(usize, usize)) -> io::Result<Vec<Kept>>;
 }
 
-/// A directory, perhaps on a shared file system.
+/// A file that a sink has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub name: String,
+    /// All of it, or what is before the first piece that is missing.
+    pub bytes: Vec<u8>,
+    /// Whether no piece is missing.
+    pub is_whole: bool,
+}
+
+/// Where a sink is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A directory, perhaps on a shared file system.
+    Directory(PathBuf),
+    /// `s3://bucket/prefix`.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What the names of the objects begin with: nothing, or ends with a slash.
+        prefix: String,
+    },
+}
+
+impl Place {
+    /// Reads `s3://BUCKET[/PREFIX]`, or the path of a directory.
+    pub fn parse(text: &OsStr) -> Result<Self, &'static str> {
+        let Some(rest) = text.as_bytes().strip_prefix(SCHEME.as_bytes()) else {
+            return Ok(Self::Directory(text.into()));
+        };
+        let rest = std::str::from_utf8(rest).map_err(|_| "a name in S3 is UTF-8")?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_usual = |letter: u8| letter.is_ascii_alphanumeric() || b".-_".contains(&letter);
+        if bucket.is_empty() || !bucket.bytes().all(is_usual) {
+            // It is not repeated: there may be credentials in it.
+            return Err("a place in S3 is s3://BUCKET/PREFIX, without credentials");
+        }
+        let prefix = prefix.trim_matches('/');
+        Ok(Self::S3 {
+            bucket: bucket.to_owned(),
+            prefix: match prefix {
+                "" => String::new(),
+                _ => format!("{prefix}/"),
+            },
+        })
+    }
+
+    /// The sink there. Nothing is asked of it yet.
+    pub fn open(&self) -> io::Result<Box<dyn Sink>> {
+        match self {
+            Self::Directory(path) => Ok(Box::new(Directory(path.clone()))),
+            #[cfg(feature = "s3")]
+            Self::S3 { bucket, prefix } => Ok(Box::new(crate::s3::S3::new(bucket, prefix))),
+            #[cfg(not(feature = "s3"))]
+            Self::S3 { .. } => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this roar was built without S3",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(out, "{}", path.display()),
+            Self::S3 { bucket, prefix } => write!(out, "{SCHEME}{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// A directory.
 pub struct Directory(pub PathBuf);
 
 impl Sink for Directory {
-    fn length(&self, name: &str) -> io::Result<u64> {
-        match std::fs::metadata(self.0.join(name)) {
-            Ok(metadata) => Ok(metadata.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.0)?;
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600);
-        options.open(self.0.join(name))?.write_all(bytes)
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.0.join(name))?;
+        file.write_all_at(bytes, offset)?;
+        Ok(bytes.len())
     }
-}
 
-/// Mirrors one file.
-pub struct Mirror {
-    grown: Sender<()>,
-    done: Receiver<()>,
-}
-
-impl Mirror {
-    /// Mirrors `file`, which may not be there yet, under its own name.
-    pub fn begin(file: &Path, sink: Box<dyn Sink>) -> Option<Self> {
-        let (grown, news) = channel();
-        let (finished, done) = channel();
-        let file = file.to_owned();
-        let work = move || {
-            mirror(&file, &*sink, &news);
-            let _ = finished.send(());
+    fn fetch(&self, prefix: &str, progress: &mut dyn FnMut(usize, usize)) -> io::Result<Vec<Kept>> {
+        let entries = match std::fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
         };
-        let thread = std::thread::Builder::new().name("roar-mirror".into());
-        thread.stack_size(256 << 10).spawn(work).ok()?;
-        Some(Self { grown, done })
-    }
-
-    /// The file has grown.
-    pub fn grown(&self) {
-        let _ = self.grown.send(());
-    }
-
-    /// Waits for the last copy, though not for ever.
-    pub fn finish(self) {
-        drop(self.grown);
-        let _ = self.done.recv_timeout(LAST_COPY);
-    }
-}
-
-fn mirror(file: &Path, sink: &dyn Sink, news: &Receiver<()>) {
-    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
-        return;
-    };
-    let mut is_behind = false;
-    loop {
-        let heard = match is_behind {
-            true => news.recv_timeout(RETRY),
-            false => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        while news.try_recv().is_ok() {}
-        is_behind = copy(file, name, sink).is_err();
-        if heard == Err(RecvTimeoutError::Disconnected) {
-            let last = Instant::now() + LAST_COPY;
-            while is_behind && Instant::now() < last {
-                std::thread::sleep(RETRY);
-                is_behind = copy(file, name, sink).is_err();
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            if name.starts_with(prefix) && name.ends_with(fragment::EXTENSION) {
+                names.push(name);
             }
-            return;
         }
+        let mut kept = Vec::new();
+        let count = names.len();
+        for name in names {
+            let bytes = std::fs::read(self.0.join(&name))?;
+            kept.push(Kept {
+                name,
+                bytes,
+                is_whole: true,
+            });
+            progress(kept.len(), count);
+        }
+        Ok(kept)
     }
-}
-
-/// Copies what the sink has not got.
-fn copy(file: &Path, name: &str, sink: &dyn Sink) -> io::Result<()> {
-    let mut source = match File::open(file) {
-        Ok(source) => source,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    source.seek(SeekFrom::Start(sink.length(name)?))?;
-    let mut rest = Vec::new();
-    source.read_to_end(&mut rest)?;
-    if rest.is_empty() {
-        return Ok(());
-    }
-    sink.append(name, &rest)
 }
 
 #[cfg(test)]
@@ -126,19 +149,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_mirrored_as_it_grows_and_when_the_sink_comes_back() {
+    fn a_place_is_a_directory_or_in_s3() {
+        let place = |text: &str| Place::parse(OsStr::new(text)).map(|place| place.to_string());
+        for (text, shown) in [
+            ("/shared/roar", "/shared/roar"),
+            ("s3://bucket", "s3://bucket/"),
+            ("s3://bucket/", "s3://bucket/"),
+            ("s3://bucket/a/b", "s3://bucket/a/b/"),
+            ("s3://bucket/a/b/", "s3://bucket/a/b/"),
+        ] {
+            assert_eq!(place(text).unwrap(), shown);
+        }
+        for text in ["s3://", "s3:///a", "s3://key:secret@bucket/a"] {
+            assert!(!place(text).unwrap_err().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn slices_that_overlap_are_one_file() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("f");
-        let place = directory.path().join("sink");
-        std::fs::write(&place, "in the way").unwrap();
-        let mirror = Mirror::begin(&file, Box::new(Directory(place.clone()))).unwrap();
-        std::fs::write(&file, "one").unwrap();
-        mirror.grown();
-        std::thread::sleep(Duration::from_millis(200));
-        std::fs::remove_file(&place).unwrap();
-        std::fs::write(&file, "one two").unwrap();
-        mirror.grown();
-        mirror.finish();
-        assert_eq!(std::fs::read(place.join("f")).unwrap(), b"one two");
+        let sink = Directory(directory.path().join("sink"));
+        let none = &mut |_, _| {};
+        assert_eq!(sink.fetch("a", none).unwrap(), []);
+        for (offset, bytes) in [(0, &b"one t"[..]), (3, b" two"), (0, b"one t")] {
+            assert_eq!(sink.put("a.roarfrag", offset, bytes).unwrap(), bytes.len());
+        }
+        let kept = sink.fetch("a", none).unwrap();
+        assert_eq!((&kept[0].bytes[..], kept.len()), (&b"one two"[..], 1));
+        assert_eq!(sink.fetch("b", none).unwrap(), []);
     }
 }

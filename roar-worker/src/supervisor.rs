@@ -22,9 +22,9 @@ use crate::preload::Receiver;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
 use crate::ptrace::Tracer;
-use crate::s3::Stores;
 use crate::scope::{self, Phase, Scope};
 use crate::served::Served;
+use crate::stores::Stores;
 use crate::sys;
 
 /// How often the attribution pages are looked at when nothing happens (milliseconds).

@@ -76,7 +76,7 @@ fn show(settings: &[Setting], as_json: bool) -> Result<(), UserError> {
     if as_json {
         let value = |setting: &Setting, text: &str| match setting.key.kind {
             Kind::Flag => (text == "true").into(),
-            Kind::Word(_) | Kind::Text => text.into(),
+            Kind::Word(_) | Kind::Place => text.into(),
         };
         let settings = settings.iter().map(|setting| Shown {
             key: format!("ray.{}", setting.key.name),

@@ -13,15 +13,18 @@ use roar_lineage::frame::BadHeader;
 use roar_lineage::model::{Category, FileUse, GapKind, How, Status};
 use roar_lineage::store::Store;
 use roar_lineage::{event, query};
+use roar_worker::sink::{Kept, Place};
 use roar_worker::task_log;
 use serde::Serialize;
 
 use crate::cli::MergeArgs;
 use crate::error::UserError;
-use crate::{output, project};
+use crate::{output, project, sink};
 
 /// Directories deeper than this below a given path are not entered.
 const DEPTH: usize = 64;
+/// What is said of a file whose last frame is not complete.
+const TORN: &str = "its end is torn; what stands before it was taken";
 
 #[derive(Serialize)]
 struct Document {
@@ -37,7 +40,19 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
     let cwd = project::working_directory()?;
     let mut files = Vec::new();
     let mut visited = HashSet::new();
+    let mut fragments = Vec::new();
+    let mut fetched = 0;
     for path in &args.paths {
+        let place = Place::parse(path.as_os_str())
+            .map_err(|why| UserError::new("cannot merge from there", why))?;
+        if let Place::S3 { .. } = place {
+            let kept = sink::fetch(&place, "")?;
+            fetched += kept.len();
+            for file in kept {
+                fragments.extend(of_sink(&place, &file)?);
+            }
+            continue;
+        }
         let cannot = |error| UserError::new(format!("cannot read {}", path.display()), error);
         if fs::metadata(path).map_err(cannot)?.is_dir() {
             find(path, DEPTH, &mut visited, &mut files);
@@ -45,13 +60,12 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
             files.push(path.clone());
         }
     }
-    if files.is_empty() {
+    if files.is_empty() && fetched == 0 {
         return Err(
             UserError::new("nothing to merge", "no fragment file below the given paths")
                 .hint("fragments of Ray workers are in SESSION/logs/roar of each node"),
         );
     }
-    let mut fragments = Vec::new();
     for file in &files {
         fragments.extend(read(file)?);
     }
@@ -66,7 +80,7 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
     let mut store = Store::open(&directory)?;
     let merged = store.merge(&fragments)?;
     let steps = query::Graph::load(&store, false)?.steps().count();
-    let (files, taken, known) = (files.len(), merged.taken, merged.known);
+    let (files, taken, known) = (files.len() + fetched, merged.taken, merged.known);
     if args.json {
         let schema = "roar.merge/1";
         output::json(&Document {
@@ -124,7 +138,19 @@ fn read(path: &Path) -> Result<Vec<Fragment>, UserError> {
     let content = fs::read(path).map_err(|error| cannot(error.to_string()))?;
     let (fragments, is_torn) = fragments_of(&content, is_log(path)).map_err(cannot)?;
     if is_torn {
-        warn(path, "its end is torn; what stands before it was taken");
+        warn(path, TORN);
+    }
+    Ok(fragments)
+}
+
+fn of_sink(place: &Place, file: &Kept) -> Result<Vec<Fragment>, UserError> {
+    let cannot = |why| UserError::new(format!("cannot read {place}{}", file.name), why);
+    let (fragments, is_torn) = fragments_of(&file.bytes, false).map_err(cannot)?;
+    if !file.is_whole {
+        eprintln!("roar: warning: {}", sink::torn(place, &file.name));
+    } else if is_torn {
+        let path = format!("{place}{}", file.name);
+        warn(path.as_ref(), TORN);
     }
     Ok(fragments)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use roar_lineage::{event, fragment, fragment::Fragment};
 use roar_worker::launcher;
 
-use super::collect::{Collected, Dashboard};
+use super::collect::{Collected, Dashboard, Fetched};
 use crate::commands::merge;
 
 /// Between two collections.
@@ -49,8 +49,8 @@ impl Gathered {
     }
 
     /// Takes in what was collected in another way.
-    pub fn add(&mut self, collected: Collected) {
-        for file in collected.files {
+    pub fn add(&mut self, files: Vec<Fetched>) {
+        for file in files {
             self.files.insert((file.node, file.name), file.bytes);
         }
     }

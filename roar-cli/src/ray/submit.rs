@@ -84,8 +84,10 @@ pub struct Tracing<'a> {
     pub submission_id: &'a str,
     /// How the launcher gets to the nodes; `None`: as it suits the job.
     pub ship: Option<Ship>,
-    /// A shared directory for records.
+    /// Where records are kept too.
     pub sink: Option<&'a str>,
+    /// Where S3 is for the cluster.
+    pub endpoint: Option<&'a str>,
 }
 
 /// A submission with tracing.
@@ -259,6 +261,10 @@ impl Submission {
         if let Some(sink) = tracing.sink {
             variables.insert("ROAR_SINK".into(), sink.into());
         }
+        if let Some(endpoint) = tracing.endpoint {
+            let own = variables.entry("AWS_ENDPOINT_URL");
+            own.or_insert_with(|| endpoint.into());
+        }
 
         let mut argv: Vec<OsString> = self.command.iter().map(OsString::from).collect();
         if self.working_dir.is_some()
@@ -318,6 +324,7 @@ mod tests {
             submission_id: "roar-1",
             ship: Some(Ship::Path),
             sink: None,
+            endpoint: None,
         }
     }
 
@@ -406,6 +413,26 @@ mod tests {
             1
         );
         assert_eq!(argv[5..], ["--submission-id", "mine", "--", "ls"]);
+    }
+
+    #[test]
+    fn a_sink_and_the_clusters_endpoint_go_along_unless_the_job_has_its_own() {
+        let told = Tracing {
+            sink: Some("s3://bucket/a/"),
+            endpoint: Some("http://minio:9000"),
+            ..tracing()
+        };
+        for (own, endpoint) in [
+            ("{}", "http://minio:9000"),
+            (r#"{"env_vars":{"AWS_ENDPOINT_URL":"own"}}"#, "own"),
+        ] {
+            let line = format!("ray job submit --runtime-env-json {own} -- ls");
+            let done = parse(&words(&line)).unwrap().instrument(told, no_yaml);
+            let json = done.unwrap().argv[4].to_str().unwrap().to_owned();
+            let variables = &serde_json::from_str::<Value>(&json).unwrap()["env_vars"];
+            assert_eq!(variables["ROAR_SINK"], "s3://bucket/a/");
+            assert_eq!(variables["AWS_ENDPOINT_URL"], endpoint);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn main(args: &PrepareArgs) -> Result<ExitCode, UserError> {
     let place = Place::find(None)?;
     let settings = config::load(place.directory.as_deref(), &place.root)?;
     let sink = config::ray(&settings, &place.root).sink;
-    let sink = sink.map(|sink| sink.to_string_lossy().into_owned());
+    let sink = sink.map(|sink| sink.to_string());
     let name = args.file.display();
     let text =
         read(&args.file).map_err(|error| UserError::new(format!("cannot read {name}"), error))?;
