@@ -13,6 +13,7 @@ use crate::attribution::Work;
 use crate::decode::Execution;
 use crate::proc;
 use crate::scope;
+use crate::stores::Client;
 use crate::supervisor::Supervisor;
 use crate::sys::file;
 
@@ -89,6 +90,7 @@ impl Supervisor {
         // The page belonged to the program that is gone.
         process.page = None;
         process.knows_stores = false;
+        process.client = Client::None;
         self.record_exec(pid, &exe, &argv);
     }
 

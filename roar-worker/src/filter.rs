@@ -182,11 +182,13 @@ fn verdict(call: Call, io_uring: IoUring) -> Vec<sock_filter> {
         ],
         Call::Seccomp => first_argument(libc::SECCOMP_SET_MODE_FILTER),
         Call::Prctl => first_argument(libc::PR_SET_SECCOMP as u32),
-        // By the length of the address: of IPv4 or IPv6.
+        // By the length of the address: of IPv4, of IPv6 (24 before RFC 3493), or of any.
         Call::Connect => vec![
             statement(LOAD, argument(2)),
-            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in>() as u32, 1, 0),
-            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in6>() as u32, 0, 1),
+            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in>() as u32, 3, 0),
+            jump(JUMP_EQUAL, 24, 2, 0),
+            jump(JUMP_EQUAL, size_of::<libc::sockaddr_in6>() as u32, 1, 0),
+            jump(JUMP_EQUAL, size_of::<libc::sockaddr_storage>() as u32, 0, 1),
             statement(RETURN, NOTIFY),
             statement(RETURN, ALLOW),
         ],
@@ -344,10 +346,8 @@ mod tests {
             ALLOW
         );
         let connect = |length| run(0xC000_003E, 42, [0, 0, length, 0, 0, 0]);
-        assert_eq!(
-            [16, 28, 110, 0].map(connect),
-            [NOTIFY, NOTIFY, ALLOW, ALLOW]
-        );
+        assert_eq!([16, 24, 28, 128].map(connect), [NOTIFY; 4]);
+        assert_eq!([0, 2, 29, 110].map(connect), [ALLOW; 4]);
         assert_eq!(run(0xC000_003E, 317, [1, 0, 0, 0, 0, 0]), NOTIFY);
         assert_eq!(run(0xC000_003E, 157, [22, 2, 0, 0, 0, 0]), NOTIFY);
         assert_eq!(run(0xC000_003E, 157, [15, 0, 0, 0, 0, 0]), ALLOW);

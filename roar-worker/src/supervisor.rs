@@ -318,7 +318,7 @@ impl Supervisor {
     /// Begins the end of a scope: its command has ended.
     pub fn finish(&mut self, index: usize) {
         self.catch_up_all();
-        self.settle_stores();
+        self.settle_stores_at_last();
         let silent = if index == 0 { self.silent_orphans() } else { 0 };
         let Some(scope) = self.scopes.get_mut(index) else {
             return;

@@ -34,6 +34,10 @@ pub(super) struct Exchange {
 /// What both directions share.
 struct State {
     hosts: Vec<String>,
+    /// Whether nobody knows a store to be there, so that a request must show that it is.
+    is_guess: bool,
+    /// Whether the body of the last request was not waited for.
+    has_left_out: bool,
     waiting: VecDeque<Waiting>,
     told: Vec<Told>,
 }
@@ -41,6 +45,9 @@ struct State {
 struct Waiting {
     /// `None`: not for an object store.
     request: Option<Request>,
+    is_head: bool,
+    /// Whether the client waits for leave to send the body, and has sent none of it.
+    holds_back: bool,
     checksums: BTreeMap<String, String>,
     sent: Body,
     /// Whether all of the request has passed.
@@ -56,12 +63,14 @@ struct Answer {
 
 impl Exchange {
     /// A new connection to a store with these names.
-    pub(super) fn new(hosts: Vec<String>) -> Self {
+    pub(super) fn new(hosts: Vec<String>, is_guess: bool) -> Self {
         Self {
             requests: Messages::of_requests(),
             answers: Messages::of_responses(),
             state: State {
                 hosts,
+                is_guess,
+                has_left_out: false,
                 waiting: VecDeque::new(),
                 told: Vec::new(),
             },
@@ -80,6 +89,9 @@ impl Exchange {
     pub(super) fn answered(&mut self, bytes: &[u8], transfers: &mut Transfers) {
         let state = &mut self.state;
         self.answers.feed(bytes, &mut Answers { state, transfers });
+        if std::mem::take(&mut self.state.has_left_out) {
+            self.requests.body_may_be_left_out();
+        }
         self.check();
     }
 
@@ -119,13 +131,14 @@ struct Requests<'a> {
 impl Listener for Requests<'_> {
     fn head(&mut self, head: Head) -> Option<Framing> {
         let framing = head.framing()?;
-        let request = Request::of(&head, &self.state.hosts);
+        let request = Request::of(&head, &self.state.hosts, self.state.is_guess);
+        let appends = head.field("x-amz-write-offset-bytes").is_some();
         let length = head
             .field("x-amz-decoded-content-length")
             .or_else(|| head.field("content-length"))
             .and_then(|length| length.parse().ok());
         let body = match request.as_ref().map(|request| &request.action) {
-            Some(Action::Put) => Body::content(),
+            Some(Action::Put) if !appends => Body::content(),
             Some(Action::Part { upload, number }) => length.map_or(Body::Ignored, |length| {
                 let offsets = self.transfers.places(upload, *number, length).into_iter();
                 let pieces = offsets.filter_map(|offset| Piece::new(offset, length));
@@ -139,6 +152,8 @@ impl Listener for Requests<'_> {
         self.state.told.push(Told::Requested(invocation));
         self.state.waiting.push_back(Waiting {
             request,
+            is_head: matches!(&head.first, FirstLine::Request(method, _) if method == "HEAD"),
+            holds_back: head.field("expect").is_some(),
             checksums: checksums(&head),
             sent: if is_signed { body.signed() } else { body },
             is_sent: false,
@@ -149,6 +164,7 @@ impl Listener for Requests<'_> {
 
     fn body(&mut self, part: &[u8]) {
         if let Some(waiting) = self.state.waiting.back_mut() {
+            waiting.holds_back = false;
             waiting.sent.feed(part);
         }
     }
@@ -176,10 +192,9 @@ impl Listener for Answers<'_> {
         }
         let waiting = self.state.waiting.front_mut()?;
         let request = waiting.request.as_ref();
-        let has_none = request.is_some_and(|request| request.is_head);
         let framing = match status {
             204 | 304 => Framing::None,
-            _ if has_none => Framing::None,
+            _ if waiting.is_head => Framing::None,
             _ => head.framing()?,
         };
         let body = match request.map(|request| &request.action) {
@@ -208,6 +223,7 @@ impl Listener for Answers<'_> {
             return;
         }
         if let Some(waiting) = self.state.waiting.pop_front() {
+            self.state.has_left_out |= waiting.holds_back && !waiting.is_sent;
             let accesses = waiting.outcome(is_whole, self.transfers);
             self.state
                 .told
@@ -226,6 +242,7 @@ impl Waiting {
         }
         let url = request.url;
         let mut version = version_of(&head);
+        let names_version = request.version_id.is_some();
         version.version_id = version.version_id.or(request.version_id);
         let one = |action, version| {
             let url = url.clone();
@@ -237,7 +254,10 @@ impl Waiting {
         };
         match request.action {
             Action::Get if status == 206 => {
-                let (range, size) = range(&head)?;
+                // Several ranges at once are told in the body.
+                let Some((range, size)) = range(&head) else {
+                    return one(ObjectAction::Get(None), version);
+                };
                 version.size = size;
                 if let (true, [piece], Some(size)) = (is_whole, body.pieces(), size) {
                     version.digest = transfers.received(&url, &version, piece, size);
@@ -292,6 +312,8 @@ impl Waiting {
                 succeeded(body)?;
                 Some(vec![read_of(source.url, source.version_id, &head)])
             }
+            // Of one version: the object may have others.
+            Action::Delete if names_version => one(ObjectAction::Look, ObjectVersion::default()),
             Action::Delete => one(ObjectAction::Delete, ObjectVersion::default()),
             Action::DeleteMany => {
                 // In quiet mode only what failed is told: what was asked for tells the rest.
@@ -357,7 +379,10 @@ fn range(head: &Head) -> Option<((u64, u64), Option<u64>)> {
     let (range, size) = value.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last && last < u64::MAX).then_some(((first, last), size.parse().ok()))
+    let size: Option<u64> = size.parse().ok();
+    let fits = |size: u64| last < size && size <= i64::MAX.cast_unsigned();
+    let is_sound = first <= last && last < i64::MAX.cast_unsigned() && size.is_none_or(fits);
+    is_sound.then_some(((first, last), size))
 }
 
 /// The text of an answer that says it succeeded: some errors come with status 200.

@@ -11,12 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, accept4, bind, connect, getpeername, getsockname, getsockopt, listen,
     setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, getpgid, pipe2};
 
 use super::relay;
@@ -27,9 +29,15 @@ use crate::sys::{self, net, socket as rights};
 const PATIENCE_MS: u16 = 50;
 /// How long one's own listener may take.
 const OWN_PATIENCE_MS: u16 = 20;
-/// How much may be under way in one direction, and how much of the copies (bytes).
-const UNDER_WAY: i32 = 256 << 10;
-const COPIES: i32 = 1 << 20;
+/// How much of copies may wait to be read, in one direction (bytes).
+const COPIES: i32 = 256 << 10;
+/// Most connections at once. Of a user's memory for pipes (`pipe-user-pages-soft` of
+/// proc_sys_fs(5), 64 MiB) an ordinary user's take a quarter at most.
+const MOST: usize = 200;
+const MOST_OF_USERS: usize = 25;
+/// Descriptors that the relay has for a connection, and those that it has besides.
+const DESCRIPTORS: u64 = 8;
+const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Why a client goes its own way.
 #[derive(Debug)]
@@ -61,6 +69,7 @@ pub(super) struct Joined {
 pub(super) struct Gate {
     listeners: Vec<(OwnedFd, SocketAddr)>,
     relay: Option<Relay>,
+    most: usize,
 }
 
 struct Relay {
@@ -79,7 +88,13 @@ impl Gate {
         Self {
             listeners: listeners.collect(),
             relay: None,
+            most: most(),
         }
+    }
+
+    /// How many connections there may be at once.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// Readable when the relay says something.
@@ -141,9 +156,15 @@ impl Gate {
         let relay = self.relay().ok_or(io::ErrorKind::NotConnected)?;
         let own: SockaddrStorage = getsockname(client.as_raw_fd())?;
         let family = own.family().ok_or(io::ErrorKind::InvalidInput)?;
+        let is_mapped = matches!(address.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        let fails = family != family_of(address)
+            || is_mapped && getsockopt(client, sockopt::Ipv6V6Only).unwrap_or(false);
+        if fails || is_connected(client.as_fd()) {
+            return Err(Direct::Refused);
+        }
         let is_tcp = getsockopt(client, sockopt::SockType)? == SockType::Stream;
-        if !is_tcp || port_of(&own) != Some(0) || is_connected(client.as_fd()) {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
+        if !is_tcp || port_of(&own) != Some(0) {
+            return Err(Direct::Impossible);
         }
         let wanted = self
             .listeners
@@ -151,11 +172,22 @@ impl Gate {
             .find(|(_, at)| family_of(*at) == family);
         let (listener, at) = wanted.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let store = connect_to(address)?;
-        let (out, back) = (pipe(UNDER_WAY)?, pipe(UNDER_WAY)?);
-        let (copies_out, copies_back) = (pipe(COPIES)?, pipe(COPIES)?);
+        keep_alive(client, &store)?;
+        let (out, back) = (pipe()?, pipe()?);
+        let (copies_out, copies_back) = (pipe()?, pipe()?);
+        for (reader, _) in [&copies_out, &copies_back] {
+            // Less will do, where a user may have no more.
+            let _ = fcntl(reader, FcntlArg::F_SETPIPE_SZ(COPIES));
+        }
         let waits =
             !OFlag::from_bits_retain(fcntl(client, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK);
-        match connect(client.as_raw_fd(), storage(*at).as_ref()) {
+        // A socket that waits must not have the supervisor wait for long.
+        let patience = getsockopt(client, sockopt::SendTimeout)?;
+        let short = TimeVal::milliseconds(OWN_PATIENCE_MS.into());
+        setsockopt(client, sockopt::SendTimeout, &short)?;
+        let connected = connect(client.as_raw_fd(), storage(*at).as_ref());
+        setsockopt(client, sockopt::SendTimeout, &patience)?;
+        match connected {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -230,11 +262,44 @@ fn accept_from(listener: BorrowedFd<'_>, client: BorrowedFd<'_>) -> io::Result<O
     }
 }
 
-fn pipe(size: i32) -> io::Result<(OwnedFd, OwnedFd)> {
-    let pair = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    // Less will do, where a user may have no more.
-    let _ = fcntl(&pair.0, FcntlArg::F_SETPIPE_SZ(size));
-    Ok(pair)
+/// A dead store is noticed by the client as it would have been.
+fn keep_alive(client: &OwnedFd, store: &OwnedFd) -> nix::Result<()> {
+    let patience = getsockopt(client, sockopt::TcpUserTimeout)?;
+    setsockopt(store, sockopt::TcpUserTimeout, &patience)?;
+    if !getsockopt(client, sockopt::KeepAlive)? {
+        return Ok(());
+    }
+    setsockopt(store, sockopt::KeepAlive, &true)?;
+    setsockopt(
+        store,
+        sockopt::TcpKeepIdle,
+        &getsockopt(client, sockopt::TcpKeepIdle)?,
+    )?;
+    setsockopt(
+        store,
+        sockopt::TcpKeepInterval,
+        &getsockopt(client, sockopt::TcpKeepInterval)?,
+    )?;
+    setsockopt(
+        store,
+        sockopt::TcpKeepCount,
+        &getsockopt(client, sockopt::TcpKeepCount)?,
+    )
+}
+
+fn most() -> usize {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    let fit = limit.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS;
+    let most = if process::has_sys_admin() {
+        MOST
+    } else {
+        MOST_OF_USERS
+    };
+    most.min(usize::try_from(fit).unwrap_or(0))
+}
+
+fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
 }
 
 fn is_ready(fd: BorrowedFd<'_>, flags: PollFlags, patience: u16) -> bool {

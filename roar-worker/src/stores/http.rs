@@ -98,6 +98,8 @@ pub(super) struct Messages {
     is_response: bool,
     /// The beginning of a head or of a line.
     held: Vec<u8>,
+    /// Whether the body that was announced may not come.
+    may_be_left_out: bool,
 }
 
 impl Messages {
@@ -114,7 +116,14 @@ impl Messages {
             state: State::Head,
             is_response,
             held: Vec::new(),
+            may_be_left_out: false,
         }
+    }
+
+    /// The body that was announced may not come: the answer came without it (RFC 9110,
+    /// section 10.1.1).
+    pub(super) fn body_may_be_left_out(&mut self) {
+        self.may_be_left_out = true;
     }
 
     /// Whether nothing more will be told.
@@ -130,6 +139,10 @@ impl Messages {
 
     /// Takes what has passed by.
     pub(super) fn feed(&mut self, mut bytes: &[u8], listener: &mut impl Listener) {
+        if std::mem::take(&mut self.may_be_left_out) && begins_request(bytes) {
+            self.held.clear();
+            self.state = State::Head;
+        }
         while !bytes.is_empty() {
             let taken = match &mut self.state {
                 State::Lost => return,
@@ -250,6 +263,12 @@ impl Messages {
         };
         Some(end + 1)
     }
+}
+
+/// Whether these are the first bytes of a request.
+fn begins_request(bytes: &[u8]) -> bool {
+    let methods: [&[u8]; 5] = [b"GET /", b"PUT /", b"HEAD /", b"POST /", b"DELETE /"];
+    methods.iter().any(|method| bytes.starts_with(method))
 }
 
 /// The size at the beginning of a chunk's line, before extensions.

@@ -23,7 +23,7 @@ mod request;
 mod taps;
 mod transfers;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
@@ -36,6 +36,7 @@ use roar_lineage::model::GapKind;
 use roar_lineage::s3::ObjectAccess;
 
 use self::endpoints::{Endpoints, Reached};
+use self::exchange::Exchange;
 use self::gate::{Direct, Gate};
 use self::note::{Announced, Note};
 use self::taps::{Seen, Taps};
@@ -46,10 +47,13 @@ use crate::proc;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::net;
 
-/// Most connections that go through the relay at once.
-const MAX_CONNECTIONS: usize = 200;
-/// How long what has passed may take to be read, before it is done without.
+/// Closed connections that are remembered.
+const REMEMBERED: usize = 200;
+/// How long what has passed may take to be read, while the program waits, and at its end.
 const PATIENCE: Duration = Duration::from_millis(200);
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long after it has connected a thread makes its first request (nanoseconds).
+const SOON: u64 = 1_000_000_000;
 
 /// Port of HTTP over TLS.
 const TLS: u16 = 443;
@@ -64,6 +68,8 @@ pub enum Client {
     Library,
     /// A client.
     Made,
+    /// A client that tells what it does.
+    Tells,
 }
 
 /// What the supervisor knows of object stores.
@@ -77,8 +83,6 @@ pub(crate) struct Stores {
     closed: VecDeque<(u64, u32)>,
     next: u64,
     announced: Announced,
-    /// Processes whose clients tell what they do.
-    telling: HashSet<u32>,
 }
 
 /// A client's connection.
@@ -87,14 +91,15 @@ struct Connection {
     /// Where nobody knows a store to be.
     guess: Option<SocketAddr>,
     /// Whose work the connecting thread did: the first request is its.
-    connected_for: Option<Work>,
-    /// Whose work the requests are that have not ended, and when they were made.
-    asked: VecDeque<(Work, u64)>,
+    connected_for: Option<(Work, u64)>,
+    /// The requests that have not ended: whose work they are, when they were made, and the
+    /// ids of their operations.
+    asked: VecDeque<(Work, u64, Option<String>)>,
 }
 
 impl Stores {
     fn remember(&mut self, number: u64, connection: Option<&Connection>) {
-        if self.closed.len() >= MAX_CONNECTIONS {
+        if self.closed.len() >= REMEMBERED {
             self.closed.pop_front();
         }
         self.closed.extend(connection.map(|it| (number, it.pid)));
@@ -125,12 +130,19 @@ impl Supervisor {
             self.stores.endpoints.learn_from(pid);
         }
         let makes_guess = process.client == Client::Made && process.page.is_none();
-        let makes_guess = makes_guess && !self.stores.telling.contains(&pid);
+        let tells = process.client == Client::Tells;
         match self.stores.endpoints.at(address) {
             // It may be one that the program was told of in no other way.
             None if makes_guess && address.port() != TLS => {
-                let joined = self.stand_between(pid, work, socket, address, true);
-                joined.map_or(Answer::Continue, answer)
+                match self.stand_between(pid, work, socket, address, true) {
+                    Ok(result) => answer(result),
+                    Err(why) => {
+                        if let Direct::Late = why {
+                            self.stores.endpoints.went_away(address);
+                        }
+                        Answer::Continue
+                    }
+                }
             }
             None if makes_guess => {
                 self.uncaptured(work, BY_TLS);
@@ -138,7 +150,7 @@ impl Supervisor {
             }
             None => Answer::Continue,
             Some(Reached::ByTls) => {
-                if !self.stores.telling.contains(&pid) {
+                if !tells {
                     self.uncaptured(work, BY_TLS);
                 }
                 Answer::Continue
@@ -149,7 +161,7 @@ impl Supervisor {
                     if let Direct::Late = why {
                         self.stores.endpoints.went_away(address);
                     }
-                    if !matches!(why, Direct::Refused) && !self.stores.telling.contains(&pid) {
+                    if !matches!(why, Direct::Refused) && !tells {
                         self.uncaptured(work, "a connection that nobody could stand between");
                     }
                     Answer::Continue
@@ -167,8 +179,7 @@ impl Supervisor {
         is_guess: bool,
     ) -> Result<i32, Direct> {
         let stores = &mut self.stores;
-        let is_full = stores.connections.len() >= MAX_CONNECTIONS;
-        if is_full || stores.endpoints.is_away(address) || !is_in_own_network(pid) {
+        if stores.endpoints.is_away(address) || !is_in_own_network(pid) {
             return Err(Direct::Impossible);
         }
         let process = self.table.get(pid).and_then(|it| it.pidfd.as_ref());
@@ -177,15 +188,19 @@ impl Supervisor {
         self.start_relay()?;
         let stores = &mut self.stores;
         let gate = stores.gate.as_ref().ok_or(Direct::Impossible)?;
+        if stores.connections.len() >= gate.most() {
+            return Err(Direct::Impossible);
+        }
         let number = stores.next;
         stores.next += 1;
         let joined = gate.join(&client, address, number)?;
         if let Some(taps) = &stores.taps {
-            taps.watch(number, stores.endpoints.names(), joined.copies);
+            let exchange = Exchange::new(stores.endpoints.names(), is_guess);
+            taps.watch(number, exchange, joined.copies);
         }
         let connection = Connection {
             pid,
-            connected_for: Some(work.clone()),
+            connected_for: Some((work.clone(), clock::stamp())),
             guess: is_guess.then_some(address),
             asked: VecDeque::new(),
         };
@@ -241,9 +256,27 @@ impl Supervisor {
         if self.stores.connections.is_empty() {
             return;
         }
-        let taps = self.stores.taps.as_mut();
-        let seen = taps.map(|taps| taps.settled(PATIENCE));
-        self.take_seen(seen.unwrap_or_default());
+        self.settle_within(PATIENCE);
+    }
+
+    /// The same when there is time for it: what is not read now is lost.
+    pub(crate) fn settle_stores_at_last(&mut self) {
+        if !self.stores.connections.is_empty() && !self.settle_within(LAST_PATIENCE) {
+            let root = Work::Task(self.root_membership());
+            self.uncaptured(
+                &root,
+                "what passed to a store and from it was not read in time",
+            );
+        }
+    }
+
+    fn settle_within(&mut self, patience: Duration) -> bool {
+        let Some(taps) = &mut self.stores.taps else {
+            return true;
+        };
+        let (seen, is_all) = taps.settled(patience);
+        self.take_seen(seen);
+        is_all
     }
 
     fn take_seen(&mut self, seen: Vec<Seen>) {
@@ -259,7 +292,14 @@ impl Supervisor {
                     if let (false, Some(address)) = (accesses.is_empty(), connection.guess.take()) {
                         self.stores.endpoints.is_at(address);
                     }
-                    if let Some((work, stamp)) = connection.asked.pop_front() {
+                    let asked = connection.asked.pop_front();
+                    let Some((work, stamp, invocation)) = asked else {
+                        continue;
+                    };
+                    let has_succeeded = !accesses.is_empty();
+                    self.record_objects(&work, accesses, stamp);
+                    let ended = |id: &String| self.stores.announced.ended(id, has_succeeded);
+                    if let Some((work, accesses, stamp)) = invocation.as_ref().and_then(ended) {
                         self.record_objects(&work, accesses, stamp);
                     }
                 }
@@ -278,12 +318,15 @@ impl Supervisor {
     }
 
     fn requested(&mut self, number: u64, invocation: Option<String>, stamp: u64) {
-        let announced = invocation.and_then(|id| self.stores.announced.see(&id));
+        let announced = &mut self.stores.announced;
+        let announced = invocation.as_ref().and_then(|id| announced.passes(id));
         let Some(connection) = self.stores.connections.get_mut(&number) else {
             return;
         };
         let (pid, first) = (connection.pid, connection.connected_for.take());
-        let work = match announced.or(first) {
+        let is_soon = |since: u64| stamp.saturating_sub(since) < SOON;
+        let first = first.filter(|(work, since)| matches!(work, Work::Task(_)) && is_soon(*since));
+        let work = match announced.or(first.map(|(work, _)| work)) {
             Some(work) => work,
             None => {
                 self.catch_up(pid);
@@ -291,7 +334,7 @@ impl Supervisor {
             }
         };
         if let Some(connection) = self.stores.connections.get_mut(&number) {
-            connection.asked.push_back((work, stamp));
+            connection.asked.push_back((work, stamp, invocation));
         }
     }
 
@@ -305,20 +348,22 @@ impl Supervisor {
         let Some(note) = Note::parse(text) else {
             return;
         };
-        self.stores.telling.insert(pid);
+        if let Some(process) = self.table.get_mut(pid) {
+            process.client = Client::Tells;
+        }
         self.stores.announced.add(&note.id, work);
-        if !note.endpoint.is_empty() {
+        // Of what goes over TLS nothing can be seen, wherever it goes.
+        if note.endpoint.starts_with("http://") {
             self.stores.endpoints.learn(note.endpoint.as_bytes());
         }
         let id = note.id.clone();
         let Some(accesses) = note.accesses() else {
             return;
         };
-        if !self.stores.announced.is_seen(&id) {
-            self.settle_stores();
-        }
-        if !self.stores.announced.is_seen(&id) {
-            self.record_objects(work, accesses, stamp);
+        self.settle_stores();
+        let done = (work.clone(), accesses, stamp);
+        if let Some((work, accesses, stamp)) = self.stores.announced.succeeded(&id, done) {
+            self.record_objects(&work, accesses, stamp);
         }
     }
 
@@ -332,6 +377,7 @@ impl Supervisor {
             let Some(part) = part else { continue };
             if let Some(process) = self.table.get_mut(pid) {
                 process.client = match (part, process.client) {
+                    (_, Client::Tells) => Client::Tells,
                     (Part::Botocore, _) | (Part::Certificates, Client::Library) => Client::Made,
                     (Part::Arrow, Client::None) => Client::Library,
                     (_, client) => client,

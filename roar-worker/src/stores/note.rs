@@ -98,9 +98,16 @@ pub(super) struct Announced {
 
 struct Operation {
     work: Work,
-    /// Whether its request was seen on its way.
-    is_seen: bool,
+    /// Requests of it that were seen to pass and have not ended.
+    passing: usize,
+    /// Whether one was seen to succeed.
+    is_recorded: bool,
+    /// What it did, and when that was told.
+    told: Option<Done>,
 }
+
+/// What an operation did, for whom, and when.
+pub(super) type Done = (Work, Vec<ObjectAccess>, u64);
 
 impl Announced {
     /// Somebody's operation is about to be asked for.
@@ -115,22 +122,43 @@ impl Announced {
         }
         let operation = Operation {
             work: work.clone(),
-            is_seen: false,
+            passing: 0,
+            is_recorded: false,
+            told: None,
         };
         self.operations.insert(id.to_owned(), operation);
         self.order.push_back(id.to_owned());
     }
 
-    /// The request of an operation was seen; whose work it is, if it was announced.
-    pub(super) fn see(&mut self, id: &str) -> Option<Work> {
+    /// A request of an operation passes; whose work it is, if it was announced.
+    pub(super) fn passes(&mut self, id: &str) -> Option<Work> {
         let operation = self.operations.get_mut(id)?;
-        operation.is_seen = true;
+        operation.passing += 1;
         Some(operation.work.clone())
     }
 
-    /// Whether an operation's request was seen.
-    pub(super) fn is_seen(&self, id: &str) -> bool {
-        self.operations.get(id).is_some_and(|it| it.is_seen)
+    /// A request of an operation has ended. What it did, where that was told and not seen.
+    pub(super) fn ended(&mut self, id: &str, has_succeeded: bool) -> Option<Done> {
+        let operation = self.operations.get_mut(id)?;
+        operation.passing = operation.passing.saturating_sub(1);
+        operation.is_recorded |= has_succeeded;
+        operation.told.take().filter(|_| !operation.is_recorded)
+    }
+
+    /// An operation has succeeded. Gives that back where it was not seen, and will not be.
+    pub(super) fn succeeded(&mut self, id: &str, done: Done) -> Option<Done> {
+        match self.operations.get_mut(id) {
+            Some(operation) if operation.is_recorded => None,
+            Some(operation) if operation.passing > 0 => {
+                // Deletes of many are told in parts.
+                match &mut operation.told {
+                    Some((_, told, _)) => told.extend(done.1),
+                    told => *told = Some(done),
+                }
+                None
+            }
+            _ => Some(done),
+        }
     }
 }
 

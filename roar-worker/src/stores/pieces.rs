@@ -34,7 +34,11 @@ pub(super) struct Piece {
 
 /// Values of runs, by where they begin.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Runs(BTreeMap<u64, Run>);
+pub(super) struct Runs {
+    by_start: BTreeMap<u64, Run>,
+    /// Their lengths together (bytes).
+    covered: u64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -100,7 +104,7 @@ impl Piece {
             value: self.hasher.finalize_non_root(),
             alone: is_first.then(|| Digest(*self.hasher.finalize().as_bytes())),
         };
-        self.runs.0.insert(self.at, run);
+        self.runs.insert(self.at, run);
         self.at += run.length;
         self.begin_run();
     }
@@ -114,9 +118,18 @@ impl Piece {
 impl Runs {
     /// Adds those of another piece of the same object.
     pub(super) fn add(&mut self, other: &Self) {
-        if self.0.len() + other.0.len() <= MAX_RUNS {
-            self.0.extend(&other.0);
+        if self.by_start.len() + other.by_start.len() > MAX_RUNS {
+            return;
         }
+        for (at, run) in &other.by_start {
+            self.insert(*at, *run);
+        }
+    }
+
+    fn insert(&mut self, at: u64, run: Run) {
+        let before = self.by_start.insert(at, run);
+        self.covered -= before.map_or(0, |run| run.length);
+        self.covered += run.length;
     }
 
     /// The digest of an object of this size (bytes). `None`: something is missing.
@@ -124,7 +137,10 @@ impl Runs {
         if size == 0 {
             return Some(Digest::of(b""));
         }
-        let first = self.0.get(&0)?;
+        if self.covered < size {
+            return None;
+        }
+        let first = self.by_start.get(&0)?;
         if first.length == size {
             return first.alone;
         }
@@ -138,7 +154,7 @@ impl Runs {
     }
 
     fn value(&self, at: u64, length: u64) -> Option<ChainingValue> {
-        if let Some(run) = self.0.get(&at)
+        if let Some(run) = self.by_start.get(&at)
             && run.length == length
         {
             return Some(run.value);

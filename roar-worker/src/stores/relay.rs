@@ -29,6 +29,10 @@ use crate::sys::{net, socket};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After so long without a beat of its heart the one that works is replaced.
 const STILL: Duration = Duration::from_secs(3);
+/// How long after one was made no other is.
+const REST: Duration = Duration::from_secs(1);
+/// How often it is moved before others have their turn.
+const ROUNDS: usize = 16;
 /// Most that is moved at once (bytes).
 const MOST: usize = 1 << 20;
 /// Tokens of the supervisor and of the other one; connections have their numbers.
@@ -48,16 +52,17 @@ pub(super) fn run(supervisor: OwnedFd) {
         connections: BTreeMap::new(),
         other: None,
         heart,
+        paired: None,
     };
     // Each turn of this loop is a turn at work, and after it one at standing by, or the end.
     loop {
         relay.pair_up();
         if relay.is_standing_by() {
-            if !relay.stand_by() {
+            if !relay.stand_by() || !relay.take_over() {
                 return;
             }
-            relay.take_over();
         } else if !relay.work() {
+            relay.dismiss_other();
             return;
         }
     }
@@ -69,6 +74,8 @@ struct Relay {
     connections: BTreeMap<u64, Connection>,
     other: Option<Other>,
     heart: Mapping,
+    /// When another one was made last.
+    paired: Option<Instant>,
 }
 
 /// The other one of the two.
@@ -82,9 +89,11 @@ struct Other {
 impl Relay {
     /// Makes another one that stands by, unless there is one.
     fn pair_up(&mut self) {
-        if self.other.is_some() {
+        let is_early = self.paired.is_some_and(|at| at.elapsed() < REST);
+        if self.other.is_some() || is_early {
             return;
         }
+        self.paired = Some(Instant::now());
         let own = Pid::this();
         let (Ok((ours, theirs)), Ok(own_pidfd)) = (
             socket::pair(),
@@ -128,16 +137,18 @@ impl Relay {
         let Ok(epoll) = self.watch_all() else {
             return false;
         };
-        for connection in self.connections.values_mut() {
-            connection.pass();
-        }
+        let mut busy: Vec<u64> = self.connections.keys().copied().collect();
         while self.supervisor.is_some() || !self.connections.is_empty() {
             let waits = self.connections.values().any(Connection::waits_for_copy);
-            let timeout = EpollTimeout::from(if waits { 100u16 } else { 1000 });
+            let timeout = match (busy.is_empty(), waits) {
+                (false, _) => EpollTimeout::ZERO,
+                (true, true) => EpollTimeout::from(100u16),
+                (true, false) => EpollTimeout::from(1000u16),
+            };
             let mut events = [EpollEvent::empty(); 64];
             let ready = epoll.wait(&mut events, timeout).unwrap_or(0);
             self.heart.store(0, self.heart.load(0).wrapping_add(1));
-            let mut touched: Vec<u64> = Vec::new();
+            let mut touched = std::mem::take(&mut busy);
             for event in events.iter().take(ready) {
                 match event.data() {
                     OTHER => {
@@ -154,7 +165,9 @@ impl Relay {
             touched.sort_unstable();
             touched.dedup();
             for number in touched {
-                self.pass(number);
+                if self.pass(number) {
+                    busy.push(number);
+                }
             }
         }
         false
@@ -177,10 +190,14 @@ impl Relay {
 
     /// A connection from the supervisor; its number. `None`: that is gone.
     fn hear(&mut self, epoll: &Epoll) -> Option<u64> {
-        let heard = self.supervisor.as_ref().map(|from| take(from.as_fd()));
-        let Some(Some((number, descriptors))) = heard else {
-            self.supervisor = None;
-            return None;
+        let from = self.supervisor.as_ref()?.as_fd();
+        let (number, descriptors) = match socket::receive_descriptors(from) {
+            Ok(Some(heard)) => heard,
+            Ok(None) => {
+                self.supervisor = None;
+                return None;
+            }
+            Err(_) => return None,
         };
         if let Some(other) = &self.other {
             let shared: Vec<_> = descriptors.iter().take(6).map(AsRawFd::as_raw_fd).collect();
@@ -192,19 +209,28 @@ impl Relay {
         Some(number)
     }
 
-    fn pass(&mut self, number: u64) {
+    /// Passes on what there is on a connection. True when there is more.
+    fn pass(&mut self, number: u64) -> bool {
         let Some(connection) = self.connections.get_mut(&number) else {
-            return;
+            return false;
         };
         let was_copied = connection.is_copied();
-        let is_over = connection.pass();
-        if is_over {
-            self.connections.remove(&number);
-            if let Some(other) = &self.other {
-                let _ = socket::send_descriptors(other.socket.as_fd(), number, &[]);
+        match connection.pass() {
+            Passed::Over => {
+                self.connections.remove(&number);
+                if let Some(other) = &self.other {
+                    let _ = socket::send_descriptors(other.socket.as_fd(), number, &[]);
+                }
+                false
             }
-        } else if was_copied && !connection.is_copied() {
-            self.say_not_copied(number);
+            passed => {
+                if was_copied && !connection.is_copied() {
+                    // One way without the other tells nothing.
+                    connection.give_up_copies();
+                    self.say_not_copied(number);
+                }
+                passed == Passed::Some
+            }
         }
     }
 
@@ -212,6 +238,14 @@ impl Relay {
         if let Some(supervisor) = &self.supervisor {
             let _ = socket::send_descriptors(supervisor.as_fd(), number, &[]);
         }
+    }
+
+    /// There is nothing more to do for either.
+    fn dismiss_other(&mut self) {
+        if let Some(other) = &self.other {
+            let _ = kill(other.pid, Signal::SIGKILL);
+        }
+        self.forget_other();
     }
 
     fn forget_other(&mut self) {
@@ -265,15 +299,26 @@ impl Relay {
         }
     }
 
-    /// The other one worked, and is gone.
-    fn take_over(&mut self) {
+    /// The other one worked, and is gone. False when there is nothing left to do.
+    fn take_over(&mut self) -> bool {
         self.forget_other();
+        if self
+            .supervisor
+            .as_ref()
+            .is_some_and(|it| net::is_hung_up(it.as_fd()))
+        {
+            self.supervisor = None;
+        }
+        if self.supervisor.is_none() && self.connections.is_empty() {
+            return false;
+        }
         for connection in self.connections.values_mut() {
             connection.recount();
         }
         for number in self.connections.keys() {
             self.say_not_copied(*number);
         }
+        true
     }
 }
 
@@ -303,10 +348,23 @@ struct Way {
     is_shut: bool,
     /// Since when a copy is not taken.
     waits_since: Option<Instant>,
+    /// Whether its copies were given up.
+    gave_up: bool,
 }
 
 /// A side is gone.
 struct Broken;
+
+/// What was passed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    /// All that there was.
+    All,
+    /// As much as others can wait for.
+    Some,
+    /// All that there ever will be.
+    Over,
+}
 
 impl Connection {
     fn new(descriptors: Vec<OwnedFd>) -> Option<Self> {
@@ -336,7 +394,7 @@ impl Connection {
     }
 
     fn is_copied(&self) -> bool {
-        self.out.copies.is_some() || self.back.copies.is_some()
+        !self.out.gave_up && !self.back.gave_up
     }
 
     fn give_up_copies(&mut self) {
@@ -354,16 +412,20 @@ impl Connection {
         self.out.waits_since.is_some() || self.back.waits_since.is_some()
     }
 
-    /// Passes on what there is. True when the connection is over.
-    fn pass(&mut self) -> bool {
+    /// Passes on what there is.
+    fn pass(&mut self) -> Passed {
         let out = self.out.pass(self.client.as_fd(), self.store.as_fd());
         let back = self.back.pass(self.store.as_fd(), self.client.as_fd());
         if out.is_err() || back.is_err() {
             net::reset(self.client.as_fd());
             net::reset(self.store.as_fd());
-            return true;
+            return Passed::Over;
         }
-        self.out.is_shut && self.back.is_shut
+        match (out, back) {
+            _ if self.out.is_shut && self.back.is_shut => Passed::Over,
+            (Ok(Passed::Some), _) | (_, Ok(Passed::Some)) => Passed::Some,
+            _ => Passed::All,
+        }
     }
 }
 
@@ -378,12 +440,14 @@ impl Way {
             has_failed: false,
             is_shut: false,
             waits_since: None,
+            gave_up: false,
         }
     }
 
-    fn pass(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Broken> {
+    fn pass(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Passed, Broken> {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        loop {
+        let mut passed = Passed::Some;
+        for _ in 0..ROUNDS {
             let mut has_moved = false;
             if !self.has_ended && !self.has_failed {
                 match splice(from, None, &self.pipe[1], None, MOST, flags) {
@@ -428,6 +492,7 @@ impl Way {
                 }
             }
             if !has_moved {
+                passed = Passed::All;
                 break;
             }
         }
@@ -439,7 +504,7 @@ impl Way {
             self.is_shut = true;
             self.copies = None;
         }
-        Ok(())
+        Ok(passed)
     }
 
     fn recount(&mut self) {
@@ -450,5 +515,6 @@ impl Way {
         self.copies = None;
         self.copied = 0;
         self.waits_since = None;
+        self.gave_up = true;
     }
 }

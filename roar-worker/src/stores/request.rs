@@ -56,8 +56,6 @@ pub(super) struct Request {
     pub(super) version_id: Option<String>,
     /// The operation's id, which its client made (`amz-sdk-invocation-id`).
     pub(super) invocation: Option<String>,
-    /// Whether its answer has no body.
-    pub(super) is_head: bool,
     /// Whether the body is in signed chunks.
     pub(super) is_signed_in_chunks: bool,
 }
@@ -77,11 +75,12 @@ const NEUTRAL: [&str; 8] = [
 impl Request {
     /// What a head asks for. `hosts` are the store's own names, without a port: what stands
     /// before one of them is a bucket. `None`: it is not for an object store.
-    pub(super) fn of(head: &Head, hosts: &[String]) -> Option<Self> {
+    /// With `must_show` it must say so itself.
+    pub(super) fn of(head: &Head, hosts: &[String], must_show: bool) -> Option<Self> {
         let FirstLine::Request(method, target) = &head.first else {
             return None;
         };
-        if !is_for_s3(head) {
+        if !is_for_s3(head).unwrap_or(!must_show || is_presigned(target)) {
             return None;
         }
         // A target may be a whole URL (RFC 9112, section 3.2.2).
@@ -90,7 +89,7 @@ impl Request {
             _ => target.as_str(),
         };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = decoded(path.trim_start_matches('/'));
+        let path = decoded(path.strip_prefix('/').unwrap_or(path));
         let bucket = head.field("host").and_then(|host| bucket_of(host, hosts));
         let url = match bucket {
             Some(bucket) => url(bucket.as_bytes(), &path),
@@ -141,7 +140,6 @@ impl Request {
             url,
             version_id: parameter("versionId").filter(|id| id != "null"),
             invocation: head.field("amz-sdk-invocation-id").map(str::to_owned),
-            is_head: method == "HEAD",
             is_signed_in_chunks: hash.starts_with("STREAMING-") || encoding.contains("aws-chunked"),
         })
     }
@@ -149,22 +147,31 @@ impl Request {
 
 /// Whether a request is for S3 and for none of the other services that may be found at the
 /// same address. The scope of its signature tells, or its type: theirs are forms and JSON.
-fn is_for_s3(head: &Head) -> bool {
+/// `None`: it is not signed.
+fn is_for_s3(head: &Head) -> Option<bool> {
     match head.field("authorization") {
         Some(value) if value.starts_with("AWS4-") => {
             let credential = value.split("Credential=").nth(1).unwrap_or_default();
             let scope = credential.split(',').next().unwrap_or_default();
             let service = scope.rsplit('/').nth(1).unwrap_or_default();
-            service.starts_with("s3")
+            Some(service.starts_with("s3"))
         }
-        Some(value) => value.starts_with("AWS "),
+        Some(value) => Some(value.starts_with("AWS ")),
         None => {
             let form = head.field("content-type").unwrap_or_default();
-            head.field("x-amz-target").is_none()
-                && !form.starts_with("application/x-www-form-urlencoded")
-                && !form.starts_with("application/x-amz-json")
+            let is_others = head.field("x-amz-target").is_some()
+                || form.starts_with("application/x-www-form-urlencoded")
+                || form.starts_with("application/x-amz-json");
+            is_others.then_some(false)
         }
     }
+}
+
+/// Whether a target has its signature in itself.
+fn is_presigned(target: &str) -> bool {
+    ["X-Amz-Signature=", "AWSAccessKeyId="]
+        .iter()
+        .any(|name| target.contains(name))
 }
 
 /// The bucket that stands before one of the store's names.
@@ -173,11 +180,19 @@ fn bucket_of<'a>(host: &'a str, hosts: &[String]) -> Option<&'a str> {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let before = |own: &String| name.strip_suffix(own.as_str())?.strip_suffix('.');
-    hosts
-        .iter()
-        .find_map(before)
+    if hosts.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return None;
+    }
+    let before = |own: &String| {
+        let (bucket, rest) = name.split_at_checked(name.len().checked_sub(own.len())?)?;
+        bucket
+            .strip_suffix('.')
+            .filter(|_| rest.eq_ignore_ascii_case(own))
+    };
+    let buckets = hosts.iter().filter_map(before);
+    buckets
         .filter(|bucket| !bucket.is_empty())
+        .min_by_key(|bucket| bucket.len())
 }
 
 fn url(bucket: &[u8], key: &[u8]) -> BString {
@@ -235,7 +250,7 @@ mod tests {
         let mut first = First(None);
         let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
         Messages::of_requests().feed(text.as_bytes(), &mut first);
-        Request::of(&first.0.unwrap(), &["localhost".to_owned()])
+        Request::of(&first.0.unwrap(), &["localhost".to_owned()], false)
     }
 
     fn action(line: &str, fields: &str) -> (String, Action) {

@@ -23,14 +23,13 @@ const ORDERS: u64 = u64::MAX;
 
 /// What the thread is asked.
 enum Order {
-    /// To watch a connection: its number, the names of its store, and the copies.
-    Watch(u64, Vec<String>, [OwnedFd; 2]),
+    /// To watch a connection: its number, what passes there, and the copies.
+    Watch(u64, Exchange, [OwnedFd; 2]),
     /// To say when all that has passed so far is read.
     Settle(u64),
 }
 
 /// What the thread tells.
-#[derive(Debug)]
 pub(super) enum Seen {
     /// A request was made on a connection, of the operation with this id.
     Requested(u64, Option<String>, u64),
@@ -95,13 +94,13 @@ impl Taps {
     }
 
     /// Watches a connection: copies of what the client sends, and of what the store sends.
-    pub(super) fn watch(&self, number: u64, hosts: Vec<String>, copies: [OwnedFd; 2]) {
-        self.order(Order::Watch(number, hosts, copies));
+    pub(super) fn watch(&self, number: u64, exchange: Exchange, copies: [OwnedFd; 2]) {
+        self.order(Order::Watch(number, exchange, copies));
     }
 
     /// What there is to hear once all that has passed so far is read; waits for that, though
-    /// not longer than this.
-    pub(super) fn settled(&mut self, patience: Duration) -> Vec<Seen> {
+    /// not longer than this. The flag says whether all of it was.
+    pub(super) fn settled(&mut self, patience: Duration) -> (Vec<Seen>, bool) {
         self.settlings += 1;
         self.order(Order::Settle(self.settlings));
         let until = Instant::now() + patience;
@@ -109,9 +108,9 @@ impl Taps {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.seen.recv_timeout(left) {
-                Ok(Seen::Settled(number)) if number == self.settlings => return heard,
+                Ok(Seen::Settled(number)) if number == self.settlings => return (heard, true),
                 Ok(seen) => heard.push(seen),
-                Err(_) => return heard,
+                Err(_) => return (heard, false),
             }
         }
     }
@@ -166,7 +165,7 @@ impl Reader {
     fn obey(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             match self.orders.try_recv() {
-                Ok(Order::Watch(number, hosts, copies)) => {
+                Ok(Order::Watch(number, exchange, copies)) => {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
                     let [sent, answered] = copies;
                     let is_watched = self.epoll.add(&sent, event).is_ok()
@@ -176,7 +175,7 @@ impl Reader {
                         continue;
                     }
                     let watched = Watched {
-                        exchange: Exchange::new(hosts),
+                        exchange,
                         sent: Some(sent.into()),
                         answered: Some(answered.into()),
                     };

@@ -4,6 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use super::{checked, checked_long};
 
 /// A copy of another process's descriptor: pidfd_getfd(2), Linux 5.6. Needs what reading its
@@ -45,4 +47,15 @@ pub fn readable(fd: BorrowedFd<'_>) -> usize {
         Ok(_) => usize::try_from(count).unwrap_or(0),
         Err(_) => 0,
     }
+}
+
+/// Whether the other side of a connection is gone.
+pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let polled = poll(&mut fds, PollTimeout::ZERO);
+    let hung_up = |fd: &PollFd<'_>| {
+        fd.revents()
+            .is_some_and(|it| it.contains(PollFlags::POLLHUP))
+    };
+    polled.is_ok() && fds.iter().any(hung_up)
 }
