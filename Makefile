@@ -59,7 +59,9 @@ demo: wheel ## A Ray pipeline under `roar run`, and its graph
 	PYTHON=$(VENV)/bin/python examples/demo.sh .cache/demo
 
 # What takes an installation of its own, or long.
-FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages tls)
+FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages tls sink)
+# Those of S3 that have a Ray.
+FAR_S3 := $(patsubst %,tests/s3/test_%.py,addresses attribution pipeline)
 
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
@@ -86,11 +88,12 @@ test-shim: venv
 test-ray: debug venv $(S3S)
 	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
 
-test-far: debug venv ## Clusters in containers, behind TLS, with workers in C++ and Java
+test-far: debug venv $(S3S) ## Clusters in containers, behind TLS, with S3, and with other languages
 	$(PYTEST) --durations=5 $(FAR)
+	$(PYTEST) --durations=5 $(FAR_S3)
 
 test-s3: debug venv $(S3S) ## Objects of S3, by every client
-	$(PYTEST) --durations=5 tests/s3
+	$(PYTEST) --durations=5 $(FAR_S3:%=--ignore=%) tests/s3
 
 bench-s3: build venv $(S3S) ## Requests to S3, traced and untraced
 	$(VENV)/bin/python bench/s3.py

@@ -162,6 +162,9 @@ impl Relay {
             if waits {
                 touched.extend(self.connections.keys());
             }
+            if self.other.is_none() && self.paired.is_none_or(|at| at.elapsed() > REST) {
+                return true;
+            }
             touched.sort_unstable();
             touched.dedup();
             for number in touched {
