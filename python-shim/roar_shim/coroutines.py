@@ -12,11 +12,11 @@ from types import BuiltinMethodType
 
 task = contextvars.ContextVar("roar_task", default=None)
 _is_async_actor = False
+_follows_asyncio = False
 
 
 def follow(page, windows):
     """Called once, before the constructor of an async actor; `windows` by task id."""
-    global _is_async_actor
     import ray._private.async_compat
     import ray._private.worker
     import ray._raylet
@@ -48,7 +48,8 @@ def follow(page, windows):
 
     ray._private.worker.Worker.record_task_log_end = record_task_log_end
     ray._raylet.async_task_id = AsyncTaskId()
-    _is_async_actor = True
+    leave_loops()
+    follow_asyncio(page)
     if ray._private.async_compat.uvloop is not None:
         follow_uvloop(page, ray._private.async_compat.uvloop.Loop)
 
@@ -64,16 +65,27 @@ def follow_loops(page):
         if context is None and page.is_ours and not _is_async_actor:
             number = page.current()
             if number:
+                # Not before: a thread that runs callbacks has a slot from then on.
+                follow_asyncio(page)
                 context = contextvars.copy_context()
                 context.run(task.set, number)
         return call(self, callback, *args, context=context)
 
     BaseEventLoop.call_soon_threadsafe = call_soon_threadsafe
-    follow_asyncio(page)
+
+
+def leave_loops():
+    """What is handed over in an async actor is Ray's: `follow` knows whose work it is."""
+    global _is_async_actor
+    _is_async_actor = True
 
 
 def follow_asyncio(page):
     """Every callback of asyncio's own loops is run by one method."""
+    global _follows_asyncio
+    if _follows_asyncio:
+        return
+    _follows_asyncio = True
     import asyncio
 
     run = asyncio.events.Handle._run

@@ -277,6 +277,7 @@ class _Hooks:
             if actor.startswith(SUPERVISOR_NAME):
                 actor = actor[len(SUPERVISOR_NAME) :]
             self.is_supervisor = True
+            coroutines.leave_loops()
             return self.page.intern(text), self.page.intern(actor)
         if task_id.startswith(objects.CONSTRUCTOR) and self.core.current_actor_is_asyncio():
             self.is_asyncio = True
