@@ -124,15 +124,7 @@ pub fn spawn(listener: &OwnedFd, shared: &Shared) -> io::Result<Guardian> {
             })
         }
         Fork::Child => {
-            let mask = nix::sys::signal::SigSet::all();
-            let _ = nix::sys::signal::sigprocmask(
-                nix::sys::signal::SigmaskHow::SIG_SETMASK,
-                Some(&mask),
-                None,
-            );
-            let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
-            let _ = nix::unistd::chdir(c"/");
-            process::detach_descriptors(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);
+            process::stand_apart(&[listener.as_raw_fd(), supervisor.as_raw_fd()]);
             guard(listener.as_fd(), supervisor.as_fd(), shared);
             process::exit_now(0)
         }

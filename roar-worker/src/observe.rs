@@ -286,10 +286,7 @@ impl Supervisor {
 
     /// Records what a task did to files.
     pub(crate) fn record(&mut self, work: &Work, accesses: Vec<Access>, stamp: u64) {
-        let Work::Task(membership) = work else {
-            if let (false, Some(scope)) = (accesses.is_empty(), self.scopes.first_mut()) {
-                scope.count_unattributed(accesses.len());
-            }
+        let Some(membership) = self.tasks_of(work, accesses.len()) else {
             return;
         };
         for access in accesses {
@@ -297,6 +294,17 @@ impl Supervisor {
                 self.record_one(membership, *index, *task, &access, stamp);
             }
         }
+    }
+
+    /// The tasks that so many events belong to; where nobody knows, they are counted.
+    pub(crate) fn tasks_of<'a>(&mut self, work: &'a Work, events: usize) -> Option<&'a Membership> {
+        if let Work::Task(membership) = work {
+            return Some(membership);
+        }
+        if let (true, Some(scope)) = (events > 0, self.scopes.first_mut()) {
+            scope.count_unattributed(events);
+        }
+        None
     }
 
     fn record_one(

@@ -12,7 +12,6 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, accept4, bind, connect, getpeername, getsockname, getsockopt, listen,
@@ -123,10 +122,7 @@ impl Gate {
                 Ok(true)
             }
             Fork::Child => {
-                let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-                let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
-                let _ = nix::unistd::chdir(c"/");
-                process::detach_descriptors(&[theirs.as_raw_fd()]);
+                process::stand_apart(&[theirs.as_raw_fd()]);
                 relay::run(theirs);
                 process::exit_now(0)
             }

@@ -18,6 +18,7 @@ mod gate;
 mod http;
 mod note;
 mod pieces;
+mod recent;
 mod relay;
 mod request;
 mod taps;
@@ -131,42 +132,33 @@ impl Supervisor {
         }
         let makes_guess = process.client == Client::Made && process.page.is_none();
         let tells = process.client == Client::Tells;
-        match self.stores.endpoints.at(address) {
+        let known = self.stores.endpoints.at(address);
+        let reached = match known {
+            Some(reached) => reached,
             // It may be one that the program was told of in no other way.
-            None if makes_guess && address.port() != TLS => {
-                match self.stand_between(pid, work, socket, address, true) {
-                    Ok(result) => answer(result),
-                    Err(why) => {
-                        if let Direct::Late = why {
-                            self.stores.endpoints.went_away(address);
-                        }
-                        Answer::Continue
-                    }
-                }
-            }
-            None if makes_guess => {
+            None if makes_guess && address.port() == TLS => Reached::ByTls,
+            None if makes_guess => Reached::Plainly,
+            None => return Answer::Continue,
+        };
+        let is_guess = known.is_none();
+        if reached == Reached::ByTls {
+            if !tells {
                 self.uncaptured(work, BY_TLS);
-                Answer::Continue
             }
-            None => Answer::Continue,
-            Some(Reached::ByTls) => {
-                if !tells {
-                    self.uncaptured(work, BY_TLS);
+            return Answer::Continue;
+        }
+        match self.stand_between(pid, work, socket, address, is_guess) {
+            Ok(0) => Answer::Success,
+            Ok(errno) => Answer::Fails(errno),
+            Err(why) => {
+                if let Direct::Late = why {
+                    self.stores.endpoints.went_away(address);
+                }
+                if !is_guess && !tells && !matches!(why, Direct::Refused) {
+                    self.uncaptured(work, "a connection that nobody could stand between");
                 }
                 Answer::Continue
             }
-            Some(Reached::Plainly) => match self.stand_between(pid, work, socket, address, false) {
-                Ok(result) => answer(result),
-                Err(why) => {
-                    if let Direct::Late = why {
-                        self.stores.endpoints.went_away(address);
-                    }
-                    if !matches!(why, Direct::Refused) && !tells {
-                        self.uncaptured(work, "a connection that nobody could stand between");
-                    }
-                    Answer::Continue
-                }
-            },
         }
     }
 
@@ -360,6 +352,10 @@ impl Supervisor {
         let Some(accesses) = note.accesses() else {
             return;
         };
+        // Then it has been recorded, and with more than is told here.
+        if self.stores.announced.is_recorded(&id) {
+            return;
+        }
         self.settle_stores();
         let done = (work.clone(), accesses, stamp);
         if let Some((work, accesses, stamp)) = self.stores.announced.succeeded(&id, done) {
@@ -387,10 +383,7 @@ impl Supervisor {
     }
 
     fn record_objects(&mut self, work: &Work, accesses: Vec<ObjectAccess>, stamp: u64) {
-        let Work::Task(membership) = work else {
-            if let (false, Some(scope)) = (accesses.is_empty(), self.scopes.first_mut()) {
-                scope.count_unattributed(accesses.len());
-            }
+        let Some(membership) = self.tasks_of(work, accesses.len()) else {
             return;
         };
         for access in accesses {
@@ -413,13 +406,6 @@ impl Supervisor {
             _ => self.root_membership(),
         };
         self.gap(&membership, GapKind::S3Uncaptured, detail);
-    }
-}
-
-fn answer(result: i32) -> Answer {
-    match result {
-        0 => Answer::Success,
-        errno => Answer::Fails(errno),
     }
 }
 

@@ -1,12 +1,13 @@
 //! What botocore's clients tell of themselves, by the shim: which operation a thread is about
 //! to ask for, and what came of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bstr::BString;
 use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
 use serde::Deserialize;
 
+use super::recent::Recent;
 use crate::attribution::Work;
 
 /// Most operations that are remembered.
@@ -91,10 +92,7 @@ impl Note {
 
 /// Operations that were announced, by id.
 #[derive(Default)]
-pub(super) struct Announced {
-    operations: HashMap<String, Operation>,
-    order: VecDeque<String>,
-}
+pub(super) struct Announced(Recent<String, Operation, MOST>);
 
 struct Operation {
     work: Work,
@@ -112,42 +110,39 @@ pub(super) type Done = (Work, Vec<ObjectAccess>, u64);
 impl Announced {
     /// Somebody's operation is about to be asked for.
     pub(super) fn add(&mut self, id: &str, work: &Work) {
-        if self.operations.contains_key(id) {
-            return;
-        }
-        if self.order.len() >= MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.operations.remove(&oldest);
-        }
-        let operation = Operation {
+        self.0.entry(id, || Operation {
             work: work.clone(),
             passing: 0,
             is_recorded: false,
             told: None,
-        };
-        self.operations.insert(id.to_owned(), operation);
-        self.order.push_back(id.to_owned());
+        });
     }
 
     /// A request of an operation passes; whose work it is, if it was announced.
     pub(super) fn passes(&mut self, id: &str) -> Option<Work> {
-        let operation = self.operations.get_mut(id)?;
+        let operation = self.0.get_mut(id)?;
         operation.passing += 1;
         Some(operation.work.clone())
     }
 
     /// A request of an operation has ended. What it did, where that was told and not seen.
     pub(super) fn ended(&mut self, id: &str, has_succeeded: bool) -> Option<Done> {
-        let operation = self.operations.get_mut(id)?;
+        let operation = self.0.get_mut(id)?;
         operation.passing = operation.passing.saturating_sub(1);
         operation.is_recorded |= has_succeeded;
         operation.told.take().filter(|_| !operation.is_recorded)
     }
 
+    /// Whether an operation was seen to succeed.
+    pub(super) fn is_recorded(&mut self, id: &str) -> bool {
+        self.0
+            .get_mut(id)
+            .is_some_and(|operation| operation.is_recorded)
+    }
+
     /// An operation has succeeded. Gives that back where it was not seen, and will not be.
     pub(super) fn succeeded(&mut self, id: &str, done: Done) -> Option<Done> {
-        match self.operations.get_mut(id) {
+        match self.0.get_mut(id) {
             Some(operation) if operation.is_recorded => None,
             Some(operation) if operation.passing > 0 => {
                 // Deletes of many are told in parts.

@@ -279,11 +279,10 @@ impl Relay {
             let ready = epoll
                 .wait(&mut events, EpollTimeout::from(1000u16))
                 .unwrap_or(0);
-            let mut has_ended = false;
-            for event in events.iter().take(ready) {
-                has_ended |= event.data() == OTHER;
-            }
-            while let Some((number, descriptors)) = take(other.socket.as_fd()) {
+            let mut events = events.iter().take(ready);
+            let has_ended = events.any(|event| event.data() == OTHER);
+            let heard = || socket::receive_descriptors(other.socket.as_fd());
+            while let Ok(Some((number, descriptors))) = heard() {
                 match Connection::new(descriptors) {
                     Some(connection) => self.connections.insert(number, connection),
                     None => self.connections.remove(&number),
@@ -293,11 +292,11 @@ impl Relay {
             if now != beats.0 {
                 beats = (now, Instant::now());
             }
-            if !has_ended && beats.1.elapsed() > STILL && !self.connections.is_empty() {
-                let _ = kill(other.pid, Signal::SIGKILL);
-            }
             if has_ended {
                 return true;
+            }
+            if beats.1.elapsed() > STILL && !self.connections.is_empty() {
+                let _ = kill(other.pid, Signal::SIGKILL);
             }
         }
     }
@@ -323,11 +322,6 @@ impl Relay {
         }
         true
     }
-}
-
-/// A message. `None`: nobody is there any more.
-fn take(from: BorrowedFd<'_>) -> Option<(u64, Vec<OwnedFd>)> {
-    socket::receive_descriptors(from).ok().flatten()
 }
 
 /// A client's connection to a store.

@@ -1,24 +1,24 @@
 //! Transfers that take several requests, whose pieces pass by on any connection.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 
 use bstr::BString;
 use roar_lineage::digest::Digest;
 use roar_lineage::s3::ObjectVersion;
 
 use super::pieces::{Piece, Runs};
+use super::recent::Recent;
 
 /// Size of parts that botocore's clients send unless they are told otherwise (bytes).
 const USUAL: u64 = 8 << 20;
-/// Most transfers that are remembered; the oldest goes first.
+/// Most transfers of each kind that are remembered.
 const MAX_TRANSFERS: usize = 256;
 
 /// Uploads in parts and downloads in ranges.
 #[derive(Default)]
 pub(super) struct Transfers {
-    uploads: Recent<String, Upload>,
-    downloads: Recent<(BString, Option<String>, Option<String>), Runs>,
+    uploads: Recent<String, Upload, MAX_TRANSFERS>,
+    downloads: Recent<(BString, Option<String>, Option<String>), Runs, MAX_TRANSFERS>,
 }
 
 /// An upload in parts.
@@ -39,7 +39,7 @@ impl Transfers {
     /// Where a part of this length may belong. All parts but the last are of one size, which
     /// is known once another was seen; the first that is seen may be the last one.
     pub(super) fn places(&mut self, upload: &str, number: u64, length: u64) -> Vec<u64> {
-        let upload = self.uploads.entry(upload.to_owned());
+        let upload = self.uploads.entry(upload, Upload::default);
         let sizes = match upload.part_size {
             Some(size) => vec![size.max(length)],
             None if number > 1 && length < USUAL => vec![length, USUAL],
@@ -63,7 +63,7 @@ impl Transfers {
                 .collect();
             let part = Part { length, runs };
             self.uploads
-                .entry(upload.to_owned())
+                .entry(upload, Upload::default)
                 .parts
                 .insert(number, part);
         }
@@ -71,7 +71,7 @@ impl Transfers {
 
     /// The digest and size of an upload that was completed from these parts.
     pub(super) fn completed(&mut self, upload: &str, numbers: &[u64]) -> Option<(Digest, u64)> {
-        let upload = self.uploads.remove(&upload.to_owned())?;
+        let upload = self.uploads.remove(upload)?;
         let mut runs = Runs::default();
         let mut size = 0;
         for number in numbers {
@@ -100,42 +100,8 @@ impl Transfers {
             version.version_id.clone(),
             version.etag.clone(),
         );
-        let download = self.downloads.entry(key);
+        let download = self.downloads.entry(&key, Runs::default);
         download.add(runs);
         download.digest(size)
-    }
-}
-
-/// A map that forgets its oldest entry.
-struct Recent<K, V> {
-    values: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            values: HashMap::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<K: Hash + Eq + Clone, V: Default> Recent<K, V> {
-    fn entry(&mut self, key: K) -> &mut V {
-        if !self.values.contains_key(&key) {
-            if self.order.len() >= MAX_TRANSFERS
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.values.remove(&oldest);
-            }
-            self.order.push_back(key.clone());
-        }
-        self.values.entry(key).or_default()
-    }
-
-    fn remove(&mut self, key: &K) -> Option<V> {
-        self.order.retain(|known| known != key);
-        self.values.remove(key)
     }
 }

@@ -5,6 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::Pid;
+
 use super::{checked, checked_long};
 
 /// What `fork` returns, to whom.
@@ -128,6 +131,16 @@ pub fn detach_descriptors(keep: &[RawFd]) {
         }
         libc::syscall(libc::SYS_close_range, from, u32::MAX, 0);
     }
+}
+
+/// Makes a forked helper nobody's but ours: no signal of a group or a terminal meets it, it
+/// holds no directory, and of the descriptors only those in `keep`.
+pub fn stand_apart(keep: &[RawFd]) {
+    let all = SigSet::all();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None);
+    let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let _ = nix::unistd::chdir(c"/");
+    detach_descriptors(keep);
 }
 
 /// `prctl(2)` with one argument.
