@@ -141,6 +141,11 @@ pub const STORE_PREFIX: &[u8] = b"/dev/null/roar/1/store/";
 /// is of the same version.
 pub const SCOPE_PATH: &[u8] =
     concat!("/dev/null/roar/1/scope/", env!("CARGO_PKG_VERSION")).as_bytes();
+/// What a program of `roar run` is told to log its secrets of TLS to (`SSLKEYLOGFILE`). To
+/// the kernel it is `/dev/null`; who opens it to write is given a file in the supervisor's
+/// memory.
+pub const KEYS_PATH: &[u8] = b"/dev/./null";
+
 /// What all magic paths begin with.
 pub const MAGIC_PREFIX: &[u8] = b"/dev/null/roar/";
 

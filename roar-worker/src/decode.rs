@@ -48,6 +48,8 @@ pub enum Decoded {
         /// Number of the task on the caller's page.
         number: u64,
     },
+    /// Opens a log for its secrets of TLS.
+    Keys,
     /// An inner roar asks for its scope.
     Scope,
     /// Opens `/dev/fuse`, to serve a file system.

@@ -91,6 +91,7 @@ impl Supervisor {
         process.page = None;
         process.knows_stores = false;
         process.client = Client::None;
+        process.logs_keys = false;
         self.record_exec(pid, &exe, &argv);
     }
 

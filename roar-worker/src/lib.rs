@@ -50,7 +50,7 @@ pub mod served;
 pub mod shim;
 pub mod side;
 pub mod sink;
-mod stores;
+pub mod stores;
 pub mod supervisor;
 mod supervisor_process;
 #[allow(unsafe_code, clippy::indexing_slicing)]

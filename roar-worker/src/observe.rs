@@ -211,6 +211,11 @@ impl Supervisor {
                     .give_rings(pid)
                     .map_or(Answer::Continue, Answer::Descriptor);
             }
+            Decoded::Keys => {
+                return self
+                    .give_keys(pid)
+                    .map_or(Answer::Continue, Answer::Descriptor);
+            }
             Decoded::Page => {
                 if !self.backend.is_notify() {
                     let detail = "the tasks of Ray workers are only told apart by notify";

@@ -57,6 +57,8 @@ pub struct Process {
     pub knows_stores: bool,
     /// Whether it has made a client of an object store.
     pub client: Client,
+    /// Whether it logs its secrets of TLS.
+    pub logs_keys: bool,
     /// Tells its end.
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
@@ -142,6 +144,10 @@ impl ProcessTable {
             exit_code: None,
             knows_stores: false,
             client: Client::None,
+            logs_keys: self
+                .processes
+                .get(&status.ppid)
+                .is_some_and(|it| it.logs_keys),
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
             forks: HashMap::new(),

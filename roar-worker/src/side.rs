@@ -32,7 +32,7 @@ use crate::supervisor_process::settle_down;
 use crate::sys::process::{self, Fork};
 use crate::sys::socket;
 use crate::task_log::{Recorder, TaskLog};
-use crate::{host, ray};
+use crate::{host, ray, stores};
 
 /// Job id given to the workers of a job that `roar run` submitted.
 pub const JOB_VARIABLE: &str = "ROAR_JOB";
@@ -88,6 +88,7 @@ pub fn main(arguments: &[OsString]) -> io::Error {
         .as_ref()
         .and_then(|worker| worker.environment(&directory))
         .into_iter()
+        .chain(stores::key_log())
         .collect();
     let program = match Program::new(&command, &environment) {
         Ok(program) => program,

@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 EXAMPLES = os.path.join(ROOT, "examples")
 PYTHON = sys.executable
-sys.path[:0] = [HERE, EXAMPLES]
+sys.path[:0] = [HERE, EXAMPLES, os.path.dirname(HERE)]
 
 BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
 ROAR, WORKER = (os.path.join(BIN, name) for name in ("roar", "roar-worker"))

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import HERE, PYTHON, RAY, ROAR, TOKEN, graph, roar, run
-from front import Front, authority, signed
+from certificates import authority, signed
+from front import Front
 
 JOBS = os.path.join(HERE, "jobs.py")
 HEADERS = {"X-Test": "1"}

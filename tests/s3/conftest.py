@@ -18,7 +18,7 @@ WORKLOADS = os.path.join(HERE, "workloads")
 PYTHON = os.environ.get("ROAR_TEST_PYTHON") or sys.executable
 BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
 ROAR = os.path.join(BIN, "roar")
-sys.path[:0] = [HERE, WORKLOADS]
+sys.path[:0] = [HERE, WORKLOADS, os.path.dirname(HERE)]
 
 import store  # noqa: E402
 from faulty import Proxy  # noqa: E402

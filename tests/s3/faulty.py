@@ -1,6 +1,6 @@
 """A reverse proxy that records the requests that pass through it, and makes faults.
 
-    with Proxy(upstream_port) as proxy:
+    with Proxy(upstream_port) as proxy:  # or Proxy(upstream_port, tls=context)
         proxy.faults.append(Fault("status", method="GET", times=2, code="SlowDown"))
 
 Requests are forwarded byte by byte as they came, `Host` included, so that signatures hold.
@@ -172,7 +172,8 @@ def error(code):
 
 
 class Proxy:
-    def __init__(self, upstream, host="127.0.0.1"):
+    def __init__(self, upstream, host="127.0.0.1", tls=None):
+        self.tls = tls
         self.upstream = ("127.0.0.1", upstream)
         self.host = host
         self.port = 0
@@ -184,7 +185,7 @@ class Proxy:
 
     @property
     def url(self):
-        return "http://%s:%d" % (self.host, self.port)
+        return "%s://%s:%d" % ("https" if self.tls else "http", self.host, self.port)
 
     def __enter__(self):
         return self
@@ -216,6 +217,11 @@ class Proxy:
             threading.Thread(target=self.serve, args=(opened,), daemon=True).start()
 
     def serve(self, opened):
+        if self.tls:
+            try:
+                opened = self.tls.wrap_socket(opened, server_side=True)
+            except OSError:
+                return opened.close()
         client = Side(opened)
         try:
             server = Side(socket.create_connection(self.upstream))

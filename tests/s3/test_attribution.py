@@ -7,6 +7,7 @@ from conftest import PYTHON, WORKLOADS, Place, environment
 from faulty import Proxy
 from project import graph, new_project, roar, urls
 from store import summary
+from test_tls import server_context
 
 NAMES = ("task-a", "task-b", "threaded-a", "threaded-b", "async-a", "async-b", "shell")
 SEEDS = {"in/" + name: name.encode() for name in NAMES}
@@ -17,23 +18,28 @@ def used(*names):
     return [(("s3://data/in/" + name,), ("s3://data/out/" + name,)) for name in names]
 
 
-@pytest.fixture(scope="module")
-def found(servers, tmp_path_factory):
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def found(request, servers, tmp_path_factory):
     directory = tmp_path_factory.mktemp("together")
+    context, extra = (None, {}) if request.param == "plain" else server_context(str(directory))
     place = Place(servers("s3s"), str(directory))
     place.store.refill(SEEDS)
     project = new_project(str(directory / "project"))
     meeting = str(directory / "meeting")
     os.mkdir(meeting)
-    with Proxy(place.server.port) as proxy:
+    with Proxy(place.server.port, tls=context) as proxy:
         done = roar("run", "-q", PYTHON, SCRIPT, "data", meeting, cwd=project,
-                    env=environment(proxy.url))
+                    env=environment(proxy.url, **extra))
     assert done.stdout == "workers: 2\ndone\n", done.stderr
     reads, writes, deletes = summary(proxy.requests)
     assert set(reads) == {"s3://data/in/" + name for name in NAMES}
     assert set(writes) == {"s3://data/out/" + name for name in NAMES}
     assert not deletes
-    return graph(project)
+    # What was seen to pass has digests; what was only told has none.
+    found = graph(project)
+    files = [file for node in found["nodes"] for file in node["reads"] + node["writes"]]
+    assert None not in {file["digest"] for file in files if file["path"].startswith("s3://")}
+    return found
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ use roar_lineage::digest::Digest;
 use roar_lineage::model::Git;
 use roar_worker::host;
 
-use roar_worker::shim;
+use roar_worker::{shim, stores};
 
 use crate::cli::TraceArgs;
 use crate::config;
@@ -48,7 +48,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         return submitted::run(&args, &submission, &root, store.as_deref(), &settings);
     }
     let job = host::unique_id();
-    let environment = worker_launcher()
+    let mut environment = worker_launcher()
         .filter(|_| settings.enabled)
         .and_then(|launcher| local::executable(&launcher, &job, &absolute(&root)))
         .map(|executable| {
@@ -56,6 +56,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
             local::environment(&executable, shim.as_deref(), |name| std::env::var_os(name))
         })
         .unwrap_or_default();
+    environment.extend(stores::key_log());
     let git = git(&cwd);
     Plan {
         job,

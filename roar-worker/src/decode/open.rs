@@ -3,6 +3,7 @@
 use bstr::BString;
 use roar_lineage::event::Access;
 use roar_lineage::model::How;
+use roar_tracee::abi;
 
 use super::{Decoded, is_recorded, look_up, magic, named, regular};
 use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
@@ -21,6 +22,9 @@ pub(super) fn by_path(
     };
     if let Some(request) = magic(&path) {
         return Ok(request);
+    }
+    if path == abi::KEYS_PATH && flags & libc::O_ACCMODE == libc::O_WRONLY {
+        return Ok(Decoded::Keys);
     }
     // An unnamed file becomes a file by linkat(2); directories hold no content.
     if path.is_empty() || has(libc::O_PATH) || has(libc::O_DIRECTORY) || is_kernels(&path) {

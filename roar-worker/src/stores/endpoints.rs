@@ -50,7 +50,7 @@ const MAX_STORES: usize = 1000;
 pub(super) enum Reached {
     /// By HTTP.
     Plainly,
-    /// By TLS, which cannot be looked into.
+    /// By TLS, which can be looked into where a client logs its secrets.
     ByTls,
 }
 
@@ -88,8 +88,8 @@ impl Endpoints {
     }
 
     /// A store is at this address.
-    pub(super) fn is_at(&mut self, address: SocketAddr) {
-        self.addresses.insert(normal(address), Reached::Plainly);
+    pub(super) fn is_at(&mut self, address: SocketAddr, reached: Reached) {
+        self.addresses.insert(normal(address), reached);
     }
 
     /// The names by which stores are called, without ports.

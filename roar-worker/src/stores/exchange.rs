@@ -132,6 +132,10 @@ impl Listener for Requests<'_> {
     fn head(&mut self, head: Head) -> Option<Framing> {
         let framing = head.framing()?;
         let request = Request::of(&head, &self.state.hosts, self.state.is_guess);
+        // Then there is no store.
+        if request.is_none() && self.state.is_guess {
+            return None;
+        }
         let appends = head.field("x-amz-write-offset-bytes").is_some();
         let length = head
             .field("x-amz-decoded-content-length")

@@ -16,17 +16,21 @@ mod endpoints;
 mod exchange;
 mod gate;
 mod http;
+mod keys;
 mod note;
 mod pieces;
 mod recent;
 mod relay;
 mod request;
 mod taps;
+mod tls;
 mod transfers;
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -35,12 +39,13 @@ use roar_lineage::client::{self, Part};
 use roar_lineage::event::{Access, Event};
 use roar_lineage::model::GapKind;
 use roar_lineage::s3::ObjectAccess;
+use roar_tracee::abi;
 
 use self::endpoints::{Endpoints, Reached};
 use self::exchange::Exchange;
 use self::gate::{Direct, Gate};
 use self::note::{Announced, Note};
-use self::taps::{Seen, Taps};
+use self::taps::{Loss, Seen, Taps};
 use crate::attribution::Work;
 use crate::clock;
 use crate::observe::Answer;
@@ -79,6 +84,8 @@ pub(crate) struct Stores {
     endpoints: Endpoints,
     gate: Option<Gate>,
     taps: Option<Taps>,
+    /// Where programs log their secrets of TLS.
+    keys: Option<OwnedFd>,
     connections: HashMap<u64, Connection>,
     /// Connections that were closed, or so it seemed, and the processes that had them.
     closed: VecDeque<(u64, u32)>,
@@ -89,8 +96,8 @@ pub(crate) struct Stores {
 /// A client's connection.
 struct Connection {
     pid: u32,
-    /// Where nobody knows a store to be.
-    guess: Option<SocketAddr>,
+    /// Where nobody knows a store to be, and how that would be reached.
+    guess: Option<(SocketAddr, Reached)>,
     /// Whose work the connecting thread did: the first request is its.
     connected_for: Option<(Work, u64)>,
     /// The requests that have not ended: whose work they are, when they were made, and the
@@ -112,6 +119,14 @@ impl Stores {
     }
 }
 
+/// The variable by which programs are told to log their secrets of TLS, unless they have one.
+pub fn key_log() -> Option<(OsString, OsString)> {
+    const VARIABLE: &str = "SSLKEYLOGFILE";
+    let path = OsStr::from_bytes(abi::KEYS_PATH).to_owned();
+    let is_set = std::env::var_os(VARIABLE).is_some();
+    (!is_set).then(|| (VARIABLE.into(), path))
+}
+
 impl Supervisor {
     /// A thread connects a socket.
     pub(crate) fn connects(
@@ -130,31 +145,34 @@ impl Supervisor {
         if !std::mem::replace(&mut process.knows_stores, true) {
             self.stores.endpoints.learn_from(pid);
         }
+        let has_client = matches!(process.client, Client::Made | Client::Tells);
         let makes_guess = process.client == Client::Made && process.page.is_none();
         let tells = process.client == Client::Tells;
+        let logs_keys = process.logs_keys;
         let known = self.stores.endpoints.at(address);
         let reached = match known {
             Some(reached) => reached,
             // It may be one that the program was told of in no other way.
+            None if has_client && logs_keys && address.port() == TLS => Reached::ByTls,
             None if makes_guess && address.port() == TLS => Reached::ByTls,
             None if makes_guess => Reached::Plainly,
             None => return Answer::Continue,
         };
-        let is_guess = known.is_none();
-        if reached == Reached::ByTls {
+        let guess = known.is_none().then_some(reached);
+        if reached == Reached::ByTls && !logs_keys {
             if !tells {
                 self.uncaptured(work, BY_TLS);
             }
             return Answer::Continue;
         }
-        match self.stand_between(pid, work, socket, address, is_guess) {
+        match self.stand_between(pid, work, socket, address, guess) {
             Ok(0) => Answer::Success,
             Ok(errno) => Answer::Fails(errno),
             Err(why) => {
                 if let Direct::Late = why {
                     self.stores.endpoints.went_away(address);
                 }
-                if !is_guess && !tells && !matches!(why, Direct::Refused) {
+                if guess.is_none() && !tells && !matches!(why, Direct::Refused) {
                     self.uncaptured(work, "a connection that nobody could stand between");
                 }
                 Answer::Continue
@@ -168,7 +186,7 @@ impl Supervisor {
         work: &Work,
         socket: i32,
         address: SocketAddr,
-        is_guess: bool,
+        guess: Option<Reached>,
     ) -> Result<i32, Direct> {
         let stores = &mut self.stores;
         if stores.endpoints.is_away(address) || !is_in_own_network(pid) {
@@ -187,25 +205,46 @@ impl Supervisor {
         stores.next += 1;
         let joined = gate.join(&client, address, number)?;
         if let Some(taps) = &stores.taps {
-            let exchange = Exchange::new(stores.endpoints.names(), is_guess);
+            let exchange = Exchange::new(stores.endpoints.names(), guess.is_some());
             taps.watch(number, exchange, joined.copies);
         }
         let connection = Connection {
             pid,
             connected_for: Some((work.clone(), clock::stamp())),
-            guess: is_guess.then_some(address),
+            guess: guess.map(|reached| (address, reached)),
             asked: VecDeque::new(),
         };
         stores.connections.insert(number, connection);
         Ok(joined.result)
     }
 
-    fn start_relay(&mut self) -> std::io::Result<()> {
+    /// Gives a program a log for its secrets of TLS.
+    pub(crate) fn give_keys(&mut self, pid: u32) -> Option<OwnedFd> {
+        if !self.backend.is_notify() {
+            return None;
+        }
+        if self.stores.keys.is_none() {
+            let (keys, log) = keys::log().ok()?;
+            self.start_taps().ok()?.decipher(keys);
+            self.stores.keys = Some(log);
+        }
+        let log = self.stores.keys.as_ref()?.try_clone().ok()?;
+        self.table.get_mut(pid)?.logs_keys = true;
+        Some(log)
+    }
+
+    fn start_taps(&mut self) -> std::io::Result<&Taps> {
         if self.stores.taps.is_none() {
             let taps = Taps::begin()?;
             self.watch(taps.wake(), Source::Stores)?;
             self.stores.taps = Some(taps);
         }
+        let taps = self.stores.taps.as_ref();
+        taps.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn start_relay(&mut self) -> std::io::Result<()> {
+        self.start_taps()?;
         let gate = self.stores.gate.get_or_insert_with(Gate::open);
         if gate.start()?
             && let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay)
@@ -281,8 +320,10 @@ impl Supervisor {
                     let Some(connection) = self.stores.connections.get_mut(&number) else {
                         continue;
                     };
-                    if let (false, Some(address)) = (accesses.is_empty(), connection.guess.take()) {
-                        self.stores.endpoints.is_at(address);
+                    if let (false, Some((address, reached))) =
+                        (accesses.is_empty(), connection.guess.take())
+                    {
+                        self.stores.endpoints.is_at(address, reached);
                     }
                     let asked = connection.asked.pop_front();
                     let Some((work, stamp, invocation)) = asked else {
@@ -295,14 +336,22 @@ impl Supervisor {
                         self.record_objects(&work, accesses, stamp);
                     }
                 }
-                Seen::Closed(number, is_lost) => {
+                Seen::Closed(number, loss) => {
                     let connection = self.stores.connections.remove(&number);
                     self.stores.remember(number, connection.as_ref());
-                    if let Some(connection) = connection.filter(|it| is_lost && it.guess.is_none())
-                    {
-                        let work = self.whose(connection.pid, clock::stamp());
-                        self.uncaptured(&work, "a connection that was not understood");
-                    }
+                    let Some(connection) = connection else {
+                        continue;
+                    };
+                    let client = self.table.get(connection.pid).map(|process| process.client);
+                    let detail = match loss {
+                        Some(Loss::Enciphered) if client != Some(Client::Tells) => BY_TLS,
+                        Some(Loss::NotUnderstood) if connection.guess.is_none() => {
+                            "a connection that was not understood"
+                        }
+                        _ => continue,
+                    };
+                    let work = self.whose(connection.pid, clock::stamp());
+                    self.uncaptured(&work, detail);
                 }
                 Seen::Settled(_) => {}
             }
@@ -344,8 +393,9 @@ impl Supervisor {
             process.client = Client::Tells;
         }
         self.stores.announced.add(&note.id, work);
-        // Of what goes over TLS nothing can be seen, wherever it goes.
-        if note.endpoint.starts_with("http://") {
+        // Of what goes over TLS nothing can be seen without its secrets.
+        let logs_keys = self.table.get(pid).is_some_and(|process| process.logs_keys);
+        if logs_keys || note.endpoint.starts_with("http://") {
             self.stores.endpoints.learn(note.endpoint.as_bytes());
         }
         let id = note.id.clone();

@@ -13,6 +13,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use roar_lineage::s3::ObjectAccess;
 
 use super::exchange::{Exchange, Told};
+use super::keys::Keys;
+use super::tls::{self, Session};
 use super::transfers::Transfers;
 use crate::clock;
 
@@ -25,6 +27,8 @@ const ORDERS: u64 = u64::MAX;
 enum Order {
     /// To watch a connection: its number, what passes there, and the copies.
     Watch(u64, Exchange, [OwnedFd; 2]),
+    /// To read what goes over TLS, by the secrets that are told here.
+    Decipher(Keys),
     /// To say when all that has passed so far is read.
     Settle(u64),
 }
@@ -35,10 +39,19 @@ pub(super) enum Seen {
     Requested(u64, Option<String>, u64),
     /// The oldest request of a connection ended, with this outcome.
     Ended(u64, Vec<ObjectAccess>),
-    /// A connection was closed; or, if true, is not understood and watched no longer.
-    Closed(u64, bool),
+    /// A connection was closed; or, for this reason, is watched no longer.
+    Closed(u64, Option<Loss>),
     /// All that had passed is read.
     Settled(u64),
+}
+
+/// Why what passed could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Loss {
+    /// It is something else.
+    NotUnderstood,
+    /// It was TLS without its secrets, or as nobody here speaks it.
+    Enciphered,
 }
 
 /// The thread, as the supervisor has it.
@@ -70,6 +83,7 @@ impl Taps {
             wake: wake.clone(),
             connections: HashMap::new(),
             transfers: Transfers::default(),
+            keys: None,
         };
         let thread = std::thread::Builder::new().name("roar-s3".into());
         thread.stack_size(1 << 20).spawn(move || reader.run())?;
@@ -96,6 +110,11 @@ impl Taps {
     /// Watches a connection: copies of what the client sends, and of what the store sends.
     pub(super) fn watch(&self, number: u64, exchange: Exchange, copies: [OwnedFd; 2]) {
         self.order(Order::Watch(number, exchange, copies));
+    }
+
+    /// Reads what goes over TLS from now on.
+    pub(super) fn decipher(&self, keys: Keys) {
+        self.order(Order::Decipher(keys));
     }
 
     /// What there is to hear once all that has passed so far is read; waits for that, though
@@ -129,9 +148,11 @@ struct Reader {
     wake: EventFdArc,
     connections: HashMap<u64, Watched>,
     transfers: Transfers,
+    keys: Option<Keys>,
 }
 
 struct Watched {
+    channel: Channel,
     exchange: Exchange,
     /// `None`: nothing more comes.
     sent: Option<File>,
@@ -171,16 +192,18 @@ impl Reader {
                     let is_watched = self.epoll.add(&sent, event).is_ok()
                         && self.epoll.add(&answered, event).is_ok();
                     if !is_watched {
-                        self.say(Seen::Closed(number, true));
+                        self.say(Seen::Closed(number, Some(Loss::NotUnderstood)));
                         continue;
                     }
                     let watched = Watched {
+                        channel: Channel::Unknown,
                         exchange,
                         sent: Some(sent.into()),
                         answered: Some(answered.into()),
                     };
                     self.connections.insert(number, watched);
                 }
+                Ok(Order::Decipher(keys)) => self.keys = Some(keys),
                 Ok(Order::Settle(number)) => {
                     let all: Vec<u64> = self.connections.keys().copied().collect();
                     for connection in all {
@@ -200,22 +223,33 @@ impl Reader {
             return;
         };
         let Watched {
+            channel,
             exchange,
             sent,
             answered,
         } = watched;
-        let transfers = &mut self.transfers;
+        let (transfers, keys) = (&mut self.transfers, &mut self.keys);
         // In this order: what these answers answer has been sent.
         let answers = answered.as_ref().map_or(0, readable);
         let requests = sent.as_ref().map_or(0, readable);
-        drain(sent, requests, buffer, |part| {
-            exchange.sent(part, transfers)
-        });
-        drain(answered, answers, buffer, |part| {
-            exchange.answered(part, transfers);
-        });
-        let is_lost = exchange.is_lost();
-        let is_over = is_lost || (sent.is_none() && answered.is_none());
+        for (is_stores, pipe, length) in [(false, &mut *sent, requests), (true, answered, answers)]
+        {
+            drain(pipe, length, buffer, |part| {
+                channel.pass(is_stores, part, keys.as_mut(), |is_stores, said| {
+                    if is_stores {
+                        exchange.answered(said, transfers);
+                    } else {
+                        exchange.sent(said, transfers);
+                    }
+                });
+            });
+        }
+        let is_closed = sent.is_none() && answered.is_none();
+        let loss = match channel.is_sealed(is_closed) {
+            true => Some(Loss::Enciphered),
+            false => exchange.is_lost().then_some(Loss::NotUnderstood),
+        };
+        let is_over = loss.is_some() || is_closed;
         if is_over {
             exchange.close(transfers);
         }
@@ -229,13 +263,54 @@ impl Reader {
         }
         if is_over {
             self.connections.remove(&number);
-            self.say(Seen::Closed(number, is_lost));
+            self.say(Seen::Closed(number, loss));
         }
     }
 
     fn say(&self, seen: Seen) {
         let _ = self.tell.send(seen);
         let _ = self.wake.write(1);
+    }
+}
+
+/// How the two speak to each other.
+enum Channel {
+    /// Nothing has passed yet.
+    Unknown,
+    /// As anybody can read.
+    Plain,
+    /// By TLS.
+    Tls(Box<Session>),
+}
+
+impl Channel {
+    /// Takes a piece of what passed, the client's or the store's, and gives what it says.
+    fn pass(
+        &mut self,
+        is_stores: bool,
+        part: &[u8],
+        keys: Option<&mut Keys>,
+        mut say: impl FnMut(bool, &[u8]),
+    ) {
+        if let Self::Unknown = self {
+            *self = match part.first() {
+                Some(&tls::HANDSHAKE) => Self::Tls(Box::new(Session::new())),
+                _ => Self::Plain,
+            };
+        }
+        match (self, keys) {
+            (Self::Tls(session), Some(keys)) => session.feed(is_stores, part, keys, say),
+            (Self::Tls(session), None) => session.lose(),
+            _ => say(is_stores, part),
+        }
+    }
+
+    /// Whether it can be read no longer, or by its end could not.
+    fn is_sealed(&self, is_closed: bool) -> bool {
+        match self {
+            Self::Tls(session) => session.is_lost() || is_closed && session.is_waiting(),
+            _ => false,
+        }
     }
 }
 

@@ -41,8 +41,9 @@ def s3fs_put(url, data):
 def arrow(url):
     from pyarrow import fs
 
+    scheme, _, endpoint = os.environ["AWS_ENDPOINT_URL"].partition("://")
     return fs.S3FileSystem(
-        endpoint_override=os.environ["AWS_ENDPOINT_URL"].split("//")[1], scheme="http"
+        endpoint_override=endpoint, scheme=scheme, tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE")
     ), url[len("s3://"):]
 
 
@@ -68,6 +69,38 @@ def awscli_put(url, data):
         given.write(data)
         given.flush()
         subprocess.run(["aws", "s3", "cp", "--only-show-errors", given.name, url], check=True)
+
+
+def presigned(url, operation):
+    import boto3
+
+    bucket, key = split(url)
+    return boto3.client("s3").generate_presigned_url(operation, {"Bucket": bucket, "Key": key})
+
+
+def curl_get(url):
+    return subprocess.run(["curl", "-sS", "--fail", presigned(url, "get_object")], check=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def curl_put(url, data):
+    subprocess.run(["curl", "-sS", "--fail", "--data-binary", "@-", "-X", "PUT", "-H", "Content-Type:",
+                    presigned(url, "put_object")], check=True, input=data)
+
+
+def rclone(command, url, **how):
+    # It cannot have that, and takes SSL_CERT_FILE.
+    env = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    return subprocess.run(
+        ["rclone", command, "s3:" + url[len("s3://"):]], check=True, env=env, **how).stdout
+
+
+def rclone_get(url):
+    return rclone("cat", url, stdout=subprocess.PIPE)
+
+
+def rclone_put(url, data):
+    rclone("rcat", url, input=data)
 
 
 def get(client, url):
