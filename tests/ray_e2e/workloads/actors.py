@@ -45,7 +45,7 @@ class Untouched:
         touch("untouched-method")
 
 
-@ray.remote(max_restarts=1, max_task_retries=1)
+@ray.remote(max_restarts=1, max_task_retries=-1)
 class Restarts:
     def __init__(self):
         self.life = 0 if first("restarts") else 1
