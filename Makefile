@@ -59,7 +59,7 @@ demo: wheel ## A Ray pipeline under `roar run`, and its graph
 	PYTHON=$(VENV)/bin/python examples/demo.sh .cache/demo
 
 # What takes an installation of its own, or long.
-FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages tls sink)
+FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages nodes sink tls view)
 # Those of S3 that have a Ray.
 FAR_S3 := $(patsubst %,tests/s3/test_%.py,addresses attribution pipeline)
 

@@ -52,7 +52,9 @@ fn in_program(name: &str, library: &Path) -> Result<(), Box<dyn std::error::Erro
     if std::env::var("PROFILE")? == "debug" {
         rustc.args(["--cfg", "eager"]);
     }
-    for option in ["panic=abort", "opt-level=2", "strip=symbols"] {
+    // One object: a symbol is weak in that which says so.
+    let options = ["panic=abort", "opt-level=2", "strip=symbols", "codegen-units=1"];
+    for option in options {
         rustc.args(["-C", option]);
     }
     rustc.args(["-C", "link-arg=-nostdlib", "-C", "link-arg=-nostartfiles"]);

@@ -1,5 +1,5 @@
-//! The accelerator: opens for reading by absolute paths happen without a notification, and
-//! leave a record in memory that the supervisor reads later.
+//! The accelerator: opens for reading happen without a notification, and leave a record in
+//! memory that the supervisor reads later.
 //!
 //! The filter lets an `openat` pass that comes from the gate, one instruction of this
 //! library, with this run's secret in an argument that the kernel ignores, and whose flags
@@ -22,6 +22,7 @@ mod next;
 #[path = "../src/ring.rs"]
 mod layout;
 mod libc;
+mod name;
 mod number;
 mod opening;
 mod own;
@@ -45,7 +46,7 @@ macro_rules! opens {
             let mut at = AT_FDCWD as c_int;
             $(at = $at;)?
             // SAFETY: open(2) takes a C string.
-            if let Some(result) = unsafe { opening::exempt(path, flags) } {
+            if let Some(result) = unsafe { opening::exempt(at, path, flags) } {
                 return result;
             }
             let next = libc::or_own(called::$name(), concat!(stringify!($name), "\0").as_bytes());

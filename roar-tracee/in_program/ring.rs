@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::abi;
 use crate::call::call;
 use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
+use crate::name::Name;
 use crate::number::*;
 use crate::opening::{self, Stat};
 use crate::own::{self, Ready, word};
@@ -15,14 +16,10 @@ const SLOT_GAP: usize = 64;
 const TRIES: usize = 3;
 
 /// Records that a file was opened. False: it could not be.
-pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const u8) -> bool {
+pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, name: Name) -> bool {
     // SAFETY: asks for a number.
     let tid = unsafe { call(GETTID, [0; 6]) } as usize;
-    let mut length = 0;
-    // SAFETY: open(2) has read the C string.
-    while unsafe { *path.add(length) } != 0 {
-        length += 1;
-    }
+    let length = name.length;
     let s = &stat.0;
     let time = |at: usize| s[at].wrapping_mul(1_000_000_000).wrapping_add(s[at + 1]);
     let task = match ready.page {
@@ -49,7 +46,7 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const
                 return false;
             }
             // SAFETY: as above.
-            if unsafe { try_to_write(ready.rings, ring, &words, path, length) } {
+            if unsafe { try_to_write(ready.rings, ring, &words, name) } {
                 return true;
             }
         }
@@ -60,13 +57,7 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, path: *const
     false
 }
 
-unsafe fn try_to_write(
-    rings: usize,
-    ring: usize,
-    words: &[u64],
-    path: *const u8,
-    length: usize,
-) -> bool {
+unsafe fn try_to_write(rings: usize, ring: usize, words: &[u64], name: Name) -> bool {
     let control = rings + ring * CONTROL_SIZE;
     let lock = word(control + LOCK);
     if lock.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
@@ -88,9 +79,9 @@ unsafe fn try_to_write(
         for (index, value) in words.iter().enumerate() {
             word(at + 8 * index).store(*value, Relaxed);
         }
-        for index in 0..length {
-            // SAFETY: there is room for it, and open(2) has read the path.
-            unsafe { *((at + record::PATH + index) as *mut u8) = *path.add(index) };
+        for index in 0..name.length {
+            // SAFETY: there is room for it, and the name is so long.
+            unsafe { *((at + record::PATH + index) as *mut u8) = *name.at.add(index) };
         }
         let next = head + skipped + size;
         let moved = word(control + HEAD).compare_exchange(head, next, Release, Relaxed);

@@ -69,6 +69,12 @@ fn threads_record_at_once() {
 }
 
 #[test]
+fn names_may_be_relative() {
+    let (on, _) = both("relative", &["-pthread"], 200);
+    assert!(on.report.document["coverage"]["complete"] == true);
+}
+
+#[test]
 fn children_record_for_themselves() {
     both("forks", &["-pthread"], 4);
 }

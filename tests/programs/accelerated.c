@@ -1,4 +1,4 @@
-/* Opens files by absolute paths in ways that the accelerator must know: accelerated MODE
+/* Opens files in ways that the accelerator must know: accelerated MODE
    FILE..., the mode being one of those below. */
 #define _GNU_SOURCE
 #include <err.h>
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -336,6 +337,81 @@ static void cancels(void)
     puts(result == PTHREAD_CANCELED ? "cancelled" : "went on");
 }
 
+static void make(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 || write(fd, text, 1) != 1)
+        err(1, "%s", path);
+    close(fd);
+}
+
+static void get_at(int directory, const char *path)
+{
+    char byte;
+    int fd = openat(directory, path, O_RDONLY | O_NOFOLLOW);
+    if (fd < 0 || read(fd, &byte, 1) != 1)
+        err(1, "%s", path);
+    close(fd);
+}
+
+static void missing(const char *path, int expected)
+{
+    if (open(path, O_RDONLY) >= 0 || errno != expected)
+        err(1, "%s", path);
+}
+
+/* By names relative to the working directory, to others, and through symbolic links. */
+static void relative(void)
+{
+    char name[201];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    for (int times = 0; times < 100; times++) {
+        get("f0");
+        get("./f1");
+    }
+    mkdir("d", 0700);
+    mkdir("d/e", 0700);
+    make("d/inner", "i");
+    make("d/e/last", "l");
+    make("d/e/moved", "m");
+    if (symlink("../f2", "d/link") || symlink("d", "ld") || symlink("f3", "l3"))
+        err(1, "symlink");
+    get("d/inner");
+    get("d/../f2");
+    get("d/link");
+    get("ld/inner");
+    get("l3");
+    int d = open("d", O_RDONLY | O_DIRECTORY);
+    get_at(d, "inner");
+    get_at(d, "e/last");
+    get_at(d, "./e/last");
+    missing("nothing", ENOENT);
+    missing("f0/under", ENOTDIR);
+    missing("", ENOENT);
+    if (openat(d, "link", O_RDONLY | O_NOFOLLOW) >= 0 || errno != ELOOP)
+        err(1, "link");
+    if (openat(999, "f0", O_RDONLY) >= 0 || errno != EBADF)
+        err(1, "no directory");
+    if (chdir("d/e"))
+        err(1, "chdir");
+    get("last");
+    get("../inner");
+    if (rename("../e", "../renamed"))
+        err(1, "rename");
+    get("moved");
+    /* Deeper than the kernel's names that are taken. */
+    for (int depth = 0; depth < 4; depth++)
+        if (mkdir(name, 0700) || chdir(name))
+            err(1, "deep");
+    make("deep", "d");
+    get("deep");
+    if (fchdir(d) || mkdir("gone", 0700) || chdir("gone") || rmdir("../gone"))
+        err(1, "gone");
+    missing("f0", ENOENT);
+    get_at(d, "inner");
+}
+
 int main(int count, char **args)
 {
     static const struct {
@@ -347,7 +423,7 @@ int main(int count, char **args)
         {"elsewhere", elsewhere}, {"filters", filters}, {"cancels", cancels},
         {"confined", confined}, {"reads", reads}, {"failing_exec", failing_exec},
         {"vfork_first", vfork_first}, {"handler_forks", handler_forks},
-        {"maps_over", maps_over},
+        {"maps_over", maps_over}, {"relative", relative},
     };
     files = args + 2;
     for (size_t i = 0; count > 2 && i < sizeof modes / sizeof *modes; i++)

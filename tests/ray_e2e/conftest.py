@@ -25,6 +25,7 @@ sys.path[:0] = [HERE, EXAMPLES, os.path.dirname(HERE)]
 BIN = os.environ.get("ROAR_BIN_DIR") or os.path.join(ROOT, "target", "debug")
 ROAR, WORKER = (os.path.join(BIN, name) for name in ("roar", "roar-worker"))
 RAY = os.path.join(os.path.dirname(PYTHON), "ray")
+S3S = os.environ.get("ROAR_TEST_S3S") or os.path.join(ROOT, ".cache", "s3s", "bin", "s3s-fs")
 NODE_IP = "127.0.0.1"
 # Clusters ask for it, from the Ray that has tokens on; a later one would otherwise put one
 # into the user's home.

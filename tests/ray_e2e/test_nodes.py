@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import PYTHON, RAY, TOKEN, environment, graph, roar, wait_for
+from conftest import PYTHON, RAY, S3S, TOKEN, environment, graph, roar, wait_for
 
 NODES = {"ra": "10.77.0.1", "rb": "10.77.0.2"}
 CLIENT = "10.77.0.254"
@@ -181,3 +181,88 @@ def test_every_node_brings_its_part_and_only_what_is_shared_joins(nodes, project
     every = json.loads(roar("dag", "--json", "--all", cwd=project).stdout)
     (use,) = (node for node in every["nodes"] if node["name"] == "use")
     assert [file["node"] for file in use["reads"] if file["path"] == local] == ["rb"]
+
+
+PIPELINE = '''
+import os, sys
+import boto3
+import ray
+
+ray.init()
+
+
+def get(key):
+    return boto3.client("s3").get_object(Bucket="data", Key=key)["Body"].read()
+
+
+def put(key, data):
+    boto3.client("s3").put_object(Bucket="data", Key=key, Body=data)
+
+
+@ray.remote
+def process(number):
+    put("processed/%d" % number, get("raw/%d" % number).upper())
+
+
+@ray.remote
+def train(*_):
+    put("model", b"".join(get("processed/%d" % number) for number in range(3)))
+
+
+@ray.remote
+def report(_):
+    put("report", get("model")[::-1])
+
+
+def on(node):
+    return {"resources": {node: 1}}
+
+
+processed = [process.options(**on("rb" if n == 1 else "ra")).remote(n) for n in range(3)]
+model = train.options(**on("rb")).remote(*processed)
+ray.get(report.options(**on("ra")).remote(model))
+'''
+
+
+def test_objects_in_s3_join_tasks_of_all_nodes(nodes, project):
+    store = os.path.join(nodes.directory, "store")
+    for key in range(3):
+        os.makedirs(os.path.join(store, "data", "raw"), exist_ok=True)
+        with open(os.path.join(store, "data", "raw", str(key)), "w") as shard:
+            shard.write("shard %d" % key)
+    nodes.processes.append(subprocess.Popen(
+        [*nodes.client(), S3S, "--host", CLIENT, "--port", "9000",
+         "--access-key", "key", "--secret-key", "secret", store],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    with open(os.path.join(project, "job.py"), "w") as script:
+        script.write(PIPELINE)
+    variables = {
+        "AWS_ENDPOINT_URL": "http://%s:9000" % CLIENT, "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+    }
+    roar(
+        "run", RAY, "job", "submit", "--address", nodes.address, "--working-dir", ".",
+        "--runtime-env-json", json.dumps({"env_vars": variables}), "--", PYTHON, "job.py",
+        cwd=project, as_user=nodes.client(),
+    )
+    document = graph(project)
+    used = {
+        (node["name"], node["host"], *(
+            tuple(sorted(f["path"] for f in node[way] if f["path"].startswith("s3://")))
+            for way in ("reads", "writes")))
+        for node in document["nodes"] if node["kind"] == "ray_task"
+    }
+    at = "s3://data/"
+    processed = [at + "processed/%d" % number for number in range(3)]
+    assert used == {
+        *(("process", "rb" if n == 1 else "ra", (at + "raw/%d" % n,), (processed[n],))
+          for n in range(3)),
+        ("train", "rb", tuple(processed), (at + "model",)),
+        ("report", "ra", (at + "model",), (at + "report",)),
+    }
+    names = {node["id"]: node["name"] for node in document["nodes"]}
+    edges = sorted((names[edge["from"]], names[edge["to"]], edge["path"])
+                   for edge in document["edges"] if edge["via"] == "s3")
+    assert edges == [*(("process", "train", path) for path in processed),
+                     ("train", "report", at + "model")]
+    assert all(edge["digest"] for edge in document["edges"] if edge["via"] == "s3")

@@ -9,10 +9,9 @@ import tempfile
 
 import pytest
 from conftest import (
-    PYTHON, RAY, ROAR, ROOT, Cluster, document, environment, graph, roar, terminate, wait_for,
+    PYTHON, RAY, ROAR, S3S, Cluster, document, environment, graph, roar, terminate, wait_for,
 )
 
-S3S = os.environ.get("ROAR_TEST_S3S") or os.path.join(ROOT, ".cache", "s3s", "bin", "s3s-fs")
 KEY, SECRET = "AKROARTESTKEY", "roar-test-secret-5f2b8c"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
