@@ -48,7 +48,8 @@ def ray(roar, rounds, scratch):
     """Trivial tasks, actor calls, and the example pipeline."""
     if not has_ray():
         return "left out: .venv has no Ray\n"
-    env = {"ROUNDS": str(rounds), "PYTHON": VENV_PYTHON}
+    path = os.path.dirname(roar) + os.pathsep + os.environ["PATH"]
+    env = {"ROUNDS": str(rounds), "PYTHON": VENV_PYTHON, "PATH": path}
     tasks, _ = printed([VENV_PYTHON, os.path.join(ROOT, "bench", "ray_tasks.py"), roar], env)
     pipeline, is_done = printed(
         [os.path.join(ROOT, "examples", "bench.sh"), os.path.join(scratch, "ray"), str(rounds)],
