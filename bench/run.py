@@ -81,10 +81,15 @@ class Bench:
         paths = fixtures.prepared(CACHE, scale)
         self.scratch = paths.scratch
         self.mebibytes = scale(1024)
-        self.listed = workloads.listed(self.programs, paths, scale)
+        listed = workloads.listed(self.programs, paths, scale)
+        self.listed = [workload for workload in listed if None not in workload.command]
         self.chosen = [workload for workload in self.listed if self.is_run(workload.name)]
         self.ways = ways.own(ROAR, self.programs["before_6_6"]) | ways.strace()
-        self.left_out = [] if ways.STRACE in self.ways else ["strace: not installed"]
+        self.left_out = [
+            "%s: not installed" % workload.what for workload in listed
+            if workload not in self.listed]
+        if ways.STRACE not in self.ways:
+            self.left_out.append("strace: not installed")
         self.results = campaign.Results()
         self.memory, self.passes, self.store = {}, {}, {}
         self.texts = []
@@ -106,8 +111,11 @@ class Bench:
     def trace(self):
         for workload in self.chosen:
             rounds = max(ROUNDS, LEAST_STARTS) if workload.name == workloads.START else ROUNDS
-            self.results.of[workload.name] = campaign.by_turns(
-                workload, self.ways, rounds, self.env, PATIENCE, say)
+            try:
+                self.results.of[workload.name] = campaign.by_turns(
+                    workload, self.ways, rounds, self.env, PATIENCE, say)
+            except measured.Failed as failure:
+                self.left_out.append("%s, untraced: %s" % (workload.what, failure))
         if is_chosen(workloads.BIG_FILE):
             self.passes = whole.blake3_pass(
                 PEERS, workloads.PYTHON, self.programs["big_file"], self.mebibytes, self.scratch,
