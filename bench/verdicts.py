@@ -74,15 +74,15 @@ class Judge:
         return row(what, asked, "%.2f × CPU, %.2f × wall" % tuple(found), is_met)
 
     def at_once(self, limit, way):
-        """An open's cost with eight programs, as a ratio to that with one."""
+        """An open's cost with eight programs, as a ratio to that with one on this kernel."""
         what, asked = AT_ONCE[0], "%.1f × the cost of an open with one" % limit
         one = self.workloads.get(workloads.STATIC_OPENS)
         eight = self.workloads.get(workloads.STATIC_AT_ONCE)
         found = []
         for which in BOTH:
             costs = [
-                workload and self.results.per_operation(workload, way, which, workloads.START)
-                for workload in (eight, one)
+                workload and self.results.per_operation(workload, one_way, which, workloads.START)
+                for workload, one_way in ((eight, way), (one, ways.ACCEL_ON))
             ]
             if None in costs:
                 return missing(what, asked)
