@@ -140,11 +140,8 @@ doc: ## The documentation of the crates, warnings denied
 ci: ## All of it, and one line that says how it went
 	.ci/steps
 
-bench: wheel build ## Traced and untraced, side by side
-	bench/startup.py
-	PYTHON=$(VENV)/bin/python bench/ray_tasks.py
-	$(VENV)/bin/python bench/shim.py
-	PYTHON=$(VENV)/bin/python examples/bench.sh .cache/bench
+bench: wheel build ## Every workload, traced in every way and untraced; bench/results/
+	$(PYTHON) bench/run.py
 
 clean: ## Removes all that was made here
 	rm -rf target dist .cache $(VENV)
