@@ -1,9 +1,8 @@
 //! One path as one task used it: what was read there, written, and deleted.
 
-use std::collections::BTreeSet;
-
 use bstr::BString;
 
+use super::ways::Ways;
 use crate::model::{FileVersion, How, Stamp};
 
 /// Versions of one path that one task's reads keep apart; a later one replaces the last.
@@ -11,18 +10,18 @@ const MAX_VERSIONS: usize = 16;
 /// A repeated write of one path is logged again after this many nanoseconds.
 const LOG_AGAIN: Stamp = 100_000_000;
 
-/// One path as one task used it.
+/// One path as one task used it. There may be a million: what most have none of is elsewhere.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) reads: Vec<Seen>,
-    pub(super) write: Option<Written>,
-    pub(super) deleted: Option<(FileVersion, Stamp)>,
+    pub(super) write: Option<Box<Written>>,
+    pub(super) deleted: Option<Box<(FileVersion, Stamp)>>,
 }
 
 pub(super) struct Seen {
     pub(super) version: FileVersion,
-    pub(super) how: BTreeSet<How>,
-    pub(super) via: Option<BString>,
+    pub(super) how: Ways,
+    pub(super) via: Option<Box<BString>>,
     pub(super) inferred: bool,
     pub(super) first: Stamp,
     pub(super) last: Stamp,
@@ -31,7 +30,7 @@ pub(super) struct Seen {
 pub(super) struct Written {
     /// What was there before the task's first touch; none when the task created it.
     pub(super) before: Option<FileVersion>,
-    pub(super) how: BTreeSet<How>,
+    pub(super) how: Ways,
     /// Whether the old content is certainly gone.
     pub(super) replaces: bool,
     pub(super) via: Option<BString>,
@@ -55,17 +54,19 @@ impl Entry {
             seen.first = seen.first.min(stamp);
             seen.last = seen.last.max(stamp);
             let news = seen.how.insert(how) || (seen.via.is_none() && via.is_some());
-            seen.via = seen.via.take().or_else(|| via.cloned());
+            seen.via = seen.via.take().or_else(|| via.cloned().map(Box::new));
             seen.inferred &= inferred;
             return news;
         }
         if self.reads.len() >= MAX_VERSIONS {
             self.reads.pop();
         }
+        // Nearly always the only one.
+        self.reads.reserve_exact(1);
         self.reads.push(Seen {
             version,
-            how: BTreeSet::from([how]),
-            via: via.cloned(),
+            how: how.into(),
+            via: via.cloned().map(Box::new),
             inferred,
             first: stamp,
             last: stamp,
@@ -92,15 +93,15 @@ impl Entry {
             }
             return again || news;
         }
-        self.write = Some(Written {
-            before: before.or(deleted.map(|(version, _)| version)),
-            how: BTreeSet::from([how]),
+        self.write = Some(Box::new(Written {
             replaces: replaces || deleted.is_some(),
+            before: before.or(deleted.map(|deleted| deleted.0)),
+            how: how.into(),
             via: via.cloned(),
             first: stamp,
             last: stamp,
             left: None,
-        });
+        }));
         true
     }
 
@@ -122,19 +123,19 @@ impl Entry {
     }
 
     /// The file went to another path. Gives how its content came about.
-    pub(super) fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> BTreeSet<How> {
+    pub(super) fn moved_away(&mut self, moved: FileVersion, stamp: Stamp) -> Ways {
         let is_as_before = self.is_as_before(moved);
         match self.write.take() {
             Some(write) if !is_as_before => {
-                self.deleted = write.before.map(|before| (before, stamp));
+                self.deleted = write.before.map(|before| Box::new((before, stamp)));
                 let mut how = write.how;
                 how.insert(How::Rename);
                 how
             }
             _ => {
                 self.read(moved, How::Rename, None, false, stamp);
-                self.deleted = Some((moved, stamp));
-                BTreeSet::from([How::Rename])
+                self.deleted = Some(Box::new((moved, stamp)));
+                How::Rename.into()
             }
         }
     }
@@ -143,15 +144,15 @@ impl Entry {
     pub(super) fn replaced(
         &mut self,
         there: Option<FileVersion>,
-        how: BTreeSet<How>,
+        how: Ways,
         stamp: Stamp,
     ) {
-        let deleted = self.deleted.take().map(|(version, _)| version);
+        let deleted = self.deleted.take().map(|deleted| deleted.0);
         let (before, first) = match self.write.take() {
             Some(write) => (write.before, write.first),
             None => (deleted.or(there), stamp),
         };
-        self.write = Some(Written {
+        self.write = Some(Box::new(Written {
             before,
             how,
             replaces: true,
@@ -159,14 +160,14 @@ impl Entry {
             first,
             last: stamp,
             left: None,
-        });
+        }));
     }
 
     pub(super) fn is_executed(&self) -> bool {
         let ways = [How::Exec, How::Import];
         self.reads
             .iter()
-            .any(|seen| ways.iter().any(|how| seen.how.contains(how)))
+            .any(|seen| ways.iter().any(|how| seen.how.contains(*how)))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -9,13 +9,15 @@ mod left;
 mod objects;
 mod uses;
 mod view;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bstr::BString;
 
-use self::entry::{Entry, Written};
+use self::entry::Entry;
 use self::objects::Objects;
+use self::ways::Ways;
 
 use crate::category::Classifier;
 use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
@@ -280,13 +282,13 @@ impl Accumulator {
                 true
             }
             Access::Link { from, to, version } => {
-                let mut how = BTreeSet::from([How::Link]);
+                let mut how = Ways::from(How::Link);
                 if let Some(from) = from {
                     let is_own = self.writers.get(from) == Some(&no);
                     let entry = state.files.entry(from.clone()).or_default();
                     match &entry.write {
                         Some(write) if is_own && !entry.is_as_before(*version) => {
-                            how.extend(&write.how);
+                            how.extend(write.how);
                         }
                         _ => entry.shared(*version, stamp),
                     }
@@ -301,12 +303,9 @@ impl Accumulator {
             }
             Access::Unlink { path, version } => {
                 let entry = state.files.entry(path.clone()).or_default();
-                match entry.write.take() {
-                    Some(Written {
-                        before: None,
-                        first,
-                        ..
-                    }) => {
+                let write = entry.write.take();
+                match write.map(|write| (write.before, write.first)) {
+                    Some((None, first)) => {
                         state.ephemeral(Ephemeral {
                             path: path.clone(),
                             version: Some(*version),
@@ -315,13 +314,8 @@ impl Accumulator {
                             last: stamp,
                         });
                     }
-                    Some(Written {
-                        before: Some(before),
-                        ..
-                    }) => {
-                        entry.deleted = Some((before, stamp));
-                    }
-                    None => entry.deleted = Some((*version, stamp)),
+                    Some((Some(before), _)) => entry.deleted = Some(Box::new((before, stamp))),
+                    None => entry.deleted = Some(Box::new((*version, stamp))),
                 }
                 state.forget_if_empty(path);
                 self.writers.remove(path);

@@ -46,13 +46,13 @@ impl Accumulator {
         };
         for seen in &entry.reads {
             fragment.reads.push(FileUse {
-                how: seen.how.clone(),
-                via: seen.via.clone(),
+                how: seen.how.to_set(),
+                via: seen.via.as_deref().cloned(),
                 inferred: seen.inferred,
                 ..blank(Some(seen.version), seen.first, seen.last)
             });
         }
-        if let Some((version, at)) = entry.deleted {
+        if let Some((version, at)) = entry.deleted.as_deref().copied() {
             let mut file = blank(Some(version), at, at);
             if file.state == FileState::Skipped {
                 file.state = FileState::Missing;
@@ -81,7 +81,7 @@ impl Accumulator {
             _ => false,
         };
         fragment.writes.push(FileUse {
-            how: write.how.clone(),
+            how: write.how.to_set(),
             via: write.via.clone(),
             unchanged,
             ..blank(left, write.first, write.last)
