@@ -53,7 +53,12 @@ fn in_program(name: &str, library: &Path) -> Result<(), Box<dyn std::error::Erro
         rustc.args(["--cfg", "eager"]);
     }
     // One object: a symbol is weak in that which says so.
-    let options = ["panic=abort", "opt-level=2", "strip=symbols", "codegen-units=1"];
+    let options = [
+        "panic=abort",
+        "opt-level=2",
+        "strip=symbols",
+        "codegen-units=1",
+    ];
     for option in options {
         rustc.args(["-C", option]);
     }

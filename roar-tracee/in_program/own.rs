@@ -15,6 +15,7 @@ use crate::layout::{
     CONTROL_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT, VERSION,
     VERSION_AT, WARM_UP,
 };
+use crate::libc;
 use crate::number::*;
 use crate::opening;
 
@@ -89,6 +90,16 @@ fn own() -> Option<&'static Own> {
     let at = OWN.load(Acquire);
     // SAFETY: mapped by `begin`, zeroed, never removed.
     (at != 0).then(|| unsafe { &*(at as *const Own) })
+}
+
+/// The calling thread's id (gettid(2)): that of a process's only thread is the process's.
+pub(crate) fn thread() -> usize {
+    let known = own().map_or(0, |own| own.pid.load(Relaxed));
+    if known != 0 && libc::is_only_thread() {
+        return known;
+    }
+    // SAFETY: asks for a number.
+    unsafe { call(GETTID, [0; 6]) as usize }
 }
 
 /// Whether these are the process's own rings, and not its parent's.

@@ -3,10 +3,8 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::abi;
-use crate::call::call;
 use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
 use crate::name::Name;
-use crate::number::*;
 use crate::opening::{self, Stat};
 use crate::own::{self, Ready, word};
 
@@ -17,8 +15,7 @@ const TRIES: usize = 3;
 
 /// Records that a file was opened. False: it could not be.
 pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, name: Name) -> bool {
-    // SAFETY: asks for a number.
-    let tid = unsafe { call(GETTID, [0; 6]) } as usize;
+    let tid = own::thread();
     let length = name.length;
     let s = &stat.0;
     let time = |at: usize| s[at].wrapping_mul(1_000_000_000).wrapping_add(s[at + 1]);

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 
+use bstr::BString;
 use roar_lineage::event::Access;
 use roar_lineage::model::{GapKind, How};
 
@@ -15,6 +16,7 @@ use crate::attribution::{Page, Work};
 use crate::decode;
 use crate::filter;
 use crate::observe::imports;
+use crate::paths;
 use crate::proc;
 use crate::process_table::Membership;
 use crate::rings::{Record, Rings};
@@ -138,6 +140,8 @@ impl Supervisor {
     /// Records what a process has opened.
     pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
         let mut seen = HashSet::new();
+        // A directory whose path was seen to be canonical.
+        let mut known: Option<&[u8]> = None;
         for record in records {
             let Some(process) = self.table.get(pid) else {
                 return;
@@ -153,9 +157,25 @@ impl Supervisor {
                 work => work,
             };
             let tracee = self.tracee(process, pid);
-            let found = read(&tracee, record);
-            let is_gone = found.is_err();
-            let mut accesses: Vec<Access> = found.ok().flatten().into_iter().collect();
+            let is_known = known == Some(paths::parent(&record.path));
+            let mut is_gone = false;
+            let mut accesses = Vec::new();
+            if is_known && is_at(record) {
+                accesses.push(access(record, record.path.clone(), None));
+            } else {
+                known = None;
+                match read(&tracee, record) {
+                    Ok(Some(found)) => {
+                        let is_here = !tracee.is_elsewhere && tracee.served.is_none();
+                        if is_here && found.path == record.path {
+                            known = Some(paths::parent(&record.path));
+                        }
+                        accesses.push(access(record, found.path, found.via));
+                    }
+                    Ok(None) => {}
+                    Err(Gone) => is_gone = true,
+                }
+            }
             accesses.extend(imports(&tracee, &accesses));
             if is_gone {
                 let detail = "a file that was read was gone before it was looked at";
@@ -187,8 +207,8 @@ fn is_kernels(device: u64) -> bool {
 /// The file is not where it was.
 struct Gone;
 
-/// What a record means; `None` for what is not recorded.
-fn read(tracee: &impl Tracee, record: &Record) -> Result<Option<Access>, Gone> {
+/// What was opened, and where it is; `None` for what is not recorded.
+fn read(tracee: &impl Tracee, record: &Record) -> Result<Option<Found>, Gone> {
     if is_kernels(record.version.dev) {
         return Ok(None);
     }
@@ -204,11 +224,21 @@ fn read(tracee: &impl Tracee, record: &Record) -> Result<Option<Access>, Gone> {
         links,
         ..found
     };
-    Ok(decode::named(&was).map(|version| Access::Read {
-        path: was.path,
-        version,
+    Ok(decode::named(&was).is_some().then_some(was))
+}
+
+fn access(record: &Record, path: BString, via: Option<BString>) -> Access {
+    Access::Read {
+        path,
+        version: record.version,
         how: How::Open,
-        via: was.via,
+        via,
         inferred: false,
-    }))
+    }
+}
+
+/// Whether the file that was opened is at its path, and no symbolic link.
+fn is_at(record: &Record) -> bool {
+    let there = file::stat_path(&record.path);
+    there.is_ok_and(|there| (there.dev, there.ino) == (record.version.dev, record.version.ino))
 }

@@ -117,6 +117,12 @@ impl LiveTracee<'_> {
                     return found.map_or(Lookup::Fails, Lookup::Found);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => return Lookup::Fails,
+                // Its directory may be canonical too: then nothing is at the name.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    if let Some(missing) = missing_from_canonical(path) {
+                        return missing;
+                    }
+                }
                 Err(_) => {}
             }
         }
@@ -270,6 +276,14 @@ impl LiveTracee<'_> {
             .and_then(|fd| file::stat(fd.as_fd()))
             .is_ok_and(|stat| self.bits_allow(&stat, wish))
     }
+}
+
+/// A path at which nothing was found, where its directory's is canonical.
+fn missing_from_canonical(path: &[u8]) -> Option<Lookup> {
+    let directory = file::open_path_without_links(parent(path), libc::O_DIRECTORY).ok()?;
+    let mount = file::stat(directory.as_fd()).ok()?.mount;
+    let path = path.into();
+    Some(Lookup::Missing { path, mount })
 }
 
 /// A name that is not there.

@@ -336,8 +336,9 @@ impl Supervisor {
                 path, version, how, ..
             } => {
                 let executed = matches!(how, How::Exec | How::Import);
-                let category = scope.recorder.state.classifier().category(path, executed);
-                if scope.hashing.wants(category, *version) {
+                let classifier = scope.recorder.state.classifier();
+                let category = || classifier.category(path, executed);
+                if scope.hashing.enabled && scope.hashing.wants(category(), *version) {
                     self.pool.when_idle(HashJob {
                         path: path.clone(),
                         version: *version,

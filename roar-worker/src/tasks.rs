@@ -37,7 +37,12 @@ impl Supervisor {
             return;
         };
         let Some(mut page) = process.page.take() else {
-            self.record_opened(pid, &opened, None);
+            if !opened.is_empty() {
+                let base = process.membership.clone();
+                self.hold_logs(&base, true);
+                self.record_opened(pid, &opened, None);
+                self.hold_logs(&base, false);
+            }
             return;
         };
         let base = process.membership.clone();

@@ -141,12 +141,7 @@ impl Entry {
     }
 
     /// Other content came to this path.
-    pub(super) fn replaced(
-        &mut self,
-        there: Option<FileVersion>,
-        how: Ways,
-        stamp: Stamp,
-    ) {
+    pub(super) fn replaced(&mut self, there: Option<FileVersion>, how: Ways, stamp: Stamp) {
         let deleted = self.deleted.take().map(|deleted| deleted.0);
         let (before, first) = match self.write.take() {
             Some(write) => (write.before, write.first),

@@ -39,7 +39,12 @@ impl Accumulator {
         };
         let entry = state.files.get_mut(path);
         match (entry, version) {
-            (Some(entry), Some(there)) if entry.deleted.as_ref().is_some_and(|deleted| deleted.0 == there) => {
+            (Some(entry), Some(there))
+                if entry
+                    .deleted
+                    .as_ref()
+                    .is_some_and(|deleted| deleted.0 == there) =>
+            {
                 entry.deleted = None;
                 state.forget_if_empty(path);
                 true
