@@ -10,6 +10,7 @@ pub mod joined;
 pub mod listing;
 pub mod manifest;
 pub mod output;
+pub mod progress;
 pub mod project;
 pub mod ray;
 pub mod sink;

@@ -1,24 +1,23 @@
 //! What a sink has, brought home.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
 
 use roar_worker::sink::{Kept, Place};
 
 use crate::error::UserError;
+use crate::progress::Progress;
 use crate::ray::collect::Fetched;
 use crate::tracing;
-
-/// What takes longer is shown to go on.
-const LONG: Duration = Duration::from_secs(2);
-/// Between two lines of progress.
-const PERIOD: Duration = Duration::from_millis(200);
 
 /// The files of a sink whose names begin with `prefix`.
 pub fn fetch(place: &Place, prefix: &str) -> Result<Vec<Kept>, UserError> {
     let mut progress = Progress::begin();
     let sink = place.open();
-    let kept = sink.and_then(|sink| sink.fetch(prefix, &mut |done, of| progress.at(done, of)));
+    let kept = sink.and_then(|sink| {
+        sink.fetch(prefix, &mut |done, of| {
+            progress.at(|| format!("{done} of {of} objects fetched"));
+        })
+    });
     progress.end();
     kept.map_err(|error| {
         let cannot = UserError::new(format!("cannot read {place}"), &error);
@@ -58,41 +57,4 @@ pub fn files_of_job(place: &Place, job: &str, quiet: bool) -> Vec<Fetched> {
 /// What is said of a file that is not whole.
 pub fn torn(place: &Place, name: &str) -> String {
     format!("{place}{name}: a piece is missing; what stands before it was taken")
-}
-
-/// How far it is, on a terminal, when it takes long.
-struct Progress {
-    began: Instant,
-    last: Option<Instant>,
-    is_seen: bool,
-}
-
-impl Progress {
-    fn begin() -> Self {
-        Self {
-            began: Instant::now(),
-            last: None,
-            is_seen: io::stderr().is_terminal(),
-        }
-    }
-
-    fn at(&mut self, done: usize, of: usize) {
-        let is_new = self.last.is_none_or(|last| last.elapsed() >= PERIOD);
-        if self.is_seen && is_new && self.began.elapsed() >= LONG {
-            self.last = Some(Instant::now());
-            show(&format!("roar: {done} of {of} objects fetched"));
-        }
-    }
-
-    fn end(&self) {
-        if self.last.is_some() {
-            show("");
-        }
-    }
-}
-
-/// Instead of what the line showed before.
-fn show(line: &str) {
-    let mut stderr = io::stderr();
-    let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
 }

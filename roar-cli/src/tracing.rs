@@ -16,12 +16,14 @@ use roar_worker::accelerator;
 use roar_worker::backend::{Choice, PRELOAD, PTRACE};
 use roar_worker::filter::IoUring;
 use roar_worker::launcher::{self, Launch, LaunchError};
+use roar_worker::meter;
 use roar_worker::scope::{self, Hashing, Spec};
 use roar_worker::sys::process;
 use roar_worker::{clock, host};
 
 use crate::cli::{self, Accel, Backend, TraceArgs};
 use crate::error::UserError;
+use crate::progress::Progress;
 use crate::ray::client;
 use crate::submitted::{self, Home};
 use crate::{joined, output, summary};
@@ -95,6 +97,7 @@ impl Plan {
             backend,
             accelerate: args.accel != Accel::Off,
             wait_for_tree: args.wait == cli::Wait::Tree,
+            hashing: (!args.quiet).then(show_hashing),
             late: store.clone().map(|store| -> launcher::Late {
                 Box::new(move |record| {
                     let _ = keep(&store, &fragments(record));
@@ -137,6 +140,30 @@ impl Plan {
         }
         Ok(end_by(ran.wait_status))
     }
+}
+
+/// Shows how far hashing is, once it takes long.
+fn show_hashing() -> Box<dyn FnMut(Option<meter::Hashing>)> {
+    let mut progress = None;
+    Box::new(move |hashing| match hashing {
+        Some(hashing) => progress.get_or_insert_with(Progress::begin).at(|| {
+            let percent = hashing
+                .bytes
+                .saturating_mul(100)
+                .checked_div(hashing.of_bytes);
+            format!(
+                "hashed {} of {} files, {} % of their bytes (Ctrl-C leaves the rest)",
+                hashing.files,
+                hashing.of_files,
+                percent.unwrap_or(0).min(100),
+            )
+        }),
+        None => {
+            if let Some(progress) = &progress {
+                progress.end();
+            }
+        }
+    })
 }
 
 fn job(id: String, command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {

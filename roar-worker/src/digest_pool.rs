@@ -23,11 +23,16 @@ use roar_lineage::digest_cache::DigestCache;
 use roar_lineage::event::Outcome;
 use roar_lineage::model::{FileState, FileVersion};
 
+use crate::meter::Meter;
 use crate::sys::{self, file, process};
 
 /// Granularity of a local file system's timestamps: one tick of the slowest kernel clock.
 const TICK: Duration = Duration::from_millis(10);
 const BUFFER: usize = 1 << 20;
+/// Files of this size are hashed by as many threads as there are CPUs, where somebody waits
+/// (bytes), in pieces of the other.
+const LARGE: u64 = 32 << 20;
+const LARGE_BUFFER: usize = 4 << 20;
 const URGENT_THREADS: usize = 2;
 
 /// What to hash.
@@ -55,6 +60,7 @@ pub struct DigestPool {
     done: (Sender<Hashed>, Receiver<Hashed>),
     wake: Arc<EventFd>,
     hurry: Arc<AtomicBool>,
+    meter: Option<Arc<Meter>>,
 }
 
 impl DigestPool {
@@ -68,7 +74,13 @@ impl DigestPool {
             done: channel(),
             wake: Arc::new(EventFd::from_value_and_flags(0, flags)?),
             hurry: Arc::new(AtomicBool::new(false)),
+            meter: None,
         })
+    }
+
+    /// Has somebody see how far it is, and end it.
+    pub(crate) fn measure(&mut self, meter: Meter) {
+        self.meter = Some(Arc::new(meter));
     }
 
     /// Readable when results wait.
@@ -102,6 +114,9 @@ impl DigestPool {
         {
             self.urgent.push(thread);
         }
+        if let Some(meter) = &self.meter {
+            meter.asked(job.version.size);
+        }
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
         self.urgent
@@ -117,23 +132,31 @@ impl DigestPool {
     fn start(&self, is_idle: bool) -> Option<Sender<HashJob>> {
         let (jobs, waiting) = channel::<HashJob>();
         let (done, wake) = (self.done.0.clone(), self.wake.clone());
-        let hurry = is_idle.then(|| self.hurry.clone());
+        let hurry = self.hurry.clone();
+        let meter = self.meter.clone().filter(|_| !is_idle);
         let work = move || {
             if is_idle {
                 process::become_idle();
             }
             for job in waiting {
-                let give_up = || {
-                    hurry
-                        .as_ref()
-                        .is_some_and(|hurry| hurry.load(Ordering::Relaxed))
+                let outcome = if is_idle {
+                    let goes_on = |_| !hurry.load(Ordering::Relaxed);
+                    let outcome = digest(&job, &goes_on, hash_alone).filter(|_| goes_on(0));
+                    outcome.filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)))
+                } else {
+                    let goes_on = |read| {
+                        meter.as_ref().is_none_or(|meter| {
+                            meter.read(read);
+                            !meter.has_ended()
+                        })
+                    };
+                    let outcome = digest(&job, &goes_on, hash_with_others);
+                    if let Some(meter) = &meter {
+                        meter.done();
+                    }
+                    outcome.or(Some(Outcome::None(FileState::Skipped)))
                 };
-                if give_up() {
-                    continue;
-                }
-                let outcome = digest(&job, &give_up)
-                    .filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)));
-                if let (false, Some(outcome)) = (give_up(), outcome) {
+                if let Some(outcome) = outcome {
                     let _ = done.send((job.version, outcome));
                     let _ = wake.write(1);
                 }
@@ -155,7 +178,19 @@ impl DigestPool {
 
 /// Hashes in the calling thread.
 pub fn hash(job: &HashJob) -> Outcome {
-    digest(job, &|| false).unwrap_or(Outcome::None(FileState::Skipped))
+    digest(job, &|_| true, hash_alone).unwrap_or(Outcome::None(FileState::Skipped))
+}
+
+fn hash_alone(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(part);
+}
+
+fn hash_with_others(hasher: &mut blake3::Hasher, part: &[u8]) {
+    if part.len() < LARGE_BUFFER {
+        hasher.update(part);
+    } else {
+        hasher.update_rayon(part);
+    }
 }
 
 fn age(version: FileVersion) -> Duration {
@@ -188,8 +223,15 @@ fn open_cache() -> Option<DigestCache> {
     DigestCache::open(&caches.join("roar"), &crate::host::boot()).ok()
 }
 
-/// `None` when it was given up.
-fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
+/// `None` when it was given up: `goes_on` is asked after so many bytes more.
+fn digest(
+    job: &HashJob,
+    goes_on: &dyn Fn(u64) -> bool,
+    hash: fn(&mut blake3::Hasher, &[u8]),
+) -> Option<Outcome> {
+    if !goes_on(0) {
+        return None;
+    }
     let known = with_cache(|cache| cache.get(job.version)).map(Outcome::Exact);
     if job.is_gone {
         return Some(known.unwrap_or(Outcome::None(FileState::Superseded)));
@@ -227,17 +269,23 @@ fn digest(job: &HashJob, give_up: &dyn Fn() -> bool) -> Option<Outcome> {
         }
     }
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; BUFFER.min(usize::try_from(job.version.size).unwrap_or(BUFFER) + 1)];
+    let size = match job.version.size {
+        LARGE.. => LARGE_BUFFER,
+        size => BUFFER.min(usize::try_from(size).unwrap_or(BUFFER) + 1),
+    };
+    let mut buffer = vec![0; size];
     loop {
-        if give_up() {
-            return None;
-        }
         match file.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(length) => {
+                hash(&mut hasher, buffer.get(..length).unwrap_or_default());
+                if !goes_on(length as u64) {
+                    return None;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return failed(error),
-        };
+        }
     }
     if !is_same(&file) {
         return Some(Outcome::None(FileState::Superseded));

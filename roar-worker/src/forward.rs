@@ -39,6 +39,17 @@ impl Forwarder {
         self.fd.as_fd()
     }
 
+    /// Whether a signal has come by which people end what they wait for. All that came are
+    /// taken.
+    pub(crate) fn asks_to_end(&self) -> bool {
+        const ENDS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        let mut ends = false;
+        while let Ok(Some(signal)) = self.fd.read_signal() {
+            ends |= ENDS.contains(&(signal.ssi_signo as i32));
+        }
+        ends
+    }
+
     /// What the terminal sends goes to the whole process group, and has reached the
     /// command already; what a process sent to this one alone has not.
     pub(crate) fn forward(&self, command: Option<Pid>) {

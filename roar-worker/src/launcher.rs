@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -30,6 +31,7 @@ use crate::filter::IoUring;
 use crate::forward::{Forwarder, all_but_faults};
 use crate::inner::Outer;
 use crate::launch::{self, Program, Start};
+use crate::meter::{Hashing, Meter};
 use crate::proc;
 use crate::scope::{self, Spec};
 use crate::supervisor_process;
@@ -80,6 +82,9 @@ pub struct Launch {
     pub accelerate: bool,
     /// Whether to wait for the whole tree, not the command alone.
     pub wait_for_tree: bool,
+    /// Called now and then while what the command has used is being hashed and somebody
+    /// waits for it, and at last with nothing.
+    pub hashing: Option<Box<dyn FnMut(Option<Hashing>)>>,
     /// Called in the background with the complete record when processes went on after
     /// the command had ended.
     pub late: Option<Late>,
@@ -173,7 +178,7 @@ struct Ended {
 }
 
 fn run_outermost(
-    launch: Launch,
+    mut launch: Launch,
     program: &Program,
     original: &SigSet,
     log: &File,
@@ -183,15 +188,49 @@ fn run_outermost(
     let (ours, theirs) = socket::pair().map_err(setup("socketpair"))?;
     let signals = Forwarder::new().map_err(setup("signalfd"))?;
     let log = log.try_clone().map_err(setup("dup"))?;
+    let meter = Meter::new().ok();
     let supervisor = match process::fork().map_err(setup("fork"))? {
         Fork::Child => {
             drop((ours, signals));
-            supervisor_process::main(launch, program, original, log, theirs)
+            supervisor_process::main(launch, program, original, log, theirs, meter)
         }
         Fork::Parent(pid) => Pid::from_raw(pid),
     };
     drop(theirs);
-    wait_with_supervisor(&ours, &signals, supervisor)
+    let mut wait = Wait {
+        meter,
+        tell: launch.hashing.take(),
+    };
+    let ended = wait_with_supervisor(&ours, &signals, supervisor, &mut wait);
+    wait.tell(None);
+    ended
+}
+
+/// The wait for digests.
+struct Wait {
+    meter: Option<Meter>,
+    tell: Option<Box<dyn FnMut(Option<Hashing>)>>,
+}
+
+impl Wait {
+    fn tell(&mut self, hashing: Option<Hashing>) {
+        if let Some(tell) = &mut self.tell {
+            tell(hashing);
+        }
+    }
+
+    fn show(&mut self) {
+        if let Some(progress) = self.meter.as_ref().map(Meter::progress) {
+            self.tell(Some(progress));
+        }
+    }
+
+    /// Whoever waits wants to wait no longer.
+    fn end(&self) {
+        if let Some(meter) = &self.meter {
+            meter.end();
+        }
+    }
 }
 
 /// Waits for what the supervisor says; waits for the command itself when it dies.
@@ -199,6 +238,7 @@ fn wait_with_supervisor(
     supervisor: &OwnedFd,
     signals: &Forwarder,
     supervisor_pid: Pid,
+    wait: &mut Wait,
 ) -> Result<Ended, LaunchError> {
     let mut command = None;
     let mut pidfd = None;
@@ -207,18 +247,32 @@ fn wait_with_supervisor(
     let mut has_begun = false;
     let mut unwell = 0;
     let mut is_held_up = false;
+    let mut looked = Instant::now();
     loop {
         let mut fds = [
             PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        let _ = poll(&mut fds, PollTimeout::from(LOOK_MS));
+        let has_ended = wait_status.is_some();
+        let period = if has_ended { SHOW_MS } else { LOOK_MS };
+        let _ = poll(&mut fds, PollTimeout::from(period));
         let [from_supervisor, from_signals] = &fds;
         if is_ready(from_signals) {
-            signals.forward(command);
+            if !has_ended {
+                signals.forward(command);
+            } else if signals.asks_to_end() {
+                wait.end();
+            }
         }
         if !is_ready(from_supervisor) {
+            if has_ended {
+                wait.show();
+            }
+            if looked.elapsed() < Duration::from_millis(LOOK_MS.into()) {
+                continue;
+            }
+            looked = Instant::now();
             // The command has ended, or does not begin, and its supervisor does not get
             // on with it; or it is held up by one that is stopped.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
@@ -310,6 +364,8 @@ fn record_command(record: &mut Recorder, spec: &Spec, command: Option<Pid>, wait
 /// often it finds that it is not before it goes on alone.
 const LOOK_MS: u16 = 1000;
 const MAX_LOOKS: u32 = 5;
+/// How often it is told how far hashing is (milliseconds).
+const SHOW_MS: u16 = 200;
 
 fn is_readable(fd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];

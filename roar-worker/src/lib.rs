@@ -30,6 +30,7 @@ pub mod launch;
 pub mod launcher;
 mod library;
 pub mod live;
+pub mod meter;
 pub mod mirror;
 mod mounts;
 mod observe;

@@ -18,6 +18,7 @@ use crate::forward::all_but_faults;
 use crate::inherited;
 use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::meter::Meter;
 use crate::preload::{self, Receiver};
 use crate::ptrace::Tracer;
 use crate::scope::{self, Phase, Scope};
@@ -41,6 +42,7 @@ pub(crate) fn main(
     original: &SigSet,
     log: File,
     launcher: OwnedFd,
+    meter: Option<Meter>,
 ) -> ! {
     let tell = |word: &Word| tell(&launcher, word);
     let (ours, theirs) = match socket::pair() {
@@ -115,6 +117,9 @@ pub(crate) fn main(
         let _ = kill(command, Signal::SIGKILL);
         process::exit_now(1)
     };
+    if let Some(meter) = meter {
+        supervisor.pool.measure(meter);
+    }
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherited::record(&mut scope, child);

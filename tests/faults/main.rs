@@ -2,6 +2,7 @@
 
 mod doctor;
 mod first_run;
+mod hashing;
 mod many;
 mod processes;
 mod store;
