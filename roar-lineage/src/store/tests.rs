@@ -143,6 +143,9 @@ fn dump(store: &Store) -> Vec<String> {
         "SELECT task.id, observer, session, job_id FROM driven JOIN fragment ON fragment.n = fragment
          JOIN task ON task.n = task",
     ];
+    let check = "SELECT count(*) FROM pragma_foreign_key_check";
+    let dangling = store.connection.query_row(check, [], |row| row.get(0));
+    assert_eq!(dangling, Ok(0));
     let mut lines = Vec::new();
     for sql in tables {
         let mut statement = store.connection.prepare(sql).unwrap();
