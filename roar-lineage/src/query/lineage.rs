@@ -220,7 +220,7 @@ impl Walk<'_> {
 
     fn of_its_reads(&mut self, task: usize) -> Result<Vec<Edge>, rusqlite::Error> {
         let mut edges = Vec::new();
-        let reads = self.excerpt.load_reads(task)?;
+        let (reads, urls) = self.excerpt.load_reads(task)?;
         let mut next = reads.start;
         while next < reads.end {
             let uses = &self.excerpt.recorded.uses[next..reads.end];
@@ -242,7 +242,7 @@ impl Walk<'_> {
             ));
             next += count;
         }
-        for url in self.excerpt.urls_read(task)? {
+        for url in urls {
             self.load_whole(&url)?;
             let own = self.wholes[&url].by_consumer.get(&task);
             edges.extend(own.into_iter().flatten().cloned());

@@ -2,7 +2,7 @@
 //! a path, or around a task, is all that [`crate::query`] derives its edges from, so that
 //! they are those of the whole session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use bstr::BString;
@@ -69,18 +69,10 @@ impl Store {
 impl Excerpt<'_> {
     /// The paths and URLs of what a task left.
     pub(crate) fn paths_written(&self, task: usize) -> Result<Vec<BString>, rusqlite::Error> {
-        self.paths_of(task, "role IN ('write', 'ephemeral')")
-    }
-
-    /// The URLs of objects that a task read.
-    pub(crate) fn urls_read(&self, task: usize) -> Result<Vec<BString>, rusqlite::Error> {
-        self.paths_of(task, "role = 'read' AND substr(path, 1, 1) <> x'2f'")
-    }
-
-    fn paths_of(&self, task: usize, which: &str) -> Result<Vec<BString>, rusqlite::Error> {
         let sql = format!(
             "SELECT DISTINCT path FROM fragment JOIN use ON use.fragment = fragment.n
-             JOIN location ON location.n = use.location WHERE task = ? AND {which} {}",
+             JOIN location ON location.n = use.location
+             WHERE task = ? AND role IN ('write', 'ephemeral') {}",
             filter(self.all)
         );
         self.list(&sql, [self.number(task)], path_of)
@@ -96,17 +88,24 @@ impl Excerpt<'_> {
         self.list(&sql, [digest.0], path_of)
     }
 
-    /// Loads the files that a task read. (Objects of object stores are loaded by their URLs:
-    /// what one use knows of a version counts for all.)
-    pub(crate) fn load_reads(&mut self, task: usize) -> Result<Range<usize>, rusqlite::Error> {
+    /// Loads the files that a task read, and tells the URLs of objects that it read. (What one
+    /// use knows of an object's version counts for all of its uses.)
+    pub(crate) fn load_reads(
+        &mut self,
+        task: usize,
+    ) -> Result<(Range<usize>, BTreeSet<BString>), rusqlite::Error> {
         let sql = format!(
             "SELECT {USE}, use.n FROM fragment JOIN use ON use.fragment = fragment.n
              JOIN location ON location.n = use.location
              LEFT JOIN artifact ON artifact.n = use.artifact
-             WHERE fragment.task = ? AND role = 'read' AND substr(path, 1, 1) = x'2f' {}",
+             WHERE fragment.task = ? AND role = 'read' {}",
             filter(self.all)
         );
-        self.load_uses(&sql, [self.number(task)])
+        let mut reads = self.uses(&sql, [self.number(task)])?;
+        let is_object = |used: &mut Use| !used.file.path.starts_with(b"/");
+        let objects = reads.extract_if(.., is_object);
+        let urls = objects.map(|used| used.file.path).collect();
+        Ok((self.keep(reads), urls))
     }
 
     /// Loads the uses of a path.
@@ -127,10 +126,13 @@ impl Excerpt<'_> {
              LEFT JOIN artifact ON artifact.n = use.artifact WHERE path = ? {}",
             filter(self.all)
         );
-        self.load_uses(&sql, [path])
+        let mut uses = self.uses(&sql, [path])?;
+        objects::share_digests(&mut uses);
+        Ok(self.keep(uses))
     }
 
-    fn load_uses(&mut self, sql: &str, key: impl Params) -> Result<Range<usize>, rusqlite::Error> {
+    /// The uses that `sql` finds, in their order.
+    fn uses(&mut self, sql: &str, key: impl Params) -> Result<Vec<Use>, rusqlite::Error> {
         let mut found: Vec<(i64, Use)> = Vec::new();
         {
             let mut statement = self.db.prepare_cached(sql)?;
@@ -154,7 +156,7 @@ impl Excerpt<'_> {
                 found.push((row.get(21)?, use_of(row, task, location, path)?));
             }
         }
-        let recorded = &mut self.recorded;
+        let recorded = &self.recorded;
         let key = |(number, used): &(i64, Use)| {
             let host = &recorded.locations[used.location].host;
             let id = &recorded.tasks[used.task].task.id;
@@ -164,12 +166,16 @@ impl Excerpt<'_> {
             let paths = a.1.file.path.cmp(&b.1.file.path);
             paths.then_with(|| key(a).cmp(&key(b)))
         });
-        let mut found: Vec<Use> = found.into_iter().map(|(_, used)| used).collect();
-        objects::share_digests(&mut found);
-        found.retain(|used| recorded.tasks[used.task].task.kind != TaskKind::Worker);
+        Ok(found.into_iter().map(|(_, used)| used).collect())
+    }
+
+    /// Adds uses to those that were reached, but for those of no node.
+    fn keep(&mut self, mut uses: Vec<Use>) -> Range<usize> {
+        let recorded = &mut self.recorded;
+        uses.retain(|used| recorded.tasks[used.task].task.kind != TaskKind::Worker);
         let start = recorded.uses.len();
-        recorded.uses.append(&mut found);
-        Ok(start..recorded.uses.len())
+        recorded.uses.append(&mut uses);
+        start..recorded.uses.len()
     }
 
     /// Whether a task used data.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statfs;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 pub(crate) use excerpt::{Excerpt, Users};
@@ -149,6 +150,8 @@ impl Store {
         // A merge refers to rows that it has just found or made: looking for them again is a
         // tenth of its time.
         connection.pragma_update(None, "foreign_keys", false)?;
+        // Else a statement that could use a partial index is planned anew for every value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "cache_size", -CACHE)?;
         let version = |connection: &Connection| -> Result<u32, rusqlite::Error> {

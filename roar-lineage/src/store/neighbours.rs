@@ -19,8 +19,10 @@ pub(crate) struct Neighbours {
     pub(crate) indices: Vec<usize>,
 }
 
-/// Rows around a task: numbers of tasks; and by their own number, with that of the task that
-/// recorded them, objects and drives.
+/// A row by its number, with that of the task that recorded it.
+type Numbered<T> = (i64, (i64, T));
+
+/// Rows around a task: numbers of tasks, and objects and drives, see [`Numbered`].
 #[derive(Default)]
 struct Around {
     tasks: BTreeSet<i64>,
@@ -157,7 +159,7 @@ impl Excerpt<'_> {
         &self,
         session: &str,
         job: &str,
-    ) -> Result<Vec<(i64, (i64, DrivenJob))>, rusqlite::Error> {
+    ) -> Result<Vec<Numbered<DrivenJob>>, rusqlite::Error> {
         let sql = "SELECT driven.rowid, task, session, job_id FROM driven
                    JOIN fragment ON fragment.n = fragment WHERE job_id = ? AND session = ?";
         self.list(sql, [job, session], |row| {
@@ -207,7 +209,7 @@ impl Excerpt<'_> {
     }
 }
 
-fn object(row: &Row<'_>) -> Result<(i64, (i64, ObjectUse)), rusqlite::Error> {
+fn object(row: &Row<'_>) -> Result<Numbered<ObjectUse>, rusqlite::Error> {
     let used = ObjectUse {
         session: row.get(2)?,
         object: ObjectId(row.get(3)?),
