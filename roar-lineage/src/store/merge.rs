@@ -31,6 +31,7 @@ impl Store {
     fn try_merge(&mut self, fragments: &[Fragment]) -> Result<Merged, rusqlite::Error> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
+        let deferred = Deferred::drop(&transaction, fragments)?;
         let mut merge = Merge::new(&transaction)?;
         let jobs = merge.jobs(fragments)?;
         let mut merged = Merged::default();
@@ -51,6 +52,7 @@ impl Store {
         for task in touched {
             merge.join_task(task)?;
         }
+        deferred.create(&transaction)?;
         merge.sweep()?;
         drop(merge);
         transaction.commit()?;
@@ -63,6 +65,44 @@ struct Merge<'a, 'f> {
     rows: Rows<'a, 'f>,
     /// Locations and artifacts that replaced rows had pointed to.
     loosened: (BTreeSet<i64>, BTreeSet<i64>),
+}
+
+/// Indexes of uses that are left out while many are written: making one of all rows takes
+/// half the time of keeping it up to date with each.
+struct Deferred(Vec<String>);
+
+impl Deferred {
+    /// Fewer uses than that are never many.
+    const LEAST: usize = 10_000;
+
+    /// Drops them if there are more uses in `fragments` than in the store. (That of fragments
+    /// is needed meanwhile.)
+    fn drop(db: &Connection, fragments: &[Fragment]) -> Result<Self, rusqlite::Error> {
+        let count = |one: &Fragment| one.reads.len() + one.writes.len() + one.deletes.len();
+        let added: usize = fragments.iter().map(count).sum();
+        let there: Option<i64> = db.query_row("SELECT max(n) FROM use", [], |row| row.get(0))?;
+        if added < Self::LEAST || there.is_some_and(|there| there > added as i64) {
+            return Ok(Self(Vec::new()));
+        }
+        let mut find = db.prepare(
+            "SELECT name, sql FROM sqlite_schema
+             WHERE type = 'index' AND tbl_name = 'use' AND name <> 'use_fragment'",
+        )?;
+        let found = find.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let found: Vec<(String, String)> = found.collect::<Result<_, _>>()?;
+        for (name, _) in &found {
+            db.execute(&format!("DROP INDEX {name}"), [])?;
+        }
+        Ok(Self(found.into_iter().map(|(_, sql)| sql).collect()))
+    }
+
+    fn create(self, db: &Connection) -> Result<(), rusqlite::Error> {
+        self.0
+            .iter()
+            .try_for_each(|sql| db.execute(sql, []).map(drop))
+    }
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {

@@ -244,4 +244,6 @@ fn is_on_network(path: &Path) -> bool {
 }
 
 #[cfg(test)]
+mod large_tests;
+#[cfg(test)]
 mod tests;
