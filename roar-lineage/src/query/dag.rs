@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Composite, Graph, Via};
+use super::{Composite, Edge, Graph, Via};
 use crate::document::{File, Text, iso_time};
 use crate::model::{Gap, RayIds, Status, TaskKind};
-use crate::store::Role;
+use crate::store::{Recorded, Role};
 
 /// The document.
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +126,7 @@ impl Graph {
 
     /// Uses that edges join.
     pub(super) fn linked(&self) -> BTreeSet<usize> {
-        let ends = self.edges.iter().filter_map(super::Edge::uses);
+        let ends = self.edges.iter().filter_map(Edge::uses);
         ends.flatten().collect()
     }
 
@@ -154,16 +154,23 @@ impl Graph {
         }
     }
 
-    pub(super) fn edge(&self, edge: &super::Edge) -> EdgeObject {
+    pub(super) fn edge(&self, edge: &Edge) -> EdgeObject {
+        EdgeObject::new(&self.recorded, edge)
+    }
+}
+
+impl EdgeObject {
+    /// The object for `edge`.
+    pub(super) fn new(recorded: &Recorded, edge: &Edge) -> Self {
         let (via, size) = match edge.via {
             Via::File { .. } if edge.path.starts_with(b"/") => ("file", None),
             Via::File { .. } => ("s3", None),
             Via::Object { size } => ("object", size),
             Via::Actor => ("actor", None),
         };
-        EdgeObject {
-            from: self.task(edge.from).id.clone(),
-            to: self.task(edge.to).id.clone(),
+        Self {
+            from: recorded.tasks[edge.from].task.id.clone(),
+            to: recorded.tasks[edge.to].task.id.clone(),
             via,
             path: Text::new("path", &edge.path),
             digest: edge.digest().map(|digest| digest.to_string()),

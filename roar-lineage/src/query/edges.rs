@@ -89,23 +89,29 @@ pub(super) fn of_files(recorded: &Recorded) -> Vec<Edge> {
 
 fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
     let writers = Writers::new(recorded, range.clone());
+    edges.extend(of_reads(recorded, &writers, range));
+}
+
+/// The edges from `writers` of a path to `uses` of it that are reads, one for each producer
+/// and consumer.
+pub(super) fn of_reads(
+    recorded: &Recorded,
+    writers: &Writers,
+    uses: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = Edge> {
+    let search = Search { recorded, writers };
     let mut found: BTreeMap<(usize, usize), Edge> = BTreeMap::new();
-    for (index, read) in recorded
-        .uses
-        .iter()
-        .enumerate()
-        .take(range.end)
-        .skip(range.start)
-    {
+    for index in uses {
+        let read = &recorded.uses[index];
         if read.role != Role::Read {
             continue;
         }
-        let Some((index_of_write, write)) = writers.producer(read) else {
+        let Some((index_of_write, write)) = search.producer(read) else {
             continue;
         };
         let digests = (read.file.digest, write.file.digest);
         let differ = matches!(digests, (Some(read), Some(written)) if read != written);
-        if differ && !writers.was_going_on(write, read) {
+        if differ && !search.was_going_on(write, read) {
             continue;
         }
         found
@@ -121,69 +127,72 @@ fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
                 },
             });
     }
-    edges.extend(found.into_values());
+    found.into_values()
 }
 
 /// The writers of one path, ready to be searched.
-struct Writers<'a> {
-    recorded: &'a Recorded,
-    /// All uses of the path.
+#[derive(Debug)]
+pub(super) struct Writers {
+    /// Uses of the path, the writers' among them.
     range: Range<usize>,
     by_version: HashMap<Identity, Vec<usize>>,
-    /// By location and boot.
-    by_clock: BTreeMap<(usize, &'a str), Ordered>,
+    /// By location, and by boot.
+    by_clock: BTreeMap<usize, BTreeMap<String, Ordered>>,
 }
 
 /// Writers of one location in one boot, by the end and by the start of their writing.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Ordered {
     by_last: Vec<usize>,
     by_first: Vec<usize>,
 }
 
-impl<'a> Writers<'a> {
-    fn new(recorded: &'a Recorded, range: Range<usize>) -> Self {
+impl Writers {
+    /// Of uses of one path in their order.
+    pub(super) fn new(recorded: &Recorded, range: Range<usize>) -> Self {
         let mut writers = Self {
-            recorded,
             range: range.clone(),
             by_version: HashMap::new(),
             by_clock: BTreeMap::new(),
         };
-        for (index, used) in recorded
-            .uses
-            .iter()
-            .enumerate()
-            .take(range.end)
-            .skip(range.start)
-        {
+        for index in range {
+            let used = &recorded.uses[index];
             if !matches!(used.role, Role::Write | Role::Ephemeral) {
                 continue;
             }
             if let Some(version) = used.file.version {
-                writers
-                    .by_version
-                    .entry(identity(version))
-                    .or_default()
-                    .push(index);
+                let same = writers.by_version.entry(identity(version));
+                same.or_default().push(index);
             }
-            let boot = writers.task(used).boot.as_str();
-            let ordered = writers.by_clock.entry((used.location, boot)).or_default();
+            let boot = &recorded.tasks[used.task].task.boot;
+            let boots = writers.by_clock.entry(used.location).or_default();
+            if !boots.contains_key(boot) {
+                boots.insert(boot.clone(), Ordered::default());
+            }
+            let Some(ordered) = boots.get_mut(boot) else {
+                continue;
+            };
             ordered.by_first.push(index);
             if used.role == Role::Write {
                 ordered.by_last.push(index);
             }
         }
-        for ordered in writers.by_clock.values_mut() {
-            ordered
-                .by_last
-                .sort_by_key(|&index| recorded.uses[index].file.last);
-            ordered
-                .by_first
-                .sort_by_key(|&index| recorded.uses[index].file.first);
+        for ordered in writers.by_clock.values_mut().flat_map(BTreeMap::values_mut) {
+            let file = |index: usize| &recorded.uses[index].file;
+            ordered.by_last.sort_by_key(|&index| file(index).last);
+            ordered.by_first.sort_by_key(|&index| file(index).first);
         }
         writers
     }
+}
 
+/// Who wrote what was read.
+struct Search<'a> {
+    recorded: &'a Recorded,
+    writers: &'a Writers,
+}
+
+impl<'a> Search<'a> {
     fn task(&self, used: &Use) -> &'a Task {
         &self.recorded.tasks[used.task].task
     }
@@ -203,7 +212,7 @@ impl<'a> Writers<'a> {
 
     /// The writer that left exactly the version that was read.
     fn of_version(&self, read: &Use) -> Option<(usize, &'a Use)> {
-        let same = self.by_version.get(&identity(read.file.version?))?;
+        let same = self.writers.by_version.get(&identity(read.file.version?))?;
         self.nearest(read, same.iter().map(|&index| self.get(index)))
     }
 
@@ -232,7 +241,7 @@ impl<'a> Writers<'a> {
             let object = write.file.object.as_ref()?;
             object.identity(write.file.digest).is(wanted)
         };
-        let all = self.range.clone().map(|index| self.get(index));
+        let all = self.writers.range.clone().map(|index| self.get(index));
         let writers = all.filter(|(_, used)| matches!(used.role, Role::Write | Role::Ephemeral));
         let exact = writers.filter(|(_, write)| is_wanted(write) == Some(true));
         if let Some(exact) = self.nearest(read, exact) {
@@ -252,7 +261,7 @@ impl<'a> Writers<'a> {
             .into_iter()
             .flatten()
             .max_by_key(|(index, write)| (time(write), *index))?;
-        let is_deleted_since = self.range.clone().any(|index| {
+        let is_deleted_since = self.writers.range.clone().any(|index| {
             let used = &self.recorded.uses[index];
             let deleted = self.wall(used, used.file.last);
             used.role == Role::Delete && time(write) < deleted && deleted <= at
@@ -263,7 +272,7 @@ impl<'a> Writers<'a> {
     /// The last write before the read, by the clock of one boot.
     fn of_same_boot(&self, read: &Use) -> Option<(usize, &'a Use)> {
         let boot = self.task(read).boot.as_str();
-        let ordered = self.by_clock.get(&(read.location, boot))?;
+        let ordered = self.writers.by_clock.get(&read.location)?.get(boot)?;
         let at = read.file.first;
         let uses = &self.recorded.uses;
         let ended = ordered
@@ -295,10 +304,8 @@ impl<'a> Writers<'a> {
     fn of_other_boot(&self, read: &Use) -> Option<(usize, &'a Use)> {
         let boot = self.task(read).boot.as_str();
         let at = self.wall(read, read.file.first);
-        let others = self
-            .by_clock
-            .iter()
-            .filter(|((location, other), _)| *location == read.location && *other != boot);
+        let boots = self.writers.by_clock.get(&read.location)?;
+        let others = boots.iter().filter(|(other, _)| *other != boot);
         others
             .flat_map(|(_, ordered)| &ordered.by_last)
             .map(|&index| self.get(index))

@@ -6,6 +6,7 @@ mod composites;
 mod dag;
 mod edges;
 mod history;
+mod lineage;
 mod ray;
 mod show;
 mod steps;
@@ -20,6 +21,7 @@ pub use composites::{Composite, Contents};
 pub use dag::{Dag, EdgeObject, Node};
 pub use edges::{Edge, Via};
 pub use history::{Log, LogEntry, StatusDocument};
+pub use lineage::{Artifact, Direction, Lineage, Relative, lineage};
 pub use show::{Found, NotFound, Producer, Show, Sighting};
 
 /// A session as a graph.
@@ -167,6 +169,8 @@ fn ordered(recorded: &Recorded, edges: &[Edge], is_hidden: &[bool]) -> Vec<usize
 
 #[cfg(test)]
 mod composite_tests;
+#[cfg(test)]
+mod lineage_tests;
 #[cfg(test)]
 mod object_tests;
 #[cfg(test)]

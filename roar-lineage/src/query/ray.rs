@@ -66,15 +66,8 @@ pub(super) fn name_drivers(recorded: &mut Recorded) {
 /// Constructors that ended well, and workers whose tasks are not told apart, say nothing
 /// where they touched neither data nor objects.
 pub(super) fn idle(recorded: &Recorded, edges: &[Edge]) -> BTreeSet<usize> {
-    let candidates = recorded.tasks.iter().enumerate().filter(|(_, usage)| {
-        let task = &usage.task;
-        let is_worker = || task.ray.as_ref().is_some_and(|ray| ray.task_id.is_none());
-        match task.kind {
-            TaskKind::RayActorInit => task.status == Status::Completed,
-            TaskKind::RayTask => is_worker(),
-            _ => false,
-        }
-    });
+    let tasks = recorded.tasks.iter().enumerate();
+    let candidates = tasks.filter(|(_, usage)| may_be_idle(&usage.task));
     let mut idle: BTreeSet<usize> = candidates.map(|(index, _)| index).collect();
     for used in &recorded.uses {
         if used.file.category == Category::Data {
@@ -86,6 +79,15 @@ pub(super) fn idle(recorded: &Recorded, edges: &[Edge]) -> BTreeSet<usize> {
         idle.remove(&edge.to);
     }
     idle
+}
+
+/// Whether a task is hidden if it touches nothing.
+pub(super) fn may_be_idle(task: &Task) -> bool {
+    match task.kind {
+        TaskKind::RayActorInit => task.status == Status::Completed,
+        TaskKind::RayTask => task.ray.as_ref().is_some_and(|ray| ray.task_id.is_none()),
+        _ => false,
+    }
 }
 
 /// A method uses what its actor's constructor read.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::names::{of_name, of_names};
+use super::names::{Named, of_names};
 use super::{Store, StoreError, objects};
 use crate::digest::Digest;
 use crate::fragment::RAY_OBSERVER;
@@ -188,18 +188,12 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
         Ok(())
     })?;
     let mut locations: HashMap<i64, usize> = HashMap::new();
-    let filter = if all {
-        ""
-    } else {
-        "AND (category IS NULL OR category IN ('data', 'code', 'temp'))"
-    };
+    let filter = filter(all);
     let uses = format!(
-        "SELECT task.n, location.n, host, path, role, digest, use.size, state, category, how, via,
-         unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last, object
-         FROM job JOIN task ON task.job = job.n JOIN fragment ON fragment.task = task.n
+        "SELECT {USE} FROM job JOIN task ON task.job = job.n JOIN fragment ON fragment.task = task.n
          JOIN use ON use.fragment = fragment.n JOIN location ON location.n = use.location
          LEFT JOIN artifact ON artifact.n = use.artifact
-         WHERE session = ? {filter} ORDER BY path, host, first, last, task.id"
+         WHERE session = ? {filter} ORDER BY path, host, first, last, task.id, use.n"
     );
     each(&db, &uses, session, |row| {
         let Some(&task) = task_index.get(&row.get::<_, i64>(0)?) else {
@@ -214,13 +208,7 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
                 path: path.clone(),
             });
         }
-        let role = of_name(row.get_ref(4)?.as_str()?).unwrap_or(Role::Read);
-        recorded.uses.push(Use {
-            task,
-            location,
-            role,
-            file: file(row, path)?,
-        });
+        recorded.uses.push(use_of(row, task, location, path)?);
         Ok(())
     })?;
     objects::share_digests(&mut recorded.uses);
@@ -241,6 +229,33 @@ fn each(
     Ok(())
 }
 
+/// What [`use_of`] has to have of each use.
+pub(super) const USE: &str = "fragment.task, location.n, host, path, role, digest, use.size, state,
+     category, how, via, unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last,
+     object";
+
+/// The files of edges alone, unless `all`.
+pub(super) fn filter(all: bool) -> &'static str {
+    match all {
+        true => "",
+        false => "AND (category IS NULL OR category IN ('data', 'code', 'temp'))",
+    }
+}
+
+pub(super) fn use_of(
+    row: &Row<'_>,
+    task: usize,
+    location: usize,
+    path: BString,
+) -> Result<Use, rusqlite::Error> {
+    Ok(Use {
+        task,
+        location,
+        role: Role::of(row.get_ref(4)?.as_str()?).unwrap_or(Role::Read),
+        file: file(row, path)?,
+    })
+}
+
 fn file(row: &Row<'_>, path: BString) -> Result<FileUse, rusqlite::Error> {
     let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let version = match row.get::<_, Option<i64>>(13)? {
@@ -253,12 +268,12 @@ fn file(row: &Row<'_>, path: BString) -> Result<FileUse, rusqlite::Error> {
             ctime: row.get(17)?,
         }),
     };
-    let category = row.get_ref(8)?.as_str_or_null()?.and_then(of_name);
+    let category = row.get_ref(8)?.as_str_or_null()?.and_then(Category::of);
     Ok(FileUse {
         path,
         digest: row.get::<_, Option<[u8; 32]>>(5)?.map(Digest),
         size: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
-        state: of_name(row.get_ref(7)?.as_str()?).unwrap_or(FileState::Skipped),
+        state: FileState::of(row.get_ref(7)?.as_str()?).unwrap_or(FileState::Skipped),
         category: category.unwrap_or(Category::Data),
         how: of_names(row.get_ref(9)?.as_str()?),
         via: row.get::<_, Option<Vec<u8>>>(10)?.map(BString::from),

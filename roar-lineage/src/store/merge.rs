@@ -1,18 +1,16 @@
 //! Taking fragments in: commutative, associative and idempotent. Of each task and
 //! observer the highest revision stays, and replaces the rows of the one before.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bstr::BString;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 
-use super::names::{name_of, names_of};
-use super::{Role, Store, StoreError};
-use crate::digest::Digest;
+use super::rows::Rows;
+use super::{Store, StoreError, neighbours};
 use crate::fragment::Fragment;
 use crate::join;
-use crate::model::{FileState, FileUse, FileVersion, Job, Task};
+use crate::model::{Job, Task};
 
 /// What a merge did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,7 +31,8 @@ impl Store {
     fn try_merge(&mut self, fragments: &[Fragment]) -> Result<Merged, rusqlite::Error> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
-        let mut merge = Merge::new(&transaction);
+        let deferred = Deferred::drop(&transaction, fragments)?;
+        let mut merge = Merge::new(&transaction)?;
         let jobs = merge.jobs(fragments)?;
         let mut merged = Merged::default();
         let mut touched = BTreeSet::new();
@@ -53,6 +52,7 @@ impl Store {
         for task in touched {
             merge.join_task(task)?;
         }
+        deferred.create(&transaction)?;
         merge.sweep()?;
         drop(merge);
         transaction.commit()?;
@@ -60,15 +60,52 @@ impl Store {
     }
 }
 
-struct Merge<'a> {
+struct Merge<'a, 'f> {
     db: &'a Connection,
-    locations: HashMap<(String, BString), i64>,
-    artifacts: HashMap<Digest, i64>,
+    rows: Rows<'a, 'f>,
     /// Locations and artifacts that replaced rows had pointed to.
     loosened: (BTreeSet<i64>, BTreeSet<i64>),
 }
 
-fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
+/// Indexes of uses that are left out while many are written: making one of all rows takes
+/// half the time of keeping it up to date with each.
+struct Deferred(Vec<String>);
+
+impl Deferred {
+    /// Fewer uses than that are never many.
+    const LEAST: usize = 10_000;
+
+    /// Drops them if there are more uses in `fragments` than in the store. (That of fragments
+    /// is needed meanwhile.)
+    fn drop(db: &Connection, fragments: &[Fragment]) -> Result<Self, rusqlite::Error> {
+        let count = |one: &Fragment| one.reads.len() + one.writes.len() + one.deletes.len();
+        let added: usize = fragments.iter().map(count).sum();
+        let there: Option<i64> = db.query_row("SELECT max(n) FROM use", [], |row| row.get(0))?;
+        if added < Self::LEAST || there.is_some_and(|there| there > added as i64) {
+            return Ok(Self(Vec::new()));
+        }
+        let mut find = db.prepare(
+            "SELECT name, sql FROM sqlite_schema
+             WHERE type = 'index' AND tbl_name = 'use' AND name <> 'use_fragment'",
+        )?;
+        let found = find.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let found: Vec<(String, String)> = found.collect::<Result<_, _>>()?;
+        for (name, _) in &found {
+            db.execute(&format!("DROP INDEX {name}"), [])?;
+        }
+        Ok(Self(found.into_iter().map(|(_, sql)| sql).collect()))
+    }
+
+    fn create(self, db: &Connection) -> Result<(), rusqlite::Error> {
+        self.0
+            .iter()
+            .try_for_each(|sql| db.execute(sql, []).map(drop))
+    }
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
@@ -77,20 +114,16 @@ fn of_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, rusqlite::Er
     super::load::of_json(text)
 }
 
-impl<'a> Merge<'a> {
-    fn new(db: &'a Connection) -> Self {
-        Self {
+impl<'a, 'f> Merge<'a, 'f> {
+    fn new(db: &'a Connection) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
             db,
-            locations: HashMap::new(),
-            artifacts: HashMap::new(),
+            rows: Rows::new(db)?,
             loosened: Default::default(),
-        }
+        })
     }
 
-    fn jobs<'f>(
-        &self,
-        fragments: &'f [Fragment],
-    ) -> Result<BTreeMap<&'f str, i64>, rusqlite::Error> {
+    fn jobs(&self, fragments: &'f [Fragment]) -> Result<BTreeMap<&'f str, i64>, rusqlite::Error> {
         let mut joined: BTreeMap<&str, Job> = BTreeMap::new();
         for fragment in fragments {
             let job = match joined.remove(fragment.job.id.as_str()) {
@@ -119,7 +152,11 @@ impl<'a> Merge<'a> {
     }
 
     /// The task's number, if the fragment was taken.
-    fn fragment(&mut self, fragment: &Fragment, job: i64) -> Result<Option<i64>, rusqlite::Error> {
+    fn fragment(
+        &mut self,
+        fragment: &'f Fragment,
+        job: i64,
+    ) -> Result<Option<i64>, rusqlite::Error> {
         let mut insert = self.db.prepare_cached(
             "INSERT INTO task (id, job, record) VALUES (?, ?, '') ON CONFLICT DO NOTHING",
         )?;
@@ -152,144 +189,8 @@ impl<'a> Merge<'a> {
             fragment.ephemeral.cast_signed(),
             json(&fragment.coverage)?,
         ])?;
-        self.contents(number, fragment)?;
+        self.rows.insert(number, fragment)?;
         Ok(Some(task))
-    }
-
-    fn contents(&mut self, number: i64, fragment: &Fragment) -> Result<(), rusqlite::Error> {
-        let host = &fragment.task.host;
-        let roles = [
-            (Role::Read, &fragment.reads),
-            (Role::Write, &fragment.writes),
-            (Role::Delete, &fragment.deletes),
-        ];
-        for (role, files) in roles {
-            for file in files {
-                self.add_use(number, host, role, file, Some(name_of(file.category)))?;
-            }
-        }
-        for gone in &fragment.ephemerals {
-            let file = FileUse {
-                path: gone.path.clone(),
-                digest: None,
-                size: gone.version.map(|version| version.size),
-                state: FileState::Missing,
-                category: crate::model::Category::Data,
-                how: BTreeSet::new(),
-                via: None,
-                unchanged: false,
-                inferred: false,
-                version: gone.version,
-                object: gone.object.clone(),
-                first: gone.first,
-                last: gone.last,
-            };
-            self.add_use(number, host, Role::Ephemeral, &file, None)?;
-        }
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO process VALUES (?, ?, ?)")?;
-        for process in &fragment.processes {
-            insert.execute(params![number, process.pid, json(process)?])?;
-        }
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO package VALUES (?, ?, ?)")?;
-        for package in &fragment.packages {
-            insert.execute(params![number, package.name, package.version])?;
-        }
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO object VALUES (?, ?, ?, ?, ?)")?;
-        for used in &fragment.objects {
-            let size = used.size.map(u64::cast_signed);
-            insert.execute(params![
-                number,
-                used.session,
-                used.object.0,
-                used.receiver,
-                size
-            ])?;
-        }
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO driven VALUES (?, ?, ?)")?;
-        for job in &fragment.drives {
-            insert.execute(params![number, job.session, job.job_id])?;
-        }
-        Ok(())
-    }
-
-    fn add_use(
-        &mut self,
-        fragment: i64,
-        host: &str,
-        role: Role,
-        file: &FileUse,
-        category: Option<String>,
-    ) -> Result<(), rusqlite::Error> {
-        let location = self.location(host, &file.path)?;
-        let artifact = file
-            .digest
-            .map(|digest| self.artifact(digest))
-            .transpose()?;
-        let bits = |part: fn(&FileVersion) -> i64| file.version.as_ref().map(part);
-        let mut insert = self.db.prepare_cached(
-            "INSERT INTO use (fragment, location, role, artifact, size, state, category, how, via,
-             unchanged, inferred, dev, ino, version_size, mtime, ctime, first, last, object)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?;
-        insert.execute(params![
-            fragment,
-            location,
-            name_of(role),
-            artifact,
-            file.size.map(u64::cast_signed),
-            name_of(file.state),
-            category,
-            names_of(&file.how),
-            file.via.as_ref().map(|via| via.as_slice()),
-            file.unchanged,
-            file.inferred,
-            bits(|version| version.dev.cast_signed()),
-            bits(|version| version.ino.cast_signed()),
-            bits(|version| version.size.cast_signed()),
-            bits(|version| version.mtime),
-            bits(|version| version.ctime),
-            file.first.cast_signed(),
-            file.last.cast_signed(),
-            file.object.as_deref().map(json).transpose()?,
-        ])?;
-        Ok(())
-    }
-
-    fn location(&mut self, host: &str, path: &BString) -> Result<i64, rusqlite::Error> {
-        // An object's URL is the same everywhere.
-        let host = if path.starts_with(b"/") { host } else { "" };
-        let key = (host.to_owned(), path.clone());
-        if let Some(&number) = self.locations.get(&key) {
-            return Ok(number);
-        }
-        let mut upsert = self.db.prepare_cached(
-            "INSERT INTO location (host, path) VALUES (?, ?)
-             ON CONFLICT DO UPDATE SET host = host RETURNING n",
-        )?;
-        let number = upsert.query_row(params![host, path.as_slice()], |row| row.get(0))?;
-        self.locations.insert(key, number);
-        Ok(number)
-    }
-
-    fn artifact(&mut self, digest: Digest) -> Result<i64, rusqlite::Error> {
-        if let Some(&number) = self.artifacts.get(&digest) {
-            return Ok(number);
-        }
-        let mut upsert = self.db.prepare_cached(
-            "INSERT INTO artifact (digest) VALUES (?)
-             ON CONFLICT DO UPDATE SET digest = digest RETURNING n",
-        )?;
-        let number = upsert.query_row([digest.0], |row| row.get(0))?;
-        self.artifacts.insert(digest, number);
-        Ok(number)
     }
 
     fn remove(&mut self, fragment: i64) -> Result<(), rusqlite::Error> {
@@ -325,10 +226,11 @@ impl<'a> Merge<'a> {
                 .iter()
                 .map(|(observer, task)| (observer.as_str(), task)),
         ) {
-            let mut update = self
-                .db
-                .prepare_cached("UPDATE task SET record = ? WHERE n = ?")?;
-            update.execute(params![json(&joined)?, task])?;
+            let (ray_task, actor) = neighbours::ids(&joined);
+            let mut update = self.db.prepare_cached(
+                "UPDATE task SET record = ?, ray_task = ?, actor = ? WHERE n = ?",
+            )?;
+            update.execute(params![json(&joined)?, ray_task, actor, task])?;
         }
         Ok(())
     }

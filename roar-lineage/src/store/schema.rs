@@ -56,4 +56,19 @@ CREATE INDEX driven_fragment ON driven (fragment);
 -- What an object store says of the version used: an `ObjectInfo`; null for files.
 ALTER TABLE use ADD COLUMN object TEXT;
 ",
+    "
+-- Who wrote a location, and which tasks are around one task: see `Excerpt`.
+CREATE INDEX use_writer ON use (location) WHERE role <> 'read';
+CREATE INDEX object_receiver ON object (receiver) WHERE receiver IS NOT NULL;
+CREATE INDEX object_maker ON object (substr(id, 2, 23));
+CREATE INDEX driven_job ON driven (job_id);
+-- Of Ray's tasks: what `neighbours::ids` says.
+ALTER TABLE task ADD COLUMN ray_task TEXT;
+ALTER TABLE task ADD COLUMN actor TEXT;
+UPDATE task SET ray_task = (record ->> '$.ray.session') || '/' || substr(record ->> '$.ray.task_id', 3),
+    actor = CASE record ->> '$.kind' WHEN 'ray_actor_init' THEN 'init/' WHEN 'ray_actor_method' THEN 'call/' END
+        || (record ->> '$.ray.actor_id');
+CREATE INDEX task_ray ON task (ray_task) WHERE ray_task IS NOT NULL;
+CREATE INDEX task_actor ON task (actor) WHERE actor IS NOT NULL;
+",
 ];

@@ -8,7 +8,7 @@ use crate::object::{DrivenJob, ObjectId, ObjectUse};
 use crate::s3::ObjectInfo;
 
 /// The fragment of one key and revision: equal keys are equal fragments.
-fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
+pub(super) fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
     let seed = u64::from(task) * 7 + u64::from(observer) * 3 + revision * 5;
     let file = |n: u64| FileUse {
         path: format!("/p/{}", (seed + n) % 5).into(),
@@ -125,10 +125,10 @@ fn fragment(task: u8, observer: u8, revision: u64) -> Fragment {
 }
 
 /// Everything in the store, without row numbers.
-fn dump(store: &Store) -> Vec<String> {
+pub(super) fn dump(store: &Store) -> Vec<String> {
     let tables = [
         "SELECT id, record FROM job",
-        "SELECT task.id, job.id, task.record FROM task JOIN job ON job.n = job",
+        "SELECT task.id, job.id, task.record, ray_task, actor FROM task JOIN job ON job.n = job",
         "SELECT task.id, observer, revision, claim, ephemeral, coverage FROM fragment JOIN task ON task.n = task",
         "SELECT host, path FROM location",
         "SELECT digest FROM artifact",
@@ -143,6 +143,9 @@ fn dump(store: &Store) -> Vec<String> {
         "SELECT task.id, observer, session, job_id FROM driven JOIN fragment ON fragment.n = fragment
          JOIN task ON task.n = task",
     ];
+    let check = "SELECT count(*) FROM pragma_foreign_key_check";
+    let dangling = store.connection.query_row(check, [], |row| row.get(0));
+    assert_eq!(dangling, Ok(0));
     let mut lines = Vec::new();
     for sql in tables {
         let mut statement = store.connection.prepare(sql).unwrap();
@@ -157,7 +160,7 @@ fn dump(store: &Store) -> Vec<String> {
     lines
 }
 
-fn merged(groups: &[Vec<Fragment>]) -> Vec<String> {
+pub(super) fn merged(groups: &[Vec<Fragment>]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path()).unwrap();
     for group in groups {
@@ -183,24 +186,6 @@ proptest! {
         let groups: Vec<_> = other.chunks(size).map(<[Fragment]>::to_vec).collect();
         prop_assert_eq!(merged(&[fragments]), merged(&groups));
     }
-}
-
-#[test]
-fn ten_thousand_files_of_equal_content_merge_quickly() {
-    let mut big = fragment(1, 1, 1);
-    let file = fragment(0, 0, 1).reads[0].clone();
-    big.writes = (0..10_000)
-        .map(|n| FileUse {
-            path: format!("/p/{n}").into(),
-            ..file.clone()
-        })
-        .collect();
-    let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open(directory.path()).unwrap();
-    let start = std::time::Instant::now();
-    store.merge(&[big.clone()]).unwrap();
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
-    assert_eq!(store.merge(&[big]).unwrap(), Merged { taken: 0, known: 1 });
 }
 
 #[test]
@@ -354,4 +339,55 @@ fn a_digest_holds_for_all_uses_of_the_version_and_of_no_other() {
         shared(&[(suspended, e, one), (suspended, f, None)]),
         [same, None]
     );
+}
+
+#[test]
+fn tasks_of_an_older_store_are_found_by_rays_ids_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let older = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    for step in &schema::MIGRATIONS[..3] {
+        older.execute_batch(step).unwrap();
+    }
+    older.pragma_update(None, "user_version", 3).unwrap();
+    let rest = "INSERT INTO session VALUES (1, 's', 0); INSERT INTO job VALUES (1, 'j', 1, '{}')";
+    older.execute_batch(rest).unwrap();
+    let ids = [Some("01ab"), None];
+    let kinds = [
+        TaskKind::RayTask,
+        TaskKind::RayActorInit,
+        TaskKind::RayActorMethod,
+    ];
+    let mut tasks: Vec<Task> = Vec::new();
+    for (kind, task_id) in kinds.into_iter().flat_map(|kind| ids.map(|id| (kind, id))) {
+        let mut task = fragment(tasks.len() as u8, 1, 1).task;
+        task.kind = kind;
+        task.ray = Some(RayIds {
+            job_id: "01".into(),
+            task_id: task_id.map(str::to_owned),
+            attempt: 0,
+            actor_id: (kind != TaskKind::RayTask).then(|| "cd".into()),
+            node_id: None,
+            worker_id: None,
+            func: None,
+            session: Some("ray".into()),
+        });
+        tasks.push(task);
+    }
+    tasks.push(fragment(tasks.len() as u8, 1, 1).task);
+    for task in &tasks {
+        let row = (&task.id, serde_json::to_string(task).unwrap());
+        let insert = "INSERT INTO task (id, job, record) VALUES (?, 1, ?)";
+        older.execute(insert, row).unwrap();
+    }
+    drop(older);
+    let store = Store::open(directory.path()).unwrap();
+    for task in &tasks {
+        let sql = "SELECT ray_task, actor FROM task WHERE id = ?";
+        let found = store
+            .connection
+            .query_row(sql, [&task.id], |row| Ok((row.get(0)?, row.get(1)?)));
+        assert_eq!(found, Ok(neighbours::ids(task)), "{task:?}");
+    }
+    let ids = neighbours::ids(&tasks[2]);
+    assert_eq!(ids, (Some("ray/ab".to_owned()), Some("init/cd".to_owned())));
 }
