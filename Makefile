@@ -141,6 +141,7 @@ ci: ## All of it, and one line that says how it went
 	.ci/steps
 
 bench: wheel build ## Every workload, traced in every way and untraced; bench/results/
+	$(CARGO) build --release --locked -p roar-lineage --example store_bench
 	$(PYTHON) bench/run.py
 
 clean: ## Removes all that was made here
