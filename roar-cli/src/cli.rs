@@ -36,6 +36,8 @@ pub enum Command {
     Dag(DagArgs),
     /// Show a step (@5), a task id, a path, or a digest
     Show(ShowArgs),
+    /// Show all that a file was made from, or all that was made from it
+    Lineage(LineageArgs),
     /// Show the session at a glance
     Status(QueryArgs),
     /// Show the history, newest first
@@ -176,6 +178,26 @@ pub struct ShowArgs {
     /// A step (@5), a task id, a path, a digest, or the beginning of one
     #[arg(value_name = "REF")]
     pub reference: OsString,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar lineage`.
+#[derive(Args, Debug)]
+pub struct LineageArgs {
+    /// A path, a URL, a digest, or the beginning of one
+    #[arg(value_name = "REF")]
+    pub reference: OsString,
+    /// Ancestors: the tasks that made it, and all that they used (the default)
+    #[arg(long, conflicts_with = "down")]
+    pub up: bool,
+    /// Descendants: the tasks that used it, and all that they made
+    #[arg(long)]
+    pub down: bool,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -42,6 +42,7 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Merge(args) => commands::merge::main(&args),
         Command::Dag(args) => commands::dag::main(&args),
         Command::Show(args) => commands::show::main(&args),
+        Command::Lineage(args) => commands::lineage::main(&args),
         Command::Status(args) => commands::status::main(&args),
         Command::Log(args) => commands::log::main(&args),
         Command::Doctor(args) => commands::doctor::main(&args),

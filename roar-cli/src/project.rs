@@ -110,8 +110,19 @@ pub struct Opened {
     pub root: PathBuf,
 }
 
-/// Opens the nearest project's store for a question.
+/// Opens the nearest project's store for a question, and loads its graph.
 pub fn open(all: bool) -> Result<Opened, UserError> {
+    let (store, root) = open_store()?;
+    let mut graph = Graph::load(&store, all)?;
+    let directory = root.join(DIRECTORY);
+    if config::ray(&config::load(Some(&directory), &root)?, &root).per_actor {
+        graph = graph.by_actor();
+    }
+    Ok(Opened { graph, root })
+}
+
+/// Opens the nearest project's store; gives the project's root too.
+pub fn open_store() -> Result<(Store, PathBuf), UserError> {
     let cwd = working_directory()?;
     let nothing = |why: &str| {
         UserError::new("nothing is recorded here", why)
@@ -130,10 +141,6 @@ pub fn open(all: bool) -> Result<Opened, UserError> {
         )));
     }
     let store = Store::open_existing(&directory)?;
-    let mut graph = Graph::load(&store, all)?;
     let root = directory.parent().unwrap_or(&directory).to_owned();
-    if config::ray(&config::load(Some(&directory), &root)?, &root).per_actor {
-        graph = graph.by_actor();
-    }
-    Ok(Opened { graph, root })
+    Ok((store, root))
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use roar_tests::{Project, Report};
+use serde_json::Value;
 
 const STEP: [&str; 3] = ["bash", "-c", "cat in > out"];
 
@@ -86,6 +87,31 @@ fn a_second_step_is_joined_to_the_first() {
         project.document(&[document, "--json"]);
     }
     project.document(&["show", "mid", "--json"]);
+    let lineage = |way: &str, reference: &str| {
+        let document = project.document(&["lineage", way, reference, "--json"]);
+        let ids = |list: &str, key: &str| -> Vec<Value> {
+            let list = document[list].as_array().unwrap();
+            list.iter().map(|one| one[key].clone()).collect()
+        };
+        (ids("tasks", "id"), ids("files", "path").len())
+    };
+    let [first, second] = [0, 1].map(|index| dag["nodes"][index]["id"].clone());
+    assert_eq!(
+        lineage("--up", "out"),
+        (vec![first.clone(), second.clone()], 2)
+    );
+    assert_eq!(lineage("--up", "mid"), (vec![first.clone()], 1));
+    assert_eq!(lineage("--down", "in"), (vec![first, second.clone()], 2));
+    let digest = roar_tests::digest(project.path("mid"));
+    let prefix = &digest["blake3:".len()..][..12];
+    assert_eq!(lineage("--down", prefix), lineage("--down", "in"));
+    let unknown = project.roar(["lineage", "nothing"]).output().unwrap();
+    let errors = String::from_utf8(unknown.stderr).unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        errors.starts_with("roar: no lineage of nothing ("),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod config;
 pub mod dag;
 pub mod doctor;
 pub mod init;
+pub mod lineage;
 pub mod log;
 pub mod merge;
 pub mod ray;

@@ -105,7 +105,7 @@ fn composite(contents: &Contents, steps: &HashMap<&str, usize>, root: &std::path
 }
 
 /// The content in a few characters.
-fn short(digest: Option<&str>, etag: Option<&str>) -> String {
+pub(super) fn short(digest: Option<&str>, etag: Option<&str>) -> String {
     match (digest, etag) {
         (Some(digest), _) => digest.get(..19).unwrap_or(digest).to_owned(),
         (None, Some(etag)) => format!(

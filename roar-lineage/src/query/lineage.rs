@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::dag::EdgeObject;
 use super::edges::{Edge, Writers, of_reads};
 use super::ray;
+use super::show::{NotFound, absolute};
 use crate::digest::Digest;
 use crate::document::{File, Text, iso_time};
 use crate::model::{Status, Task, TaskKind};
@@ -32,6 +33,33 @@ pub enum Direction {
     Up,
     /// To descendants: the tasks that read it, and all that follow them.
     Down,
+}
+
+impl Artifact {
+    /// What `reference` stands for: a path (relative to `cwd`) or URL that was used, a digest
+    /// or its beginning.
+    pub fn find(
+        store: &Store,
+        reference: &[u8],
+        cwd: &[u8],
+    ) -> Result<Result<Self, NotFound>, StoreError> {
+        let path = absolute(reference, cwd);
+        if store.knows(&path)? {
+            return Ok(Ok(Self::At(path.into())));
+        }
+        let text = std::str::from_utf8(reference).unwrap_or_default();
+        let hex = text.strip_prefix("blake3:").unwrap_or(text);
+        let is_hex = hex.len() >= 4 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let digests = match is_hex {
+            true => store.digests_beginning(hex)?,
+            false => Vec::new(),
+        };
+        Ok(match digests[..] {
+            [] => Err(NotFound::Nothing),
+            [digest] => Ok(Self::Content(digest)),
+            [..] => Err(NotFound::Ambiguous(digests.len())),
+        })
+    }
 }
 
 impl Direction {

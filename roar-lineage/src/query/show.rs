@@ -198,7 +198,7 @@ impl Graph {
 }
 
 /// `path` from `cwd`, without `.` and `..`. URLs stay as they are.
-fn absolute(path: &[u8], cwd: &[u8]) -> Vec<u8> {
+pub(super) fn absolute(path: &[u8], cwd: &[u8]) -> Vec<u8> {
     if path.starts_with(b"s3://") {
         return path.to_vec();
     }

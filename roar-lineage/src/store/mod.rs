@@ -2,6 +2,7 @@
 //!
 //! A merge is one transaction: all of it is there afterwards, or nothing of it.
 
+mod artifacts;
 mod excerpt;
 mod load;
 mod merge;
