@@ -360,3 +360,40 @@ fn a_client_of_s3_is_a_gap_only_where_no_request_was_seen() {
     let fragment = state.fragment(0, 0).unwrap();
     assert!(fragment.coverage.gaps.is_empty() && fragment.reads.len() == 1);
 }
+
+#[test]
+fn a_read_that_is_told_after_the_write_is_an_input_if_it_came_before() {
+    let access = |stamp, access| Event::Access {
+        task: 0,
+        stamp,
+        access,
+    };
+    let read = |at, ino| {
+        let (path, version, how) = (PATHS[0].into(), version(ino), How::Open);
+        let (via, inferred) = (None, false);
+        let read = Access::Read {
+            path,
+            version,
+            how,
+            via,
+            inferred,
+        };
+        access(at, read)
+    };
+    let write = Access::Write {
+        path: PATHS[0].into(),
+        before: Some(version(1)),
+        how: How::Open,
+        truncates: true,
+        reads: false,
+        via: None,
+    };
+    for (late, expected) in [(read(5, 1), 1), (read(15, 1), 0), (read(5, 2), 0)] {
+        let mut state = begin();
+        for event in [access(10, write.clone()), late] {
+            state.apply(&event);
+        }
+        let reads = state.fragment(0, 1).unwrap().reads;
+        assert_eq!(reads.len(), expected);
+    }
+}

@@ -114,6 +114,12 @@ impl Entry {
         })
     }
 
+    /// Whether a read that is told late was of what was there before the task wrote.
+    pub(super) fn was_before(&self, version: FileVersion, stamp: Stamp) -> bool {
+        let was = |write: &Written| stamp < write.first && write.before == Some(version);
+        self.write.as_deref().is_some_and(was)
+    }
+
     /// A file that the task had not written got a second name, by which it may be changed.
     pub(super) fn shared(&mut self, version: FileVersion, stamp: Stamp) {
         self.read(version, How::Link, None, false, stamp);

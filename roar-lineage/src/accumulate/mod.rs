@@ -225,7 +225,7 @@ impl Accumulator {
                 self.classifier.learn(path);
                 let is_own = self.writers.get(path) == Some(&no);
                 let entry = state.files.entry(path.clone()).or_default();
-                if is_own && !entry.is_as_before(*version) {
+                if is_own && !entry.is_as_before(*version) && !entry.was_before(*version, stamp) {
                     return false;
                 }
                 entry.read(*version, *how, via.as_ref(), *inferred, stamp)
