@@ -51,11 +51,32 @@ pub struct HashJob {
 /// How hashing ended.
 pub type Hashed = (FileVersion, Outcome);
 
+/// A job, and whoever waits for its result.
+struct Asked {
+    job: HashJob,
+    answer: Option<Answer>,
+}
+
+/// Gives a result even if its thread ends without one, as it may where memory is short.
+struct Answer {
+    version: FileVersion,
+    outcome: Outcome,
+    done: Sender<Hashed>,
+    wake: Arc<EventFd>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let _ = self.done.send((self.version, self.outcome));
+        let _ = self.wake.write(1);
+    }
+}
+
 /// Threads that hash: one that runs only when nothing else wants the CPU, and a few for
 /// what somebody waits for.
 pub struct DigestPool {
-    idle: Option<Sender<HashJob>>,
-    urgent: Vec<Sender<HashJob>>,
+    idle: Option<Sender<Asked>>,
+    urgent: Vec<Sender<Asked>>,
     turn: usize,
     done: (Sender<Hashed>, Receiver<Hashed>),
     wake: Arc<EventFd>,
@@ -100,7 +121,7 @@ impl DigestPool {
             self.idle = self.start(true);
         }
         if let Some(idle) = &self.idle {
-            let _ = idle.send(job);
+            let _ = idle.send(Asked { job, answer: None });
         }
     }
 
@@ -119,9 +140,18 @@ impl DigestPool {
         }
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
-        self.urgent
-            .get(turn)
-            .is_some_and(|thread| thread.send(job).is_ok())
+        let Some(thread) = self.urgent.get(turn) else {
+            return false;
+        };
+        let answer = Answer {
+            version: job.version,
+            outcome: Outcome::None(FileState::Skipped),
+            done: self.done.0.clone(),
+            wake: self.wake.clone(),
+        };
+        let answer = Some(answer);
+        let _ = thread.send(Asked { job, answer });
+        true
     }
 
     /// Closes the cache, so that who opens it next need not read its journal.
@@ -129,8 +159,8 @@ impl DigestPool {
         *CACHE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn start(&self, is_idle: bool) -> Option<Sender<HashJob>> {
-        let (jobs, waiting) = channel::<HashJob>();
+    fn start(&self, is_idle: bool) -> Option<Sender<Asked>> {
+        let (jobs, waiting) = channel::<Asked>();
         let (done, wake) = (self.done.0.clone(), self.wake.clone());
         let hurry = self.hurry.clone();
         let meter = self.meter.clone().filter(|_| !is_idle);
@@ -138,7 +168,7 @@ impl DigestPool {
             if is_idle {
                 process::become_idle();
             }
-            for job in waiting {
+            for Asked { job, answer } in waiting {
                 let outcome = if is_idle {
                     let goes_on = |_| !hurry.load(Ordering::Relaxed);
                     let outcome = digest(&job, &goes_on, hash_alone).filter(|_| goes_on(0));
@@ -154,11 +184,15 @@ impl DigestPool {
                     if let Some(meter) = &meter {
                         meter.done();
                     }
-                    outcome.or(Some(Outcome::None(FileState::Skipped)))
+                    outcome
                 };
-                if let Some(outcome) = outcome {
-                    let _ = done.send((job.version, outcome));
-                    let _ = wake.write(1);
+                match (answer, outcome) {
+                    (Some(mut answer), Some(outcome)) => answer.outcome = outcome,
+                    (None, Some(outcome)) => {
+                        let _ = done.send((job.version, outcome));
+                        let _ = wake.write(1);
+                    }
+                    (_, None) => {}
                 }
             }
         };
@@ -339,6 +373,24 @@ mod tests {
         file::stat_path(path.as_os_str().as_bytes())
             .unwrap()
             .version()
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_still_answers() {
+        let mut pool = DigestPool::new().unwrap();
+        pool.urgent = (0..URGENT_THREADS).map(|_| channel().0).collect();
+        let path = std::env::current_exe().unwrap();
+        let job = HashJob {
+            path: path.as_os_str().as_bytes().into(),
+            version: version(&path),
+            is_gone: false,
+            is_early: false,
+        };
+        assert!(pool.now(job.clone()));
+        assert_eq!(
+            pool.results(),
+            [(job.version, Outcome::None(FileState::Skipped))]
+        );
     }
 
     #[test]
