@@ -163,7 +163,7 @@ impl DigestPool {
         let (jobs, waiting) = channel::<Asked>();
         let (done, wake) = (self.done.0.clone(), self.wake.clone());
         let hurry = self.hurry.clone();
-        let meter = self.meter.clone().filter(|_| !is_idle);
+        let meter = self.meter.clone();
         let work = move || {
             if is_idle {
                 process::become_idle();

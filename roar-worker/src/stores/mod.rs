@@ -172,8 +172,13 @@ impl Supervisor {
                 if let Direct::Late = why {
                     self.stores.endpoints.went_away(address);
                 }
-                if guess.is_none() && !tells && !matches!(why, Direct::Refused) {
-                    self.uncaptured(work, "a connection that nobody could stand between");
+                let detail = match (guess, reached) {
+                    (_, Reached::ByTls) => BY_TLS,
+                    (None, Reached::Plainly) => "a connection that nobody could stand between",
+                    (Some(_), Reached::Plainly) => return Answer::Continue,
+                };
+                if !tells && !matches!(why, Direct::Refused) {
+                    self.uncaptured(work, detail);
                 }
                 Answer::Continue
             }
