@@ -16,6 +16,7 @@
 #[path = "../src/abi.rs"]
 mod abi;
 mod call;
+mod directory;
 #[macro_use]
 mod next;
 #[allow(dead_code)]

@@ -1,16 +1,14 @@
-//! By which name a file is recorded: an absolute path as it was given; for a relative one what
-//! the kernel calls the descriptor.
+//! By which name a file is recorded: an absolute path as it was given; a relative one behind
+//! the name of the directory that it starts from.
 
+use core::ffi::c_int;
 use core::mem::MaybeUninit;
 
-use crate::call::call;
-use crate::number::READLINK;
+use crate::directory::{self, Directory};
 
-/// Longest name of the kernel's that is taken (bytes): a handler of signals may have a stack of
-/// two kilobytes.
-const LONGEST: usize = 512;
-/// Where a descriptor's number begins in `/proc/self/fd/N`.
-const NUMBER_AT: usize = 14;
+/// Longest name that is made of a relative path (bytes): a handler of signals may have a stack
+/// of two kilobytes.
+pub(crate) const LONGEST: usize = 512;
 
 /// Bytes of a path: of one that the program gave, or of a `Room`.
 #[derive(Clone, Copy)]
@@ -19,8 +17,8 @@ pub(crate) struct Name {
     pub(crate) length: usize,
 }
 
-/// Where the kernel's name for a descriptor goes.
-pub(crate) type Room = MaybeUninit<[u8; LONGEST]>;
+/// Where such a name is made.
+pub(crate) type Room = MaybeUninit<[u64; LONGEST / 8]>;
 
 /// A path as it was given, without the `./` before it. `None`: one that is notified, since it
 /// has `.` or `..` in it, or may be more than a file, or another's: below /dev, /proc and /sys.
@@ -59,39 +57,36 @@ pub(crate) unsafe fn given(path: *const u8) -> Option<Name> {
 }
 
 impl Name {
-    /// The name by which a descriptor is recorded that was opened by this path. `None`: a
-    /// relative one that led through a symbolic link, or whose name is not known.
-    pub(crate) unsafe fn of(self, fd: usize, room: &mut Room) -> Option<Self> {
-        let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
-        let at: *mut u8 = room.as_mut_ptr().cast();
-        // SAFETY: the path has a byte; a descriptor's number has ten digits at most; what is
-        // read lies in the two names.
+    /// The name by which a file is recorded that was opened by this path, and of a relative
+    /// one the directory that it started from. `None`: that has no name, or the whole is long.
+    pub(crate) unsafe fn from(
+        self,
+        at: c_int,
+        room: &mut Room,
+    ) -> Option<(Self, Option<Directory>)> {
+        // SAFETY: the path has a byte; what is written lies in the room.
         unsafe {
             if *self.at == b'/' {
-                return Some(self);
+                return Some((self, None));
             }
-            let (mut digits, mut rest) = (1, fd);
-            while rest >= 10 {
-                rest /= 10;
-                digits += 1;
+            let (directory, mut length) = directory::name(at, room)?;
+            let name: *mut u8 = room.as_mut_ptr().cast();
+            if length > 1 {
+                *name.add(length) = b'/';
+                length += 1;
             }
-            rest = fd;
-            let number = link.as_mut_ptr().add(NUMBER_AT);
-            while digits > 0 {
-                digits -= 1;
-                *number.add(digits) = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
-            let to = [link.as_ptr() as usize, at as usize, LONGEST, 0, 0, 0];
-            let length = call(READLINK, to);
-            if length <= self.length as isize || length >= LONGEST as isize || *at != b'/' {
+            if length + self.length > LONGEST {
                 return None;
             }
-            let length = length as usize;
-            let before = length - self.length - 1;
-            let is_same = |index: usize| *at.add(before + 1 + index) == *self.at.add(index);
-            let is_it = *at.add(before) == b'/' && (0..self.length).all(is_same);
-            is_it.then_some(Self { at, length })
+            directory::copy(self.at, name.add(length), self.length);
+            length += self.length;
+            Some((Self { at: name, length }, Some(directory)))
         }
+    }
+
+    /// Whether it is a path of one name.
+    pub(crate) unsafe fn is_single(self) -> bool {
+        // SAFETY: the path is so long.
+        unsafe { (0..self.length).all(|index| *self.at.add(index) != b'/') }
     }
 }

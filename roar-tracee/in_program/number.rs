@@ -13,3 +13,4 @@ pub(crate) const READLINK: usize = 89;
 pub(crate) const GETTID: usize = 186;
 pub(crate) const OPENAT: usize = 257;
 pub(crate) const NEWFSTATAT: usize = 262;
+pub(crate) const STATX: usize = 332;

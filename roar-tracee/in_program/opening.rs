@@ -13,6 +13,8 @@ use crate::ring;
 /// O_ACCMODE, O_CREAT, O_TRUNC, O_DIRECTORY, O_PATH, and what O_TMPFILE has.
 pub(crate) const NEVER: c_int = 3 | 0o100 | 0o1000 | 0o200_000 | 0o10_000_000 | 0o20_000_000;
 
+const NOFOLLOW: c_int = 0o400_000;
+
 /// `struct stat` of the kernel (asm/stat.h, x86-64), in words.
 pub(crate) struct Stat(pub(crate) [u64; 18]);
 
@@ -53,8 +55,12 @@ pub(crate) unsafe fn exempt(at: c_int, path: *const c_char, flags: c_int) -> Opt
     let mut room = Room::uninit();
     // SAFETY: a descriptor of ours, and what open(2) has read.
     let mut is_recorded = || unsafe {
-        let name = given.of(fd as usize, &mut room);
-        name.is_some_and(|name| ring::record(&ready, stamp, &stat, name))
+        let Some((name, from)) = given.from(at, &mut room) else {
+            return false;
+        };
+        // One that is in that directory, and no symbolic link.
+        let from = from.filter(|_| flags & NOFOLLOW != 0 && given.is_single());
+        ring::record(&ready, stamp, &stat, name, from)
     };
     let is_known = told == 0 && (!stat.is_regular() || is_recorded());
     if !is_known {

@@ -11,9 +11,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use crate::abi;
 use crate::call::call;
+use crate::directory::Directories;
 use crate::layout::{
-    CONTROL_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT, VERSION,
-    VERSION_AT, WARM_UP,
+    CONTROL_AT, EPOCH_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT,
+    VERSION, VERSION_AT, WARM_UP,
 };
 use crate::libc;
 use crate::number::*;
@@ -46,7 +47,10 @@ struct Own {
     asked: AtomicUsize,
     /// Process id of whose page it is; 0 until it is asked for.
     pid: AtomicUsize,
+    directories: Directories,
 }
+
+const _: () = assert!(size_of::<Own>() <= PAGE);
 
 /// What a call needs that is to be exempt.
 pub(crate) struct Ready {
@@ -100,6 +104,16 @@ pub(crate) fn thread() -> usize {
     }
     // SAFETY: asks for a number.
     unsafe { call(GETTID, [0; 6]) as usize }
+}
+
+/// Names of directories that the process knows.
+pub(crate) fn directories() -> Option<&'static Directories> {
+    own().map(|own| &own.directories)
+}
+
+/// Names of directories are what they were while this is the same. The process has rings.
+pub(crate) fn epoch() -> u64 {
+    word(HEADER.load(Acquire) + EPOCH_AT).load(Acquire)
 }
 
 /// Whether these are the process's own rings, and not its parent's.

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::abi;
+use crate::directory::{Directory, copy};
 use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
 use crate::name::Name;
 use crate::opening::{self, Stat};
@@ -14,7 +15,13 @@ const SLOT_GAP: usize = 64;
 const TRIES: usize = 3;
 
 /// Records that a file was opened. False: it could not be.
-pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, name: Name) -> bool {
+pub(crate) unsafe fn record(
+    ready: &Ready,
+    stamp: u64,
+    stat: &Stat,
+    name: Name,
+    is_in: Option<Directory>,
+) -> bool {
     let tid = own::thread();
     let length = name.length;
     let s = &stat.0;
@@ -34,6 +41,8 @@ pub(crate) unsafe fn record(ready: &Ready, stamp: u64, stat: &Stat, name: Name) 
         time(13),
         s[2],
         task,
+        is_in.map_or(0, |directory| directory.dev),
+        is_in.map_or(0, |directory| directory.ino),
     ];
     for _ in 0..TRIES {
         for index in 0..RING_COUNT {
@@ -76,10 +85,8 @@ unsafe fn try_to_write(rings: usize, ring: usize, words: &[u64], name: Name) -> 
         for (index, value) in words.iter().enumerate() {
             word(at + 8 * index).store(*value, Relaxed);
         }
-        for index in 0..name.length {
-            // SAFETY: there is room for it, and the name is so long.
-            unsafe { *((at + record::PATH + index) as *mut u8) = *name.at.add(index) };
-        }
+        // SAFETY: there is room for it, and the name is so long.
+        unsafe { copy(name.at, (at + record::PATH) as *mut u8, name.length) };
         let next = head + skipped + size;
         let moved = word(control + HEAD).compare_exchange(head, next, Release, Relaxed);
         is_written = moved.is_ok();

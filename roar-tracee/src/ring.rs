@@ -12,7 +12,7 @@
 /// First eight bytes of the header.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ROARRING");
 /// Version of this layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Offset of the version word.
 pub const VERSION_AT: usize = 8;
 /// Offset of the secret that an exempt call has in its sixth argument.
@@ -22,6 +22,8 @@ pub const OFF_AT: usize = 24;
 /// Offset of a word that the supervisor sets when the process has an attribution page
 /// ([`crate::abi`]): a record names the task from then on.
 pub const HAS_PAGE_AT: usize = 32;
+/// Offset of a word that the supervisor changes before a directory may get another name.
+pub const EPOCH_AT: usize = 40;
 
 /// Size of a page of memory, and of the header (bytes).
 pub const PAGE: usize = 4096;
@@ -72,15 +74,20 @@ pub mod record {
     /// The number on the attribution page of the task that the thread worked for; 0 for
     /// none, [`crate::abi::MANY`] where nobody knows.
     pub const TASK: usize = 64;
-    /// The path as it was given: absolute.
-    pub const PATH: usize = 72;
+    /// Where the path is that of a directory, as the kernel names it, and of one name in it that
+    /// is no symbolic link: the directory's device number, as above.
+    pub const DIRECTORY_DEV: usize = 72;
+    /// Likewise: its inode number; else 0.
+    pub const DIRECTORY_INO: usize = 80;
+    /// The path: absolute.
+    pub const PATH: usize = 88;
 }
 
 /// In the place of a path's length: the rest of the ring is empty.
 pub const SKIP: u32 = u32::MAX;
 
 /// Opening this gives a program its rings. Without a supervisor it fails with ENOTDIR.
-pub const RING_PATH: &[u8] = b"/dev/null/roar/1/ring/1";
+pub const RING_PATH: &[u8] = b"/dev/null/roar/1/ring/2";
 
 /// How many files a program opens before it asks for rings: the last of them is the first
 /// that may be exempt. In builds for tests every one may be.

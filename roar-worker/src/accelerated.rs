@@ -62,6 +62,26 @@ impl Supervisor {
         if changes_names {
             self.catch_up_all();
         }
+        let renames_directories = match call {
+            Call::Rename | Call::Renameat | Call::Rmdir | Call::Namespace => true,
+            Call::Unlinkat => third as i32 & libc::AT_REMOVEDIR != 0,
+            _ => false,
+        };
+        if renames_directories {
+            self.rename_directories();
+            self.renames = true;
+        }
+    }
+
+    /// A directory may get another name, or may have got one when this was last called.
+    pub(crate) fn rename_directories(&mut self) {
+        self.renames = false;
+        for pid in &self.with_rings {
+            let process = self.table.get(*pid);
+            if let Some(rings) = process.and_then(|process| process.rings.as_ref()) {
+                rings.rename_directories();
+            }
+        }
     }
 
     /// Reads what all processes have opened.
@@ -140,8 +160,8 @@ impl Supervisor {
     /// Records what a process has opened.
     pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
         let mut seen = HashSet::new();
-        // A directory whose path was seen to be canonical.
-        let mut known: Option<&[u8]> = None;
+        // A directory whose path was seen to be canonical, and which that is, where it is told.
+        let mut known = None;
         for record in records {
             let Some(process) = self.table.get(pid) else {
                 return;
@@ -157,18 +177,22 @@ impl Supervisor {
                 work => work,
             };
             let tracee = self.tracee(process, pid);
-            let is_known = known == Some(paths::parent(&record.path));
+            let place = (paths::parent(&record.path), record.directory);
+            let is_here = !tracee.is_elsewhere && tracee.served.is_none();
+            if known != Some(place) && is_here && is_in_its_directory(record) {
+                known = Some(place);
+            }
+            let is_known = known == Some(place);
             let mut is_gone = false;
             let mut accesses = Vec::new();
-            if is_known && is_at(record) {
+            if is_known && (record.directory.is_some() || is_at(record)) {
                 accesses.push(access(record, record.path.clone(), None));
             } else {
                 known = None;
                 match read(&tracee, record) {
                     Ok(Some(found)) => {
-                        let is_here = !tracee.is_elsewhere && tracee.served.is_none();
                         if is_here && found.path == record.path {
-                            known = Some(paths::parent(&record.path));
+                            known = Some(place);
                         }
                         accesses.push(access(record, found.path, found.via));
                     }
@@ -235,6 +259,17 @@ fn access(record: &Record, path: BString, via: Option<BString>) -> Access {
         via,
         inferred: false,
     }
+}
+
+/// Whether the path of the directory that a file is in is the one that it had.
+fn is_in_its_directory(record: &Record) -> bool {
+    let is_it = |directory| {
+        let there = file::stat_path(paths::parent(&record.path));
+        there.is_ok_and(|there| (there.dev, there.ino) == directory)
+    };
+    record.directory.is_some_and(is_it)
+        && decode::is_recorded(&record.path)
+        && !is_kernels(record.version.dev)
 }
 
 /// Whether the file that was opened is at its path, and no symbolic link.

@@ -146,7 +146,7 @@ pub fn decode(
             },
             None => Decoded::Files(Vec::new()),
         }),
-        Call::Access => files(Vec::new()),
+        Call::Access | Call::Rmdir => files(Vec::new()),
     }
 }
 
@@ -204,7 +204,7 @@ fn address(tracee: &impl Tracee, at: u64) -> Result<Option<SocketAddr>, Unreadab
 
 /// Whether files at this canonical path are recorded: device nodes and the kernel's own
 /// file systems are not.
-fn is_recorded(path: &[u8]) -> bool {
+pub(crate) fn is_recorded(path: &[u8]) -> bool {
     !(path.starts_with(b"/proc/") || path.starts_with(b"/sys/") || path.starts_with(b"/dev/"))
 }
 

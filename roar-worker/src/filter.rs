@@ -73,11 +73,13 @@ pub struct Exemption {
 
 /// The program.
 pub fn program(io_uring: IoUring, exemption: Option<Exemption>) -> Vec<sock_filter> {
+    let has_accelerator = exemption.is_some();
     program_of(|abi, call| {
         // Nothing else runs the gate's instructions.
         let exemption = exemption.filter(|_| is_accelerated(abi));
         match call {
             Call::Access => exemption.map(|exemption| asks(exemption.asks_at)),
+            Call::Rmdir => has_accelerator.then(|| vec![statement(RETURN, NOTIFY)]),
             Call::Openat => {
                 let mut verdict = exemption.map_or(Vec::new(), exempts);
                 verdict.extend(open_flags(argument(2)));
@@ -316,6 +318,14 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_directory_is_notified_to_those_who_know_its_name() {
+        for call in [(0xC000_003E, 84), (0x4000_0003, 40)] {
+            assert_eq!(run_from(0, call, [0; 6]), NOTIFY);
+            assert_eq!(run(call.0, call.1, [0; 6]), ALLOW);
+        }
+    }
+
+    #[test]
     fn opens_of_content_are_notified_and_those_of_directories_are_not() {
         let arch = 0xC000_003E;
         let openat = |flags: i32| run(arch, 257, [0, 0, flags as u64, 0, 0, 0]);
@@ -332,7 +342,13 @@ mod tests {
         for abi in ABIS {
             for nr in 0..500 {
                 let known = abi.calls.iter().find(|(number, _)| *number == nr);
-                let rarely = [Call::Seccomp, Call::Prctl, Call::Access, Call::Connect];
+                let rarely = [
+                    Call::Seccomp,
+                    Call::Prctl,
+                    Call::Access,
+                    Call::Connect,
+                    Call::Rmdir,
+                ];
                 let is_rarely = |call| rarely.contains(&call);
                 let expected = match known {
                     Some((_, call)) if !is_rarely(*call) => NOTIFY,

@@ -25,7 +25,10 @@ pub struct Record {
     pub links: u64,
     /// Number on the attribution page of the task that did it; 0 for none.
     pub task: u64,
-    /// The path as it was given.
+    /// Device and inode number of the directory that the file is in by the last name of its
+    /// path, where it is known that the path was canonical.
+    pub directory: Option<(u64, u64)>,
+    /// The path.
     pub path: BString,
 }
 
@@ -62,6 +65,12 @@ impl Rings {
     /// Has every later record name its task.
     pub fn name_tasks(&self) {
         self.map.store(ring::HAS_PAGE_AT, 1);
+    }
+
+    /// Has the process ask anew for the names of directories.
+    pub fn rename_directories(&self) {
+        let epoch = self.map.load(ring::EPOCH_AT);
+        self.map.store(ring::EPOCH_AT, epoch.wrapping_add(1));
     }
 
     /// Whether something was written since the last time.
@@ -142,6 +151,8 @@ fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Rec
         },
         links: word(record::LINKS),
         task: word(record::TASK),
+        directory: Some((word(record::DIRECTORY_DEV), word(record::DIRECTORY_INO)))
+            .filter(|(_, ino)| *ino != 0),
         path: map.bytes(at + record::PATH, path).into(),
     })
 }
@@ -164,25 +175,25 @@ mod tests {
 
     fn a_record() -> Vec<u64> {
         let path = u64::from_le_bytes(*b"/a/b\0\0\0\0");
-        vec![80 | 4 << 32, 7, 1, 2, 3, 4, 5, 1, 9, path]
+        vec![96 | 4 << 32, 7, 1, 2, 3, 4, 5, 1, 9, 0, 0, path]
     }
 
     #[test]
     fn records_are_read_once_and_over_the_end_of_a_ring() {
         let (mut rings, _file) = Rings::new(1).unwrap();
-        let last = ring::RING_SIZE as u64 / 80 * 80;
-        for at in (0..last).step_by(80) {
+        let last = ring::RING_SIZE as u64 / 96 * 96;
+        for at in (0..last).step_by(96) {
             write(&rings, at, &a_record());
         }
         set_head(&rings, last);
         let records = rings.take();
-        assert_eq!(records.len() as u64, last / 80);
+        assert_eq!(records.len() as u64, last / 96);
         assert_eq!(records[0].path, "/a/b");
         assert_eq!((records[0].task, records[0].version.size), (9, 3));
         let left = ring::RING_SIZE as u64 - last;
         write(&rings, last, &[left | u64::from(ring::SKIP) << 32]);
         write(&rings, 0, &a_record());
-        set_head(&rings, last + left + 80);
+        set_head(&rings, last + left + 96);
         assert_eq!(rings.take().len(), 1);
         assert_eq!(rings.take(), []);
         assert_eq!(rings.damaged(), 0);
@@ -196,7 +207,7 @@ mod tests {
             [u64::MAX, 0],
             [1 << 20, 0],
             [16 | 4 << 32, 0],
-            [80 | 20 << 32, 0],
+            [96 | 20 << 32, 0],
         ] {
             let (mut rings, _file) = Rings::new(1).unwrap();
             write(&rings, 0, &words);

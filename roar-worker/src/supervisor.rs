@@ -124,6 +124,8 @@ pub struct Supervisor {
     pub(crate) stores: Stores,
     /// Processes that record what they open without a notification.
     pub(crate) with_rings: BTreeSet<u32>,
+    /// Whether a directory may have got another name since the pages were looked at.
+    pub(crate) renames: bool,
 }
 
 impl Supervisor {
@@ -166,6 +168,7 @@ impl Supervisor {
             filters: None,
             stores: Stores::default(),
             with_rings: BTreeSet::new(),
+            renames: false,
         };
         match &supervisor.backend {
             Backend::Notify(listener) => {

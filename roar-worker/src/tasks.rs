@@ -27,6 +27,9 @@ impl Supervisor {
             self.catch_up(pid);
         }
         self.catch_up_all();
+        if self.renames {
+            self.rename_directories();
+        }
     }
 
     /// Takes in what has happened on a process's page and in its rings.

@@ -75,6 +75,12 @@ fn names_may_be_relative() {
 }
 
 #[test]
+fn directories_may_change_their_names() {
+    let (on, _) = both("directories", &["-pthread"], 40);
+    assert!(on.report.document["coverage"]["complete"] == true);
+}
+
+#[test]
 fn children_record_for_themselves() {
     both("forks", &["-pthread"], 4);
 }

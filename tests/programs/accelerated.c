@@ -412,6 +412,37 @@ static void relative(void)
     get_at(d, "inner");
 }
 
+/* Directories get other names, and other directories their inodes. */
+static void directories(void)
+{
+    for (int times = 0; times < 20; times++) {
+        char name[40];
+        snprintf(name, sizeof name, "first%d", times);
+        if (mkdir("a", 0700))
+            err(1, "a");
+        int d = open("a", O_RDONLY | O_DIRECTORY);
+        make("a/x", "x");
+        make("a/y", "y");
+        get_at(d, "x");
+        if (rename("a", name))
+            err(1, "rename");
+        get_at(d, "y");
+        get_at(d, "x");
+        if (unlinkat(d, "x", 0) || unlinkat(d, "y", 0) || close(d))
+            err(1, "unlinkat");
+        if (times % 2 ? rmdir(name) : unlinkat(AT_FDCWD, name, AT_REMOVEDIR))
+            err(1, "%s", name);
+        snprintf(name, sizeof name, "second%d", times);
+        if (mkdir(name, 0700) || chdir(name))
+            err(1, "%s", name);
+        make("z", "z");
+        get_at(AT_FDCWD, "z");
+        get("z");
+        if (chdir(".."))
+            err(1, "..");
+    }
+}
+
 int main(int count, char **args)
 {
     static const struct {
@@ -424,6 +455,7 @@ int main(int count, char **args)
         {"confined", confined}, {"reads", reads}, {"failing_exec", failing_exec},
         {"vfork_first", vfork_first}, {"handler_forks", handler_forks},
         {"maps_over", maps_over}, {"relative", relative},
+        {"directories", directories},
     };
     files = args + 2;
     for (size_t i = 0; count > 2 && i < sizeof modes / sizeof *modes; i++)

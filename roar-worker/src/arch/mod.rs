@@ -38,6 +38,8 @@ pub enum Call {
     Unlink,
     /// unlinkat(2).
     Unlinkat,
+    /// rmdir(2), after which another directory may have the inode.
+    Rmdir,
     /// truncate(2).
     Truncate,
     /// truncate64(2) of 32-bit programs, whose length is in two arguments.

@@ -64,6 +64,7 @@ const X86_64: &[(u32, Call)] = &[
     (166, Namespace),   // umount2
     (429, Namespace),   // move_mount
     (21, Access),
+    (84, Rmdir),
 ];
 
 const I386: &[(u32, Call)] = &[
@@ -81,6 +82,7 @@ const I386: &[(u32, Call)] = &[
     (303, Linkat),
     (10, Unlink),
     (301, Unlinkat),
+    (40, Rmdir),
     (92, Truncate),
     (193, Truncate64),
     (11, Execve),
