@@ -124,7 +124,7 @@ impl Plan {
             warn(args.quiet, &what);
         }
         report(&args, &fragments, &root, began);
-        if client::was_used(&fragments) && !args.quiet {
+        if !args.quiet && client::was_used(&fragments) {
             warn(false, "the tasks that went through ray:// were not traced");
             eprintln!("hint: `roar run ray job submit … -- CMD` traces them");
         }
@@ -223,14 +223,17 @@ pub fn keep(directory: &Path, fragments: &[Fragment]) -> Result<(), UserError> {
 }
 
 fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant) {
-    let Some(document) = trace_report(fragments, args.all) else {
+    if fragments.is_empty() {
         return;
-    };
+    }
     if !args.quiet {
         let text = summary::of(fragments, args, root, began.elapsed());
         eprint!("{text}");
     }
     let Some(file) = &args.json else { return };
+    let Some(document) = trace_report(fragments, args.all) else {
+        return;
+    };
     if let Err(error) = write(file, &document) {
         warn(
             args.quiet,

@@ -3,7 +3,9 @@
 //! Importing a library makes no client: botocore (and with it boto3, aiobotocore and s3fs)
 //! reads the service's model when one is made, pyarrow the system's certificates.
 
-use bstr::ByteSlice;
+use std::sync::LazyLock;
+
+use bstr::Finder;
 
 use crate::model::FileUse;
 
@@ -34,9 +36,11 @@ pub enum Part {
 
 /// What a file that was read tells of a client.
 pub fn part_of(path: &[u8]) -> Option<Part> {
-    if path.contains_str(MODEL) {
+    static FINDERS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| [MODEL, ARROW].map(Finder::new));
+    let [model, arrow] = &*FINDERS;
+    if model.find(path).is_some() {
         Some(Part::Botocore)
-    } else if path.contains_str(ARROW) {
+    } else if arrow.find(path).is_some() {
         Some(Part::Arrow)
     } else {
         CERTIFICATES.contains(&path).then_some(Part::Certificates)

@@ -76,7 +76,9 @@ impl Fragment {
 
     /// The fragment as one frame.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        Ok(frame::seal(&postcard::to_stdvec(self)?))
+        let mut sealed = Vec::new();
+        frame::append(&mut sealed, self)?;
+        Ok(sealed)
     }
 }
 

@@ -6,16 +6,58 @@
 
 use std::cmp::Ordering;
 
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+
 /// The largest payload a reader accepts (bytes): anything larger is damage.
 pub const MAX_PAYLOAD: u32 = 1 << 30;
 
-/// One payload as a frame.
-pub fn seal(payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(payload.len() + 8);
-    frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    frame.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
-    frame.extend_from_slice(payload);
-    frame
+/// Length and checksum (bytes).
+const HEADER: usize = 8;
+
+/// Appends a value as a frame. Errors: it cannot be encoded; nothing is appended.
+pub fn append(to: &mut Vec<u8>, value: &impl Serialize) -> Result<(), postcard::Error> {
+    let start = to.len();
+    to.extend_from_slice(&[0; HEADER]);
+    if let Err(error) = postcard::serialize_with_flavor(value, Appended(to)) {
+        to.truncate(start);
+        return Err(error);
+    }
+    if let Some((space, payload)) = to
+        .get_mut(start..)
+        .and_then(|frame| frame.split_first_chunk_mut::<HEADER>())
+    {
+        *space = header(payload);
+    }
+    Ok(())
+}
+
+fn header(payload: &[u8]) -> [u8; HEADER] {
+    let length = (payload.len() as u32).to_le_bytes();
+    let [a, b, c, d] = length;
+    let [e, f, g, h] = crc32fast::hash(payload).to_le_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Where an encoded value goes.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appended<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<(), postcard::Error> {
+        Ok(())
+    }
 }
 
 /// Why a header was not accepted.
@@ -91,7 +133,9 @@ mod tests {
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6),
             cut in 0usize..60,
         ) {
-            let bytes: Vec<u8> = payloads.iter().flat_map(|p| seal(p)).collect();
+            let mut bytes = Vec::new();
+            payloads.iter().for_each(|payload| append(&mut bytes, payload).unwrap());
+            let payloads: Vec<_> = payloads.iter().map(|p| postcard::to_stdvec(p).unwrap()).collect();
             let kept = &bytes[..bytes.len().saturating_sub(cut)];
             let mut frames = Frames::new(kept);
             let read: Vec<_> = frames.by_ref().map(<[u8]>::to_vec).collect();
@@ -103,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_ends_the_reading() {
-        let mut bytes = seal(b"payload");
+        let mut bytes = Vec::new();
+        append(&mut bytes, b"payload").unwrap();
         bytes[10] ^= 1;
         let mut frames = Frames::new(&bytes);
         assert_eq!(frames.next(), None);

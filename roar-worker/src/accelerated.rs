@@ -3,11 +3,11 @@
 //! A record says what was opened; by which name that is found is looked up when it is read:
 //! before anything of the tree changes a name, and soon after otherwise.
 
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 
 use bstr::BString;
+use foldhash::HashSet;
 use roar_lineage::event::Access;
 use roar_lineage::model::{GapKind, How};
 
@@ -159,7 +159,7 @@ impl Supervisor {
 
     /// Records what a process has opened.
     pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         // A directory whose path was seen to be canonical, and which that is, where it is told.
         let mut known = None;
         for record in records {

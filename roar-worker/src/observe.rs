@@ -294,10 +294,14 @@ impl Supervisor {
         let Some(membership) = self.tasks_of(work, accesses.len()) else {
             return;
         };
+        let Some((last, others)) = membership.split_last() else {
+            return;
+        };
         for access in accesses {
-            for (index, task) in membership.iter() {
-                self.record_one(membership, *index, *task, &access, stamp);
+            for whose in others {
+                self.record_one(membership, *whose, access.clone(), stamp);
             }
+            self.record_one(membership, *last, access, stamp);
         }
     }
 
@@ -315,9 +319,8 @@ impl Supervisor {
     fn record_one(
         &mut self,
         membership: &Membership,
-        index: usize,
-        task: TaskNo,
-        access: &Access,
+        (index, task): (usize, TaskNo),
+        access: Access,
         stamp: u64,
     ) {
         let Some(scope) = self.scopes.get_mut(index) else {
@@ -326,14 +329,17 @@ impl Supervisor {
         let event = Event::Access {
             task,
             stamp,
-            access: access.clone(),
+            access,
         };
         if !scope.recorder.record(&event) {
             return;
         }
-        match access {
-            Access::Read {
-                path, version, how, ..
+        match &event {
+            Event::Access {
+                access: Access::Read {
+                    path, version, how, ..
+                },
+                ..
             } => {
                 let executed = matches!(how, How::Exec | How::Import);
                 let classifier = scope.recorder.state.classifier();

@@ -1,10 +1,10 @@
 //! The processes of the tree: who they are, whose work they do, who forked them.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
 
 use bstr::BString;
+use foldhash::HashMap;
 use roar_lineage::event::{ProcessKey, TaskNo};
 use roar_lineage::model::FileVersion;
 
@@ -150,8 +150,8 @@ impl ProcessTable {
                 .is_some_and(|it| it.logs_keys),
             pidfd: process::open_pidfd(pid).ok(),
             has_forked: false,
-            forks: HashMap::new(),
-            children: HashMap::new(),
+            forks: HashMap::default(),
+            children: HashMap::default(),
         };
         self.processes.insert(pid, process);
         Identified::New(pid)

@@ -1,10 +1,10 @@
 //! One traced run as the supervisor keeps it: its record, its tasks, and how far its
 //! end has come. A roar inside a roar is a second scope under the same supervisor.
 
-use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 
 use bstr::ByteSlice;
+use foldhash::{HashMap, HashSet};
 use roar_lineage::event::{Event, Outcome, TaskNo};
 use roar_lineage::model::{Category, FileState, FileVersion, GapKind, Job, Status, Task};
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,8 @@ impl Scope {
             recorder,
             hashing: spec.hashing,
             phase: Phase::Running,
-            page_of: HashMap::new(),
-            awaited: HashSet::new(),
+            page_of: HashMap::default(),
+            awaited: HashSet::default(),
             next_task: 1,
             notified: 0,
             events: 0,

@@ -30,23 +30,23 @@ impl TaskLog {
             is_held: false,
             lost: 0,
         };
-        log.write(&MAGIC);
+        log.backlog.extend_from_slice(&MAGIC);
+        log.write_unless_held();
         log
     }
 
     fn append(&mut self, event: &Event) {
-        match postcard::to_stdvec(event) {
-            Ok(payload) => self.write(&frame::seal(&payload)),
-            Err(_) => self.lost += 1,
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if self.backlog.len() + bytes.len() > MAX_BACKLOG {
+        let length = self.backlog.len();
+        let is_encoded = frame::append(&mut self.backlog, event).is_ok();
+        if !is_encoded || self.backlog.len() > MAX_BACKLOG {
+            self.backlog.truncate(length);
             self.lost += 1;
             return;
         }
-        self.backlog.extend_from_slice(bytes);
+        self.write_unless_held();
+    }
+
+    fn write_unless_held(&mut self) {
         if !self.is_held || self.backlog.len() > LARGEST_HELD {
             self.flush();
         }

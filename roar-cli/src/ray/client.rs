@@ -5,14 +5,15 @@ use bstr::ByteSlice;
 use roar_lineage::fragment::Fragment;
 use roar_lineage::model::FileUse;
 
+/// Where its modules are.
+const DIRECTORY: &str = "/ray/util/client/";
+
 /// Whether a command connected through the Ray client, and to no Ray otherwise. The
 /// module that connects is loaded only then.
 pub fn was_used(fragments: &[Fragment]) -> bool {
     let is_module = |file: &FileUse| {
-        let rest = file.path.find("/ray/util/client/");
-        let name = rest.and_then(|at| file.path.rfind_byte(b'/').filter(|end| *end > at));
-        name.and_then(|at| file.path.get(at + 1..))
-            .is_some_and(|name| name.starts_with(b"worker."))
+        let name = file.path.rsplit_once_str("/").map(|(_, name)| name);
+        name.is_some_and(|name| name.starts_with(b"worker.")) && file.path.contains_str(DIRECTORY)
     };
     let is_log = |file: &FileUse| file.path.contains_str("/logs/python-core-driver-");
     let mut reads = fragments.iter().flat_map(|fragment| &fragment.reads);

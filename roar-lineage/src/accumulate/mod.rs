@@ -11,9 +11,10 @@ mod uses;
 mod view;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::BString;
+use foldhash::{HashMap, HashSet};
 
 use self::entry::Entry;
 use self::objects::Objects;
