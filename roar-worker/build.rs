@@ -49,9 +49,6 @@ fn in_program(name: &str, library: &Path) -> Result<(), Box<dyn std::error::Erro
     rustc.args(["--edition", "2024", "--crate-type", "cdylib"]);
     rustc.arg("--crate-name").arg(format!("roar_{name}"));
     rustc.args(["--target", &target]);
-    if std::env::var("PROFILE")? == "debug" {
-        rustc.args(["--cfg", "eager"]);
-    }
     // One object: a symbol is weak in that which says so.
     let options = [
         "panic=abort",

@@ -14,7 +14,7 @@ use crate::call::call;
 use crate::directory::Directories;
 use crate::layout::{
     CONTROL_AT, EPOCH_AT, HAS_PAGE_AT, MAGIC, OFF_AT, PAGE, RING_PATH, RINGS_SIZE, SECRET_AT,
-    VERSION, VERSION_AT, WARM_UP,
+    VERSION, VERSION_AT,
 };
 use crate::libc;
 use crate::number::*;
@@ -41,8 +41,6 @@ struct Own {
     rings: AtomicUsize,
     /// Where the attribution page is mapped; 0: nowhere.
     page: AtomicUsize,
-    /// Files that could have been exempt.
-    opens: AtomicU64,
     /// 1 once somebody asks for rings.
     asked: AtomicUsize,
     /// Process id of whose page it is; 0 until it is asked for.
@@ -126,7 +124,7 @@ pub(crate) fn give_up() {
     IS_OFF.store(true, Relaxed);
 }
 
-/// What an exempt call needs. Asks for rings when enough files were opened.
+/// What an exempt call needs. Asks for rings at the first.
 pub(crate) fn ready() -> Option<Ready> {
     if IS_OFF.load(Relaxed) {
         return None;
@@ -137,7 +135,7 @@ pub(crate) fn ready() -> Option<Ready> {
         give_up();
         return None;
     }
-    if own.rings.load(Acquire) == 0 && own.opens.fetch_add(1, Relaxed) + 1 >= WARM_UP {
+    if own.rings.load(Acquire) == 0 {
         own.ask();
     }
     let rings = own.rings.load(Acquire);

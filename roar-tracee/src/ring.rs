@@ -88,7 +88,3 @@ pub const SKIP: u32 = u32::MAX;
 
 /// Opening this gives a program its rings. Without a supervisor it fails with ENOTDIR.
 pub const RING_PATH: &[u8] = b"/dev/null/roar/1/ring/2";
-
-/// How many files a program opens before it asks for rings: the last of them is the first
-/// that may be exempt. In builds for tests every one may be.
-pub const WARM_UP: u64 = if cfg!(eager) { 1 } else { 8 };

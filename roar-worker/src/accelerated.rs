@@ -24,6 +24,9 @@ use crate::supervisor::Supervisor;
 use crate::sys::{self, file};
 use crate::tracee::{Base, Found, Tracee};
 
+/// A directory whose path was seen to be canonical, and which that is, where it is told.
+pub(crate) type Known = (BString, Option<(u64, u64)>);
+
 impl Supervisor {
     /// Gives a process rings of its own.
     pub(crate) fn give_rings(&mut self, pid: u32) -> Option<OwnedFd> {
@@ -76,6 +79,7 @@ impl Supervisor {
     /// A directory may get another name, or may have got one when this was last called.
     pub(crate) fn rename_directories(&mut self) {
         self.renames = false;
+        self.known_directory = None;
         for pid in &self.with_rings {
             let process = self.table.get(*pid);
             if let Some(rings) = process.and_then(|process| process.rings.as_ref()) {
@@ -100,6 +104,9 @@ impl Supervisor {
 
     /// A process is about to forbid itself system calls: it may be killed for one of ours.
     fn forbid_exemptions(&mut self, pid: u32) {
+        if let Some(process) = self.table.get_mut(pid) {
+            process.adds_filters = true;
+        }
         let mut next = Some(pid);
         // A child has the rings of its parent until it has its own.
         while let Some(process) = next.and_then(|pid| self.table.get(pid)) {
@@ -114,7 +121,11 @@ impl Supervisor {
     /// Whether a process has more filters than the command had: to one that has forbidden
     /// itself system calls, ours may be fatal.
     pub(crate) fn is_confined(&self, pid: u32) -> bool {
-        let filters = proc::status(pid).and_then(|status| status.filters);
+        let known = self.table.get(pid).filter(|process| !process.adds_filters);
+        let filters = match known {
+            Some(process) => process.filters,
+            None => proc::status(pid).and_then(|status| status.filters),
+        };
         filters.is_none() || filters > self.filters
     }
 
@@ -160,8 +171,7 @@ impl Supervisor {
     /// Records what a process has opened.
     pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
         let mut seen = HashSet::default();
-        // A directory whose path was seen to be canonical, and which that is, where it is told.
-        let mut known = None;
+        let mut known = self.known_directory.take().filter(|_| !self.renames);
         for record in records {
             let Some(process) = self.table.get(pid) else {
                 return;
@@ -177,12 +187,18 @@ impl Supervisor {
                 work => work,
             };
             let tracee = self.tracee(process, pid);
-            let place = (paths::parent(&record.path), record.directory);
             let is_here = !tracee.is_elsewhere && tracee.served.is_none();
-            if known != Some(place) && is_here && is_in_its_directory(record) {
-                known = Some(place);
+            let is_place = |known: &Option<Known>| {
+                let place = (paths::parent(&record.path), record.directory);
+                known
+                    .as_ref()
+                    .is_some_and(|(path, which)| (path.as_slice(), *which) == place)
+            };
+            let place = || Some((paths::parent(&record.path).into(), record.directory));
+            if is_here && !is_place(&known) && is_in_its_directory(record) {
+                known = place();
             }
-            let is_known = known == Some(place);
+            let is_known = is_here && is_place(&known);
             let mut is_gone = false;
             let mut accesses = Vec::new();
             if is_known && (record.directory.is_some() || is_at(record)) {
@@ -192,7 +208,7 @@ impl Supervisor {
                 match read(&tracee, record) {
                     Ok(Some(found)) => {
                         if is_here && found.path == record.path {
-                            known = Some(place);
+                            known = place();
                         }
                         accesses.push(access(record, found.path, found.via));
                     }
@@ -209,6 +225,7 @@ impl Supervisor {
             self.notice_client(pid, &accesses);
             self.record(&work, accesses, record.stamp);
         }
+        self.known_directory = known;
     }
 
     fn count_accelerated(&mut self, membership: &Membership, events: usize) {

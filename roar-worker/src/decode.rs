@@ -32,7 +32,10 @@ pub enum Decoded {
     /// Replaces the program.
     Exec(Box<Execution>),
     /// Makes a child process.
-    Fork,
+    Fork {
+        /// Whether the child is the caller's own, and in the same namespaces.
+        is_plain: bool,
+    },
     /// Ends the process with this status.
     Exit(i32),
     /// Asks for the attribution page.
@@ -123,14 +126,15 @@ pub fn decode(
         Call::AlignedTruncate64 => files(open::truncate(tracee, a, (d << 32) | (c & 0xffff_ffff))?),
         Call::Execve => exec::execve(tracee, (cwd, a), b, 0, pointer),
         Call::Execveat => exec::execve(tracee, (Base::from_argument(a), b), c, e as i32, pointer),
-        Call::Fork | Call::Clone => Ok(Decoded::Fork),
+        Call::Fork => Ok(Decoded::Fork { is_plain: true }),
+        Call::Clone => Ok(forks(a)),
         Call::Clone3 => {
             let flags = tracee::word(tracee, a, 8)?;
             let is_thread = flags & libc::CLONE_THREAD as u64 != 0;
             Ok(if is_thread {
                 Decoded::Files(Vec::new())
             } else {
-                Decoded::Fork
+                forks(flags)
             })
         }
         Call::ExitGroup => Ok(Decoded::Exit(a as i32 & 0xff)),
@@ -148,6 +152,17 @@ pub fn decode(
         }),
         Call::Access | Call::Rmdir => files(Vec::new()),
     }
+}
+
+/// A clone with these flags.
+fn forks(flags: u64) -> Decoded {
+    let others = libc::CLONE_PARENT
+        | libc::CLONE_FS
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID;
+    let is_plain = flags & others as u64 == 0;
+    Decoded::Fork { is_plain }
 }
 
 /// What the open of a magic path means, or of one that is more than a file.

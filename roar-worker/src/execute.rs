@@ -1,6 +1,7 @@
 //! Execs: what they read, and whether they have happened.
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use bstr::{BString, ByteSlice};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -12,6 +13,7 @@ use crate::accelerator::Loads;
 use crate::attribution::Work;
 use crate::decode::Execution;
 use crate::proc;
+use crate::process_table::Image;
 use crate::scope;
 use crate::stores::Client;
 use crate::supervisor::Supervisor;
@@ -44,6 +46,7 @@ impl Supervisor {
             _ => work.clone(),
         };
         if let Some(process) = self.table.get_mut(pid) {
+            process.executes();
             process.pending_exec = Some((path, mask::arguments(&argv)));
             process.loads = Loads::Asks;
             process.changes_credentials |= changes_credentials;
@@ -97,9 +100,13 @@ impl Supervisor {
 
     /// Records that a process has become another program.
     pub(crate) fn record_exec(&mut self, pid: u32, exe: &BString, argv: &[BString]) {
-        let Some(process) = self.table.get(pid) else {
+        let Some(process) = self.table.get_mut(pid) else {
             return;
         };
+        process.image = Some(Arc::new(Image {
+            exe: Some(exe.clone()),
+            argv: argv.to_vec(),
+        }));
         for (index, _) in process.membership.iter() {
             if let Some(scope) = self.scopes.get_mut(*index) {
                 let (key, exe, argv) = (process.key, exe.clone(), argv.to_vec());

@@ -1,6 +1,7 @@
 //! From one notification to its answer.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use bstr::{BString, ByteSlice};
 use roar_lineage::event::{Access, Event, TaskNo};
@@ -14,7 +15,7 @@ use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::proc;
-use crate::process_table::{Identified, Membership, Process};
+use crate::process_table::{Identified, Image, Membership, Process};
 use crate::scope;
 use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
@@ -90,13 +91,21 @@ impl Supervisor {
             nr,
             args,
         };
+        self.hold_all_logs(true);
         let answer = self.loading(&entry).unwrap_or_else(|| {
             let observed = self.observe(&entry);
             let observed =
                 observed.filter(|seen| seen.decoded.is_ok() || self.backend.is_waiting(id));
             observed.map_or(Answer::Continue, |observed| self.act(observed))
         });
+        self.hold_all_logs(false);
         self.backend.answer(id, &answer);
+    }
+
+    fn hold_all_logs(&mut self, is_held: bool) {
+        for scope in &mut self.scopes {
+            scope.recorder.hold(is_held);
+        }
     }
 
     /// What a call will do. `None`: nothing to record, or its thread is gone.
@@ -133,11 +142,12 @@ impl Supervisor {
     /// A thread's process, and whether this is its first event. `None`: it is gone.
     pub(crate) fn process_of(&mut self, tid: u32) -> Option<(u32, bool)> {
         let otherwise = self.root_membership();
-        match self.table.identify(tid, &otherwise) {
+        let sees_execs = self.backend.is_notify();
+        match self.table.identify(tid, &otherwise, sees_execs) {
             Identified::Known(pid) => Some((pid, false)),
             Identified::New(pid) => {
                 if self.filters.is_none() {
-                    self.filters = proc::status(pid).and_then(|status| status.filters);
+                    self.filters = self.table.get(pid).and_then(|process| process.filters);
                 }
                 self.introduce(pid);
                 Some((pid, true))
@@ -196,7 +206,7 @@ impl Supervisor {
                 self.record(&work, accesses, stamp);
             }
             Decoded::Exec(execution) => self.executes(pid, &work, *execution, stamp),
-            Decoded::Fork => self.table.forks(pid, tid, &work),
+            Decoded::Fork { is_plain } => self.table.forks(pid, tid, &work, is_plain),
             Decoded::Works { process, number } => self.hand_over(pid, process, number),
             Decoded::Exit(code) => {
                 self.table.exits(pid);
@@ -367,8 +377,16 @@ impl Supervisor {
 
     /// A process at its first event: what it is, and the files it came with.
     fn introduce(&mut self, pid: u32) {
-        let exe = proc::link(pid, "exe");
-        let argv = mask::arguments(&proc::command_line(pid));
+        let Some(process) = self.table.get_mut(pid) else {
+            return;
+        };
+        let image = process.image.get_or_insert_with(|| {
+            Arc::new(Image {
+                exe: proc::link(pid, "exe"),
+                argv: mask::arguments(&proc::command_line(pid)),
+            })
+        });
+        let Image { exe, argv } = image.as_ref().clone();
         let Some(process) = self.table.get(pid) else {
             return;
         };

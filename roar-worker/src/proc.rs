@@ -87,12 +87,34 @@ fn parse_status(text: &[u8]) -> Option<Status> {
     (status.tgid != 0).then_some(status)
 }
 
-/// Start time of a process in clock ticks since boot.
-pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
+/// The fields of `/proc/PID/stat` that are used here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The name of the thread: at first its program's, up to 15 bytes of it.
+    pub name: BString,
+    /// Parent's process id.
+    pub ppid: u32,
+    /// Start time in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+/// Reads a process's stat.
+pub fn stat(pid: u32) -> Option<Stat> {
+    let mut content = [0; 1024];
+    // All of it comes at once.
+    let mut file = File::open(format!("/proc/{pid}/stat"))
+        .inspect_err(sys::note_starvation)
+        .ok()?;
+    let length = file.read(&mut content).ok()?;
     // The name in parentheses may hold anything; the fields after it are numbers.
-    let (_, fields) = stat.rsplit_once_str(b") ")?;
-    fields.fields().nth(19)?.to_str().ok()?.parse().ok()
+    let (before, fields) = content.get(..length)?.rsplit_once_str(b") ")?;
+    let (_, name) = before.split_once_str(b"(")?;
+    let mut fields = fields.fields().map(|field| field.to_str().unwrap_or(""));
+    Some(Stat {
+        name: name.into(),
+        ppid: fields.nth(1)?.parse().ok()?,
+        start_ticks: fields.nth(17)?.parse().ok()?,
+    })
 }
 
 /// Whether a process is stopped by a signal or a debugger.
@@ -194,7 +216,9 @@ mod tests {
         assert_eq!((status.tgid, status.depth), (pid, 0));
         assert_eq!(status.ppid, std::os::unix::process::parent_id());
         assert_eq!(status.credentials.uid, nix::unistd::geteuid().as_raw());
-        assert!(start_ticks(pid).unwrap() > 0);
+        let stat = stat(pid).unwrap();
+        assert_eq!(stat.ppid, status.ppid);
+        assert!(stat.start_ticks > 0);
         assert!(command_line(pid)[0].find("roar").is_some());
         assert!(threads(pid).contains(&pid));
     }

@@ -12,12 +12,22 @@ use crate::accelerator::Loads;
 use crate::attribution::{Page, Work};
 use crate::proc::{self, Credentials};
 use crate::rings::Rings;
+use crate::scope;
 use crate::stores::Client;
 use crate::sys::process;
 
 /// The tasks that a process's events belong to: one in each scope around it, the
 /// outermost first.
 pub type Membership = Arc<[(usize, TaskNo)]>;
+
+/// The program that a process runs.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Its file.
+    pub exe: Option<BString>,
+    /// The arguments that it was given, masked.
+    pub argv: Vec<BString>,
+}
 
 /// One process.
 pub struct Process {
@@ -41,6 +51,12 @@ pub struct Process {
     pub program: Option<FileVersion>,
     /// Files that it has opened since.
     pub opens: u64,
+    /// What it runs, as far as is known.
+    pub image: Option<Arc<Image>>,
+    /// How many seccomp filters it had at first sight.
+    pub filters: Option<u32>,
+    /// Whether it may have more by now.
+    pub adds_filters: bool,
     /// Who it is to the file system.
     pub credentials: Credentials,
     /// Whether its credentials must be looked up at every event.
@@ -63,6 +79,8 @@ pub struct Process {
     pub pidfd: Option<OwnedFd>,
     /// Whether it has forked.
     has_forked: bool,
+    /// Whether a child may be otherwise than it is.
+    has_unlike: bool,
     /// The last fork of each thread that forked: all of the thread's children that are
     /// not known yet are of that fork, which may not have made its child yet.
     forks: HashMap<u32, Work>,
@@ -91,8 +109,9 @@ pub enum Identified {
 
 impl ProcessTable {
     /// The process of a thread, added to the table at first sight. `otherwise` is whose
-    /// work a process does whose parent is not known.
-    pub fn identify(&mut self, tid: u32, otherwise: &Membership) -> Identified {
+    /// work a process does whose parent is not known. `sees_execs` tells whether a process's
+    /// first event comes before it runs another program than its parent.
+    pub fn identify(&mut self, tid: u32, otherwise: &Membership, sees_execs: bool) -> Identified {
         if self.processes.contains_key(&tid) {
             return Identified::Known(tid);
         }
@@ -102,32 +121,39 @@ impl ProcessTable {
         {
             return Identified::Known(pid);
         }
-        let Some(status) = proc::status(tid) else {
-            return Identified::Gone;
+        let like_parent = sees_execs.then(|| self.first_look_by_parent(tid)).flatten();
+        let look = match like_parent {
+            Some(look) => look,
+            None => {
+                let Some(status) = proc::status(tid) else {
+                    return Identified::Gone;
+                };
+                if status.tgid != tid {
+                    self.threads.insert(tid, status.tgid);
+                }
+                if self.processes.contains_key(&status.tgid) {
+                    return Identified::Known(status.tgid);
+                }
+                match FirstLook::at(status) {
+                    Some(look) => look,
+                    None => return Identified::Gone,
+                }
+            }
         };
-        let pid = status.tgid;
-        if pid != tid {
-            self.threads.insert(tid, pid);
-        }
-        if self.processes.contains_key(&pid) {
-            return Identified::Known(pid);
-        }
-        let Some(start_ticks) = proc::start_ticks(pid) else {
-            return Identified::Gone;
-        };
-        let work = self.inherited(pid, status.ppid);
+        let (pid, ppid) = (look.key.pid, look.ppid);
+        let work = self.inherited(pid, ppid);
         let is_shared = work == Work::Unknown;
         let membership = match work {
             Work::Task(membership) => membership,
             _ => self
                 .processes
-                .get(&status.ppid)
+                .get(&ppid)
                 .map_or(otherwise, |parent| &parent.membership)
                 .clone(),
         };
         let process = Process {
-            key: ProcessKey { pid, start_ticks },
-            ppid: status.ppid,
+            key: look.key,
+            ppid,
             membership,
             is_shared,
             child_membership: None,
@@ -136,25 +162,59 @@ impl ProcessTable {
             loads: Loads::default(),
             program: None,
             opens: 0,
-            credentials: status.credentials,
+            image: look.image,
+            filters: look.filters,
+            adds_filters: false,
+            credentials: look.credentials,
             changes_credentials: false,
-            is_elsewhere: is_elsewhere(pid),
-            is_inner: status.depth > 0,
+            is_elsewhere: look.is_elsewhere,
+            is_inner: look.is_inner,
             pending_exec: None,
             exit_code: None,
             knows_stores: false,
             client: Client::None,
-            logs_keys: self
-                .processes
-                .get(&status.ppid)
-                .is_some_and(|it| it.logs_keys),
-            pidfd: process::open_pidfd(pid).ok(),
+            logs_keys: self.processes.get(&ppid).is_some_and(|it| it.logs_keys),
+            pidfd: look.pidfd,
             has_forked: false,
+            has_unlike: false,
             forks: HashMap::default(),
             children: HashMap::default(),
         };
         self.processes.insert(pid, process);
         Identified::New(pid)
+    }
+
+    /// What a process is that its parent has just forked and that has done nothing yet: what
+    /// the parent is. `None`: that is not so certain.
+    fn first_look_by_parent(&self, tid: u32) -> Option<FirstLook> {
+        // An orphan has another parent than it had.
+        if self.unseen.contains_key(&tid) {
+            return None;
+        }
+        // Of a thread that is not the first there is none.
+        let pidfd = process::open_pidfd(tid).ok()?;
+        let stat = proc::stat(tid)?;
+        let parent = self.processes.get(&stat.ppid)?;
+        let image = parent.image.as_ref()?;
+        let is_like = parent.has_forked
+            && !parent.has_unlike
+            && !parent.changes_credentials
+            && !parent.adds_filters
+            && parent.pending_exec.is_none()
+            && image.may_be_called(&stat.name);
+        is_like.then(|| FirstLook {
+            key: ProcessKey {
+                pid: tid,
+                start_ticks: stat.start_ticks,
+            },
+            ppid: stat.ppid,
+            pidfd: Some(pidfd),
+            image: Some(image.clone()),
+            filters: parent.filters,
+            credentials: parent.credentials.clone(),
+            is_elsewhere: parent.is_elsewhere,
+            is_inner: parent.is_inner,
+        })
     }
 
     /// Whose work a new process does: that of the thread which forked it, at that time.
@@ -213,12 +273,23 @@ impl ProcessTable {
         self.processes.values()
     }
 
-    /// Notes a fork by a thread that does this work.
-    pub fn forks(&mut self, pid: u32, tid: u32, work: &Work) {
+    /// Notes a fork by a thread that does this work. `is_plain` tells whether the child is in
+    /// the same namespaces, and a child of this process.
+    pub fn forks(&mut self, pid: u32, tid: u32, work: &Work, is_plain: bool) {
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
         };
         process.has_forked = true;
+        if !is_plain {
+            process.has_unlike = true;
+            let ppid = process.ppid;
+            if let Some(parent) = self.processes.get_mut(&ppid) {
+                parent.has_unlike = true;
+            }
+        }
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return;
+        };
         let own = process.own_work();
         let work = if *work == Work::None { &own } else { work };
         if process.page.is_some() || *work != own {
@@ -257,7 +328,55 @@ impl ProcessTable {
     }
 }
 
+/// What is seen of a process at its first event.
+struct FirstLook {
+    key: ProcessKey,
+    ppid: u32,
+    pidfd: Option<OwnedFd>,
+    image: Option<Arc<Image>>,
+    filters: Option<u32>,
+    credentials: Credentials,
+    is_elsewhere: bool,
+    is_inner: bool,
+}
+
+impl FirstLook {
+    /// `None`: it is gone.
+    fn at(status: proc::Status) -> Option<Self> {
+        let pid = status.tgid;
+        let start_ticks = proc::stat(pid)?.start_ticks;
+        Some(Self {
+            key: ProcessKey { pid, start_ticks },
+            ppid: status.ppid,
+            pidfd: process::open_pidfd(pid).ok(),
+            image: None,
+            filters: status.filters,
+            credentials: status.credentials,
+            is_elsewhere: is_elsewhere(pid),
+            is_inner: status.depth > 0,
+        })
+    }
+}
+
+impl Image {
+    /// Whether the kernel may have given a thread this name for it: that of its file, or of
+    /// the script or link by which it was called.
+    fn may_be_called(&self, name: &[u8]) -> bool {
+        const LONGEST: usize = 15;
+        let mut paths = self.exe.iter().chain(self.argv.iter().take(2));
+        paths.any(|path| {
+            let own = scope::base_name(path);
+            own.get(..LONGEST).unwrap_or(own) == name
+        })
+    }
+}
+
 impl Process {
+    /// Notes that it is about to become another program.
+    pub fn executes(&mut self) {
+        self.has_unlike |= self.has_forked;
+    }
+
     /// Learns which children the noted forks have made so far.
     fn bind_children(&mut self) {
         let pid = self.key.pid;

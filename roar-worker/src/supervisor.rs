@@ -13,6 +13,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status, TaskKind};
 
+use crate::accelerated::Known;
 use crate::accelerator::Accelerator;
 use crate::backend::{Backend, Listener};
 use crate::digest_pool::DigestPool;
@@ -126,6 +127,8 @@ pub struct Supervisor {
     pub(crate) with_rings: BTreeSet<u32>,
     /// Whether a directory may have got another name since the pages were looked at.
     pub(crate) renames: bool,
+    /// Of the file that was recorded last, for as long as that may well be so.
+    pub(crate) known_directory: Option<Known>,
 }
 
 impl Supervisor {
@@ -169,6 +172,7 @@ impl Supervisor {
             stores: Stores::default(),
             with_rings: BTreeSet::new(),
             renames: false,
+            known_directory: None,
         };
         match &supervisor.backend {
             Backend::Notify(listener) => {

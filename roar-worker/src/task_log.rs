@@ -17,7 +17,7 @@ const LARGEST_HELD: usize = 64 << 10;
 pub struct TaskLog {
     file: File,
     backlog: Vec<u8>,
-    is_held: bool,
+    holders: usize,
     lost: u64,
 }
 
@@ -27,7 +27,7 @@ impl TaskLog {
         let mut log = Self {
             file,
             backlog: Vec::new(),
-            is_held: false,
+            holders: 0,
             lost: 0,
         };
         log.backlog.extend_from_slice(&MAGIC);
@@ -47,7 +47,7 @@ impl TaskLog {
     }
 
     fn write_unless_held(&mut self) {
-        if !self.is_held || self.backlog.len() > LARGEST_HELD {
+        if self.holders == 0 || self.backlog.len() > LARGEST_HELD {
             self.flush();
         }
     }
@@ -102,12 +102,15 @@ impl Recorder {
         news
     }
 
-    /// While it is held, what is recorded goes to the log in few large writes; when it is
-    /// held no longer, all of it is there.
+    /// While anybody holds it, what is recorded goes to the log in few large writes; when
+    /// nobody does any longer, all of it is there.
     pub fn hold(&mut self, is_held: bool) {
         if let Some(log) = &mut self.log {
-            log.is_held = is_held;
-            if !is_held {
+            log.holders = match is_held {
+                true => log.holders + 1,
+                false => log.holders.saturating_sub(1),
+            };
+            if log.holders == 0 {
                 log.flush();
             }
         }

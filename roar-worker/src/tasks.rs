@@ -27,6 +27,7 @@ impl Supervisor {
             self.catch_up(pid);
         }
         self.catch_up_all();
+        self.known_directory = None;
         if self.renames {
             self.rename_directories();
         }
