@@ -77,6 +77,47 @@ fn processes_are_listed_with_how_they_ended() {
 }
 
 #[test]
+fn a_process_that_was_forked_runs_what_its_parent_ran_then() {
+    let project = Project::new();
+    let program = "
+import os, time
+for wait in (0, 0.4):
+    if os.fork() == 0:
+        time.sleep(wait)
+        open(f'child{os.getpid()}', 'w').close()
+        os._exit(0)
+os.execv('/bin/bash', ['bash', '-c', '(: > child$BASHPID); sleep 0.6; :'])";
+    let report = project.python(program);
+    let processes = report.document["processes"].as_array().unwrap();
+    let runs = |process: &serde_json::Value| {
+        let exe = process["exe"].as_str().unwrap();
+        let first = process["argv"][0].as_str().unwrap();
+        (
+            exe.contains("python"),
+            first.contains("python"),
+            process["argv"].as_array().unwrap().len(),
+        )
+    };
+    let of = |pid: &str| {
+        let process = processes
+            .iter()
+            .find(|process| process["pid"].to_string() == pid);
+        runs(process.unwrap_or_else(|| panic!("{pid}: {processes:#?}")))
+    };
+    let mut children: Vec<_> = report
+        .files("writes")
+        .iter()
+        .filter_map(|file| file["path"].as_str()?.rsplit_once("/child"))
+        .map(|(_, pid)| of(pid))
+        .collect();
+    children.sort_unstable();
+    assert_eq!(
+        children,
+        [(false, false, 3), (true, true, 3), (true, true, 3)]
+    );
+}
+
+#[test]
 fn a_roar_inside_a_roar_reports_its_own_part() {
     let project = Project::new();
     project.write("in", "x");
