@@ -4,7 +4,7 @@
     make bench
     BENCH_ROUNDS=1 BENCH_SIZE=0.05 BENCH_ONLY=opens,imports bench/run.py
 
-BENCH_ROUNDS    runs of each way (5)
+BENCH_ROUNDS    runs of each way (5; at least 3 for results.md)
 BENCH_ONLY      workloads and sections, by name; `--list` says which there are
 BENCH_SIZE      a part of the whole sizes (1)
 BENCH_PATIENCE  seconds after which a run is ended (120)
@@ -79,7 +79,7 @@ class Bench:
         self.env = environment()
         self.programs = workloads.compiled(os.path.join(CACHE, "programs"))
         paths = fixtures.prepared(CACHE, scale)
-        self.scratch = paths.scratch
+        self.scratch, self.written = paths.scratch, paths.written
         self.mebibytes = scale(1024)
         listed = workloads.listed(self.programs, paths, scale)
         self.listed = [workload for workload in listed if None not in workload.command]
@@ -118,7 +118,7 @@ class Bench:
                 self.left_out.append("%s, untraced: %s" % (workload.what, failure))
         if is_chosen(workloads.BIG_FILE):
             self.passes = whole.blake3_pass(
-                PEERS, workloads.PYTHON, self.programs["big_file"], self.mebibytes, self.scratch,
+                PEERS, workloads.PYTHON, self.programs["big_file"], self.mebibytes, self.written,
                 ROUNDS)
 
     def run_whole(self):
@@ -147,6 +147,14 @@ class Bench:
             if is_chosen(name):
                 say(name)
                 self.texts.append((title, run()))
+                self.write()
+
+    def write(self):
+        """So far."""
+        is_whole = not ONLY and SIZE == 1 and ROUNDS >= 3 and WITH_PEERS
+        os.makedirs(RESULTS, exist_ok=True)
+        with open(os.path.join(RESULTS, "results.md" if is_whole else "quick.md"), "w") as written:
+            written.write(self.text())
 
     def text(self):
         columns = list(self.ways)
@@ -177,18 +185,20 @@ def main():
         print("\n".join([workload.name for workload in bench.listed] + [workloads.RUN, *SECTIONS]))
         return
     bench.add_peers()
-    bench.trace()
+    with fixtures.in_memory(bench.written) as is_in_memory:
+        if not is_in_memory:
+            bench.left_out.append("a file system in memory: what is written is on the disk")
+        bench.trace()
+        bench.write()
+        if is_chosen(MEMORY):
+            bench.weigh()
+            bench.write()
     if is_chosen(workloads.RUN):
         bench.run_whole()
-    if is_chosen(MEMORY):
-        bench.weigh()
+        bench.write()
     bench.run_others()
-    text = bench.text()
-    is_whole = not ONLY and SIZE == 1 and ROUNDS >= 5 and WITH_PEERS
-    os.makedirs(RESULTS, exist_ok=True)
-    with open(os.path.join(RESULTS, "results.md" if is_whole else "quick.md"), "w") as written:
-        written.write(text)
-    print(text)
+    bench.write()
+    print(bench.text())
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def emptied(directory):
 def loops(programs, paths, scale):
     opens, creates = scale(200_000), scale(20_000)
     static, at_once = scale(200_000), scale(50_000)
-    new = os.path.join(paths.scratch, "new")
+    new = os.path.join(paths.written, "new")
     yield Workload(START, "`true`", [shutil.which("true")])
     yield Workload(
         OPENS, "open + close, C", [programs["opens"], paths.file, str(opens)], opens)
@@ -117,7 +117,7 @@ def python_programs(programs, paths, scale):
 
 
 def tools(programs, paths, scale):
-    copies = os.path.join(paths.scratch, "copies")
+    copies = os.path.join(paths.written, "copies")
     archive = os.path.join(copies, "archive.tar")
     tree, again = paths.tree, scale(20)
     shell = shutil.which("sh")

@@ -46,7 +46,12 @@ pub(crate) unsafe fn given(path: *const u8) -> Option<Name> {
         }
         let mut end = start;
         while *path.add(end) != 0 {
-            if begins(end, b"//") || begins(end, b"/./") || begins(end, b"/..") {
+            let is_odd = || match *path.add(end + 1) {
+                b'/' => true,
+                b'.' => matches!(*path.add(end + 2), b'/' | b'.'),
+                _ => false,
+            };
+            if *path.add(end) == b'/' && is_odd() {
                 return None;
             }
             end += 1;

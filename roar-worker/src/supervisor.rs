@@ -389,6 +389,10 @@ impl Supervisor {
                     at: at.0,
                 };
                 scope.recorder.record(&ended);
+                // There may be very many, and a log is all that is read of this record.
+                if !self.is_side && scope.recorder.is_logged() {
+                    scope.recorder.state.forget_process(key);
+                }
             }
         }
         let page = process.page.take();

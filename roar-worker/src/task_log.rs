@@ -116,6 +116,11 @@ impl Recorder {
         }
     }
 
+    /// Whether there is a log.
+    pub fn is_logged(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Log records that could not be kept.
     pub fn lost(&self) -> u64 {
         self.log.as_ref().map_or(0, TaskLog::lost)

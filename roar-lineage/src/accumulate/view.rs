@@ -6,7 +6,7 @@ use super::Accumulator;
 use super::entry::Entry;
 use crate::category::Classifier;
 use crate::client::{self, Part};
-use crate::event::TaskNo;
+use crate::event::{ProcessKey, TaskNo};
 use crate::fragment::Fragment;
 use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Task, TaskKind};
 
@@ -171,6 +171,11 @@ impl Accumulator {
         self.tasks()
             .filter_map(|no| self.fragment(no, revision))
             .collect()
+    }
+
+    /// Forgets a process that has ended: whoever reads the log knows it.
+    pub fn forget_process(&mut self, key: ProcessKey) {
+        self.processes.remove(&key);
     }
 
     /// Whether any process was seen.
