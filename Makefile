@@ -18,7 +18,7 @@ S3S := .cache/s3s/bin/s3s-fs
 export ROAR_TEST_S3S ?= $(CURDIR)/$(S3S)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
-.PHONY: help setup build debug venv wheel demo test test-rust test-shim test-ray test-s3 test-far \
+.PHONY: help setup build debug venv venvs wheel demo test test-rust test-shim test-ray test-s3 test-far \
 	test-ray-versions check-aarch64 coverage soak lint fmt clippy doc ci bench bench-s3 clean
 
 help: ## What can be made
@@ -105,7 +105,12 @@ bench-s3: build venv $(S3S) ## Requests to S3, traced and untraced
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(@D)/requirements.txt
 	@touch $@
 
-test-ray-versions: debug $(RAY_VERSIONS:%=.cache/ray-%/.ready) ## The graph, on older and newer Rays
+RAYS_READY := $(RAY_VERSIONS:%=.cache/ray-%/.ready)
+
+# All that is installed from PyPI.
+venvs: venv $(RAYS_READY)
+
+test-ray-versions: debug $(RAYS_READY) ## The graph, on older and newer Rays
 	@for version in $(RAY_VERSIONS); do \
 		echo "Ray $$version"; \
 		ROAR_TEST_PYTHON=$(CURDIR)/.cache/ray-$$version/bin/python \

@@ -10,7 +10,7 @@ import statistics
 
 import measured
 
-SLOW_S = 20
+SLOW_S = 8
 
 
 @dataclasses.dataclass

@@ -116,6 +116,7 @@ class Bench:
                     workload, self.ways, rounds, self.env, PATIENCE, say)
             except measured.Failed as failure:
                 self.left_out.append("%s, untraced: %s" % (workload.what, failure))
+            self.write()
         if is_chosen(workloads.BIG_FILE):
             self.passes = whole.blake3_pass(
                 PEERS, workloads.PYTHON, self.programs["big_file"], self.mebibytes, self.written,
@@ -189,7 +190,6 @@ def main():
         if not is_in_memory:
             bench.left_out.append("a file system in memory: what is written is on the disk")
         bench.trace()
-        bench.write()
         if is_chosen(MEMORY):
             bench.weigh()
             bench.write()

@@ -28,8 +28,9 @@ use crate::sys::{self, net, socket as rights};
 const PATIENCE_MS: u16 = 50;
 /// How long one's own listener may take.
 const OWN_PATIENCE_MS: u16 = 20;
-/// How much of copies may wait to be read, in one direction (bytes).
-const COPIES: i32 = 256 << 10;
+/// How much may be under way, and how much of copies may wait to be read, in one direction
+/// (bytes).
+const UNDER_WAY: i32 = 256 << 10;
 /// Most connections at once. Of a user's memory for pipes (`pipe-user-pages-soft` of
 /// proc_sys_fs(5), 64 MiB) an ordinary user's take a quarter at most.
 const MOST: usize = 200;
@@ -171,9 +172,9 @@ impl Gate {
         keep_alive(client, &store)?;
         let (out, back) = (pipe()?, pipe()?);
         let (copies_out, copies_back) = (pipe()?, pipe()?);
-        for (reader, _) in [&copies_out, &copies_back] {
+        for (reader, _) in [&out, &back, &copies_out, &copies_back] {
             // Less will do, where a user may have no more.
-            let _ = fcntl(reader, FcntlArg::F_SETPIPE_SZ(COPIES));
+            let _ = fcntl(reader, FcntlArg::F_SETPIPE_SZ(UNDER_WAY));
         }
         let waits =
             !OFlag::from_bits_retain(fcntl(client, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK);
