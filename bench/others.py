@@ -1,11 +1,11 @@
 """Benches that are programs of their own: the store's, Ray's, the start's and the shim's.
 
-Each gives the text it printed, or one line that says why it was left out. The store's
-prints, as its last line, a JSON object with `merge_events_per_second` and `ancestors_ms`.
+Each gives the text it printed, or one line that says why it was left out. A line of the
+store's is a name, a figure and its unit.
 """
 
-import json
 import os
+import re
 import statistics
 import subprocess
 
@@ -29,11 +29,11 @@ def store(scratch):
     if not os.path.exists(STORE_BENCH):
         return "left out: there is no target/release/examples/store_bench\n", {}
     text, is_done = printed([STORE_BENCH], {"TMPDIR": scratch})
-    try:
-        figures = json.loads(text.splitlines()[-1]) if is_done else {}
-    except (ValueError, IndexError):
-        figures = {}
-    return text, figures if isinstance(figures, dict) else {}
+    figures = {}
+    for line in text.splitlines() if is_done else ():
+        if found := re.fullmatch(r"(.+?) {2,}([0-9.]+) .*", line):
+            figures[found[1]] = float(found[2])
+    return text, figures
 
 
 def has_ray():

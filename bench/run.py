@@ -139,7 +139,7 @@ class Bench:
     def run_others(self):
         if is_chosen(STORE):
             text, self.store = others.store(self.scratch)
-            self.texts.append(("The store", text))
+            self.texts.append(("The store", "```\n%s```\n" % text))
         for name, title, run in (
             (RAY, "Ray", lambda: others.ray(ROAR, ROUNDS, self.scratch)),
             (STARTUP, "Starting a program", lambda: others.startup(ROAR)),

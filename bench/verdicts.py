@@ -155,8 +155,8 @@ class Judge:
         return row(what, asked, measured, not over)
 
     def store(self, figures):
-        rate = figures.get("merge_events_per_second")
-        took = figures.get("ancestors_ms")
+        rate = figures.get("merge: wall")
+        took = figures.get("ancestors of a result: wall")
         what, asked = "merge", "at least 200 000 events a second"
         yield (missing(what, asked) if rate is None
                else row(what, asked, "%.0f a second" % rate, rate >= 200_000))
