@@ -101,7 +101,7 @@ os.execv('/bin/bash', ['bash', '-c', '(: > child$BASHPID); sleep 0.6; :'])";
     let of = |pid: &str| {
         let process = processes
             .iter()
-            .find(|process| process["pid"].to_string() == pid);
+            .find(|process| process["pid"].as_u64() == pid.parse().ok());
         runs(process.unwrap_or_else(|| panic!("{pid}: {processes:#?}")))
     };
     let mut children: Vec<_> = report
