@@ -33,8 +33,7 @@ pub fn append(to: &mut Vec<u8>, value: &impl Serialize) -> Result<(), postcard::
 }
 
 fn header(payload: &[u8]) -> [u8; HEADER] {
-    let length = (payload.len() as u32).to_le_bytes();
-    let [a, b, c, d] = length;
+    let [a, b, c, d] = (payload.len() as u32).to_le_bytes();
     let [e, f, g, h] = crc32fast::hash(payload).to_le_bytes();
     [a, b, c, d, e, f, g, h]
 }

@@ -92,6 +92,8 @@ fn parse_status(text: &[u8]) -> Option<Status> {
 pub struct Stat {
     /// The name of the thread: at first its program's, up to 15 bytes of it.
     pub name: BString,
+    /// `R`, `S`, `Z` and so on.
+    pub state: u8,
     /// Parent's process id.
     pub ppid: u32,
     /// Start time in clock ticks since boot.
@@ -112,7 +114,8 @@ pub fn stat(pid: u32) -> Option<Stat> {
     let mut fields = fields.fields().map(|field| field.to_str().unwrap_or(""));
     Some(Stat {
         name: name.into(),
-        ppid: fields.nth(1)?.parse().ok()?,
+        state: *fields.next()?.as_bytes().first()?,
+        ppid: fields.next()?.parse().ok()?,
         start_ticks: fields.nth(17)?.parse().ok()?,
     })
 }
@@ -128,9 +131,7 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 fn state(pid: u32) -> Option<u8> {
-    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once_str(b") ")?;
-    fields.first().copied()
+    Some(stat(pid)?.state)
 }
 
 /// The target of a link below `/proc/PID/`.
