@@ -37,9 +37,11 @@ class Server:
             self.stop()
             raise
 
+    host = "127.0.0.1"
+
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "http://%s:%d" % (self.host, self.port)
 
     def wait(self):
         end = time.monotonic() + 30
@@ -66,16 +68,18 @@ class S3s(Server):
 
     name = "s3s"
 
-    def __init__(self, directory):
+    def __init__(self, directory, host="127.0.0.1", before=()):
+        self.host = host
         super().__init__(
             directory,
-            [S3S, "--host", "127.0.0.1", "--port", "0", "--access-key", KEY,
+            [*before, S3S, "--host", host, "--port", "0", "--access-key", KEY,
              "--secret-key", SECRET, "root"],
             RUST_LOG="info", NO_COLOR="1",
         )
 
     def find_port(self):
-        found = re.search(r"running at http://127\.0\.0\.1:(\d+)", open(self.log).read())
+        at = r"running at http://%s:(\d+)" % re.escape(self.host)
+        found = re.search(at, open(self.log).read())
         return found and int(found[1])
 
 
