@@ -18,9 +18,9 @@ S3S := .cache/s3s/bin/s3s-fs
 export ROAR_TEST_S3S ?= $(CURDIR)/$(S3S)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
-.PHONY: help setup build debug venv venvs wheel demo test test-rust test-shim test-ray \
-	test-s3 test-far test-ray-versions check-aarch64 coverage soak lint fmt clippy doc \
-	ci bench bench-s3 clean
+.PHONY: help setup build debug venv venvs wheel demo test test-rust test-shim test-ways test-ray \
+	test-s3 test-far test-clusters test-ray-versions check-aarch64 coverage soak lint fmt clippy \
+	doc ci bench bench-s3 clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,13 +61,22 @@ demo: wheel ## A Ray pipeline under `roar run`, and its graph
 
 # What takes an installation of its own, or long.
 FAR := $(patsubst %,tests/ray_e2e/test_%.py,containers languages nodes sink tls view)
+# As long as all the others of Ray.
+WAYS := tests/ray_e2e/test_ways.py
 # Those of S3 that have a Ray.
 FAR_S3 := $(patsubst %,tests/s3/test_%.py,addresses attribution pipeline)
 
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
 
-test: test-rust test-shim test-ray test-s3 ## All tests
+# Clusters are waited for most of the time: two suites at once, each one's output when it ends.
+SIDE_BY_SIDE := $(MAKE) --jobs=2 --keep-going --output-sync=target
+
+test: test-rust test-shim venv $(S3S) ## All tests
+	$(SIDE_BY_SIDE) test-ways test-ray test-s3
+
+test-clusters: debug venvs $(S3S) ## All that have clusters or servers
+	$(SIDE_BY_SIDE) test-ways test-ray test-far test-s3 test-ray-versions
 
 test-rust: debug venv $(S3S) ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
@@ -87,7 +96,10 @@ test-shim: venv
 	$(PYTEST) tests/shim
 
 test-ray: debug venv $(S3S)
-	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) tests/ray_e2e
+	$(PYTEST) --durations=5 $(FAR:%=--ignore=%) --ignore=$(WAYS) tests/ray_e2e
+
+test-ways: debug venv $(S3S) ## Every way to start a job, and every way to trace it
+	$(PYTEST) --durations=5 $(WAYS)
 
 test-far: debug venv $(S3S) ## Clusters in containers, behind TLS, with S3, and with other languages
 	$(PYTEST) --durations=5 $(FAR)

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,9 @@ const BUFFER: usize = 1 << 20;
 const LARGE: u64 = 32 << 20;
 const LARGE_BUFFER: usize = 4 << 20;
 const URGENT_THREADS: usize = 2;
+/// Most jobs that wait for an idle moment while their task goes on: more of its files are
+/// asked for when it ends.
+const MOST_EARLY: usize = 4096;
 
 /// What to hash.
 #[derive(Clone, Debug)]
@@ -76,6 +79,7 @@ impl Drop for Answer {
 /// what somebody waits for.
 pub struct DigestPool {
     idle: Option<Sender<Asked>>,
+    early: Arc<AtomicUsize>,
     urgent: Vec<Sender<Asked>>,
     turn: usize,
     done: (Sender<Hashed>, Receiver<Hashed>),
@@ -90,6 +94,7 @@ impl DigestPool {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self {
             idle: None,
+            early: Arc::new(AtomicUsize::new(0)),
             urgent: Vec::new(),
             turn: 0,
             done: channel(),
@@ -120,9 +125,16 @@ impl DigestPool {
         if self.idle.is_none() {
             self.idle = self.start(true);
         }
-        if let Some(idle) = &self.idle {
-            let _ = idle.send(Asked { job, answer: None });
+        let Some(idle) = &self.idle else {
+            return;
+        };
+        if job.is_early {
+            if self.early.load(Ordering::Relaxed) >= MOST_EARLY {
+                return;
+            }
+            self.early.fetch_add(1, Ordering::Relaxed);
         }
+        let _ = idle.send(Asked { job, answer: None });
     }
 
     /// Hashes now; there is always a result. What waits for an idle moment is given up.
@@ -163,12 +175,16 @@ impl DigestPool {
         let (jobs, waiting) = channel::<Asked>();
         let (done, wake) = (self.done.0.clone(), self.wake.clone());
         let hurry = self.hurry.clone();
+        let early = self.early.clone();
         let meter = self.meter.clone();
         let work = move || {
             if is_idle {
                 process::become_idle();
             }
             for Asked { job, answer } in waiting {
+                if job.is_early {
+                    early.fetch_sub(1, Ordering::Relaxed);
+                }
                 let outcome = if is_idle {
                     let goes_on = |_| !hurry.load(Ordering::Relaxed);
                     let outcome = digest(&job, &goes_on, hash_alone).filter(|_| goes_on(0));

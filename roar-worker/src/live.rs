@@ -170,6 +170,36 @@ impl LiveTracee<'_> {
         }
     }
 
+    /// What a path leads to, by its directory alone: nothing, or a regular file. `None`: that
+    /// does not tell.
+    fn look_into_directory(&self, base: Base, path: &[u8], follow: bool) -> Option<Lookup> {
+        let is_plain = is_plain(path);
+        if path.starts_with(b"/") && !is_plain || path.ends_with(b"/") {
+            return None;
+        }
+        let (parent, name) = split(path)?;
+        let (directory, there) = if is_plain && !self.is_elsewhere {
+            let directory = file::open_path_without_links(parent, libc::O_DIRECTORY).ok()?;
+            let stat = file::stat(directory.as_fd()).ok()?;
+            (directory, found(parent.into(), &stat))
+        } else {
+            let directory = self.open(base, parent, libc::O_DIRECTORY).ok()?;
+            let there = self.describe_directory(&directory)?;
+            (directory, there)
+        };
+        match file::stat_name(directory.as_fd(), name) {
+            Ok(stat) if stat.is_regular() && !self.is_elsewhere => {
+                let mut found = found(below(there.path, name), &stat);
+                if follow && !is_plain {
+                    found.via = self.via(base, path, &found.path);
+                }
+                Some(Lookup::Found(found))
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Some(missing(there, name)),
+            _ => None,
+        }
+    }
+
     /// The base of a relative path.
     fn base(&self, base: Base) -> std::io::Result<OwnedFd> {
         let path = match base {
@@ -288,15 +318,20 @@ fn missing_from_canonical(path: &[u8]) -> Option<Lookup> {
 
 /// A name that is not there.
 fn missing(directory: Found, name: &[u8]) -> Lookup {
-    let mut path = directory.path;
+    Lookup::Missing {
+        path: below(directory.path, name),
+        mount: directory.mount,
+    }
+}
+
+/// The path of a name in a directory.
+fn below(directory: BString, name: &[u8]) -> BString {
+    let mut path = directory;
     if path != "/" {
         path.push(b'/');
     }
     path.extend_from_slice(name);
-    Lookup::Missing {
-        path,
-        mount: directory.mount,
-    }
+    path
 }
 
 /// What a descriptor of ours refers to, with the kernel's name for it.
@@ -338,6 +373,14 @@ impl Tracee for LiveTracee<'_> {
 
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
         self.look_up(base, path, follow, 0)
+    }
+
+    fn lookup_new(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
+        if self.is_served(base, path) {
+            return Lookup::Fails;
+        }
+        self.look_into_directory(base, path, follow)
+            .unwrap_or_else(|| self.look_up(base, path, follow, 0))
     }
 
     fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup {

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use foldhash::{HashMap, HashSet};
 use roar_lineage::event::{Event, Outcome, TaskNo};
 use roar_lineage::model::{Category, FileState, FileVersion, GapKind, Job, Status, Task};
@@ -173,39 +173,14 @@ impl Scope {
     }
 
     fn ask_for_digests(&mut self, no: TaskNo, pool: &mut DigestPool) {
-        for (path, version, category) in self.recorder.state.unhashed(no) {
-            if !self.hashing.wants(category, version) {
-                continue;
-            }
-            if self.awaited.insert(version)
-                && !pool.now(HashJob {
-                    path,
-                    version,
-                    is_gone: false,
-                    is_early: false,
-                })
-            {
-                self.awaited.remove(&version);
-            }
-        }
+        let unhashed = self.recorder.state.unhashed(no);
+        ask(self.hashing, &mut self.awaited, pool, unhashed, false);
     }
 
     /// Asks what is known of the versions that a task has overwritten.
     fn ask_for_replaced(&mut self, no: TaskNo, pool: &mut DigestPool) {
-        for (path, version, category) in self.recorder.state.replaced(no) {
-            let job = HashJob {
-                path,
-                version,
-                is_gone: true,
-                is_early: false,
-            };
-            if self.hashing.wants(category, version)
-                && self.awaited.insert(version)
-                && !pool.now(job)
-            {
-                self.awaited.remove(&version);
-            }
-        }
+        let replaced = self.recorder.state.replaced(no);
+        ask(self.hashing, &mut self.awaited, pool, replaced, true);
     }
 
     /// Asks for a task's digests when there is time for them.
@@ -213,7 +188,7 @@ impl Scope {
         for (path, version, category) in self.recorder.state.unhashed(no) {
             if self.hashing.wants(category, version) {
                 pool.when_idle(HashJob {
-                    path,
+                    path: path.clone(),
                     version,
                     is_gone: false,
                     is_early: false,
@@ -224,10 +199,8 @@ impl Scope {
 
     /// Whether a task has files that are to be hashed and are not yet.
     pub fn awaits_digests(&self, no: TaskNo) -> bool {
-        let unhashed = self.recorder.state.unhashed(no);
-        unhashed
-            .iter()
-            .any(|(_, version, category)| self.hashing.wants(*category, *version))
+        let mut unhashed = self.recorder.state.unhashed(no);
+        unhashed.any(|(_, version, category)| self.hashing.wants(category, version))
     }
 
     /// Takes the result of hashing in.
@@ -275,6 +248,30 @@ impl Scope {
             unattributed: self.unattributed,
             accelerated: self.accelerated,
         });
+    }
+}
+
+/// Asks for the digests of versions, each once.
+fn ask<'a>(
+    hashing: Hashing,
+    awaited: &mut HashSet<FileVersion>,
+    pool: &mut DigestPool,
+    versions: impl Iterator<Item = (&'a BString, FileVersion, Category)>,
+    is_gone: bool,
+) {
+    for (path, version, category) in versions {
+        if !hashing.wants(category, version) || !awaited.insert(version) {
+            continue;
+        }
+        let is_asked = pool.now(HashJob {
+            path: path.clone(),
+            version,
+            is_gone,
+            is_early: false,
+        });
+        if !is_asked {
+            awaited.remove(&version);
+        }
     }
 }
 
@@ -341,7 +338,9 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
     let tasks: Vec<TaskNo> = recorder.state.tasks().collect();
     for no in tasks {
         look_at_outputs(recorder, no, false);
-        for (path, version, category) in recorder.state.unhashed(no) {
+        let unhashed = recorder.state.unhashed(no);
+        let unhashed = unhashed.map(|(path, version, category)| (path.clone(), version, category));
+        for (path, version, category) in unhashed.collect::<Vec<_>>() {
             let outcome = match hashing.wants(category, version) {
                 true => crate::digest_pool::hash(&HashJob {
                     path,

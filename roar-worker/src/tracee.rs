@@ -107,6 +107,11 @@ pub trait Tracee {
     /// mount namespace.
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup;
 
+    /// The same where it is likely that nothing is there yet.
+    fn lookup_new(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
+        self.lookup(base, path, follow)
+    }
+
     /// The same under the rules of openat2(2), `resolve`.
     fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup;
 

@@ -155,6 +155,8 @@ def normal(text, job="none"):
     text = re.sub(r"pid=\d+", "pid=N", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+", "TIME", text)
     text = re.sub(r"worker\.py:\d+", "worker.py", text)
+    # Where the dashboard's own is taken, it takes the next.
+    text = re.sub(r"(http://127\.0\.0\.1:)\d+", r"\1PORT", text)
     return sorted(line.rstrip() for line in text.splitlines())
 
 

@@ -66,39 +66,37 @@ impl Accumulator {
     }
 
     /// The versions of a task's files that have no outcome of hashing yet, with the
-    /// category of each.
-    pub fn unhashed(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
-        let mut wanted = Vec::new();
-        for (path, entry) in self.files(no) {
-            let category = self.classifier.category(path, entry.is_executed());
-            let left = entry.write.as_ref().and_then(|write| write.left.flatten());
-            for version in entry.reads.iter().map(|seen| seen.version).chain(left) {
-                if !self.digests.contains_key(&version) {
-                    let is_left = left == Some(version);
-                    wanted.push((!is_left, path.clone(), version, category));
-                }
-            }
-        }
-        // A version that moved is where it was left, and no more where it was read.
-        wanted.sort_by_key(|(is_elsewhere, ..)| *is_elsewhere);
-        let wanted = wanted.into_iter();
-        wanted
-            .map(|(_, path, version, category)| (path, version, category))
-            .collect()
+    /// category of each. What was left comes first: a version that moved is where it was
+    /// left, and no more where it was read.
+    pub fn unhashed(&self, no: TaskNo) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
+        let left = |entry: &Entry| entry.write.as_ref().and_then(|write| write.left.flatten());
+        let outputs = self.files(no).filter_map(move |(path, entry)| {
+            let version = left(entry)?;
+            Some((path, entry, version))
+        });
+        let inputs = self.files(no).flat_map(move |(path, entry)| {
+            let versions = entry.reads.iter().map(|seen| seen.version);
+            let elsewhere = versions.filter(move |version| left(entry) != Some(*version));
+            elsewhere.map(move |version| (path, entry, version))
+        });
+        let all = outputs.chain(inputs);
+        all.filter(|(_, _, version)| !self.digests.contains_key(version))
+            .map(|(path, entry, version)| {
+                let category = self.classifier.category(path, entry.is_executed());
+                (path, version, category)
+            })
     }
 
     /// The versions that a task has overwritten, without a digest.
-    pub fn replaced(&self, no: TaskNo) -> Vec<(BString, FileVersion, Category)> {
-        let files = self.files(no);
-        let replaced = files.filter_map(|(path, entry)| {
+    pub fn replaced(&self, no: TaskNo) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
+        self.files(no).filter_map(|(path, entry)| {
             let write = entry.write.as_ref()?;
             let before = write
                 .before
                 .filter(|before| write.left != Some(Some(*before)))?;
             let is_unknown = !self.digests.contains_key(&before);
-            is_unknown.then(|| (path.clone(), before, self.classifier.category(path, false)))
-        });
-        replaced.collect()
+            is_unknown.then(|| (path, before, self.classifier.category(path, false)))
+        })
     }
 
     /// Paths of installed distributions that a task read.

@@ -34,6 +34,7 @@ pub(super) fn by_path(
     let exclusive = creates && has(libc::O_EXCL);
     let follow = !has(libc::O_NOFOLLOW) && !exclusive;
     let lookup = match resolve {
+        0 if creates => tracee.lookup_new(base, &path, follow),
         0 => tracee.lookup(base, &path, follow),
         _ => tracee.lookup_under(base, &path, follow, resolve),
     };
