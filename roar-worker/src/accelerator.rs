@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::LazyLock;
 
 use bstr::ByteSlice;
 use roar_lineage::model::FileVersion;
@@ -86,20 +87,27 @@ pub fn exemption() -> Result<Exemption, String> {
     if file::stat_path(LIST).is_ok() {
         return Err("/etc/ld.so.preload is there".to_owned());
     }
-    let loader = std::fs::read(LOADER).map_err(|error| format!("{LOADER}: {error}"))?;
-    if !loader.contains_str(NEW_ENOUGH) {
-        return Err("glibc is older than 2.34".to_owned());
-    }
-    let name = [LIST, b"\0"].concat();
-    let found = loader.find(&name);
-    let asks_at = found.ok_or("the dynamic loader reads no /etc/ld.so.preload")?;
+    // Once for a process and those that are forked from it.
+    static ASKS_AT: LazyLock<Result<u32, String>> = LazyLock::new(asks_at);
+    let asks_at = ASKS_AT.clone()?;
     let mut secret = [0; 8];
     let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret));
     random.map_err(|error| format!("/dev/urandom: {error}"))?;
     Ok(Exemption {
         secret: u64::from_ne_bytes(secret),
-        asks_at: (asks_at % roar_tracee::ring::PAGE) as u32,
+        asks_at,
     })
+}
+
+/// Where in a page the dynamic loader has the name of the list.
+fn asks_at() -> Result<u32, String> {
+    let loader = std::fs::read(LOADER).map_err(|error| format!("{LOADER}: {error}"))?;
+    if !loader.contains_str(NEW_ENOUGH) {
+        return Err("glibc is older than 2.34".to_owned());
+    }
+    let found = loader.find([LIST, b"\0"].concat());
+    let at = found.ok_or("the dynamic loader reads no /etc/ld.so.preload")?;
+    Ok((at % roar_tracee::ring::PAGE) as u32)
 }
 
 impl Accelerator {

@@ -6,7 +6,7 @@
 //! clock when reading began, so that no later write could hide behind the same ctime.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,21 +18,16 @@ use std::time::Duration;
 
 use bstr::BString;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use roar_lineage::digest::Digest;
 use roar_lineage::digest_cache::DigestCache;
 use roar_lineage::event::Outcome;
 use roar_lineage::model::{FileState, FileVersion};
 
+use crate::file_digest::{self, GoesOn, Read};
 use crate::meter::Meter;
 use crate::sys::{self, file, process};
 
 /// Granularity of a local file system's timestamps: one tick of the slowest kernel clock.
 const TICK: Duration = Duration::from_millis(10);
-const BUFFER: usize = 1 << 20;
-/// Files of this size are hashed by as many threads as there are CPUs, where somebody waits
-/// (bytes), in pieces of the other.
-const LARGE: u64 = 32 << 20;
-const LARGE_BUFFER: usize = 4 << 20;
 const URGENT_THREADS: usize = 2;
 /// Most jobs that wait for an idle moment while their task goes on: more of its files are
 /// asked for when it ends.
@@ -187,7 +182,7 @@ impl DigestPool {
                 }
                 let outcome = if is_idle {
                     let goes_on = |_| !hurry.load(Ordering::Relaxed);
-                    let outcome = digest(&job, &goes_on, hash_alone).filter(|_| goes_on(0));
+                    let outcome = digest(&job, &goes_on, file_digest::alone).filter(|_| goes_on(0));
                     outcome.filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)))
                 } else {
                     let goes_on = |read| {
@@ -196,7 +191,7 @@ impl DigestPool {
                             !meter.has_ended()
                         })
                     };
-                    let outcome = digest(&job, &goes_on, hash_with_others);
+                    let outcome = digest(&job, &goes_on, file_digest::together);
                     if let Some(meter) = &meter {
                         meter.done();
                     }
@@ -228,19 +223,7 @@ impl DigestPool {
 
 /// Hashes in the calling thread.
 pub fn hash(job: &HashJob) -> Outcome {
-    digest(job, &|_| true, hash_alone).unwrap_or(Outcome::None(FileState::Skipped))
-}
-
-fn hash_alone(hasher: &mut blake3::Hasher, part: &[u8]) {
-    hasher.update(part);
-}
-
-fn hash_with_others(hasher: &mut blake3::Hasher, part: &[u8]) {
-    if part.len() < LARGE_BUFFER {
-        hasher.update(part);
-    } else {
-        hasher.update_rayon(part);
-    }
+    digest(job, &|_| true, file_digest::alone).unwrap_or(Outcome::None(FileState::Skipped))
 }
 
 fn age(version: FileVersion) -> Duration {
@@ -273,11 +256,11 @@ fn open_cache() -> Option<DigestCache> {
     DigestCache::open(&caches.join("roar"), &crate::host::boot()).ok()
 }
 
-/// `None` when it was given up: `goes_on` is asked after so many bytes more.
+/// `None` when it was given up.
 fn digest(
     job: &HashJob,
-    goes_on: &dyn Fn(u64) -> bool,
-    hash: fn(&mut blake3::Hasher, &[u8]),
+    goes_on: &GoesOn,
+    read: fn(&File, u64, &GoesOn) -> io::Result<Read>,
 ) -> Option<Outcome> {
     if !goes_on(0) {
         return None;
@@ -293,7 +276,7 @@ fn digest(
             _ => FileState::Unreadable,
         }))
     };
-    let mut file = match open(&job.path) {
+    let file = match open(&job.path) {
         Ok(file) => file,
         Err(error) => return failed(error),
     };
@@ -318,29 +301,12 @@ fn digest(
             return Some(Outcome::None(FileState::Skipped));
         }
     }
-    let mut hasher = blake3::Hasher::new();
-    let size = match job.version.size {
-        LARGE.. => LARGE_BUFFER,
-        size => BUFFER.min(usize::try_from(size).unwrap_or(BUFFER) + 1),
+    let digest = match read(&file, job.version.size, goes_on) {
+        Ok(Read::Digest(digest)) if is_same(&file) => digest,
+        Ok(Read::Digest(_) | Read::Short) => return Some(Outcome::None(FileState::Superseded)),
+        Ok(Read::GivenUp) => return None,
+        Err(error) => return failed(error),
     };
-    let mut buffer = vec![0; size];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => {
-                hash(&mut hasher, buffer.get(..length).unwrap_or_default());
-                if !goes_on(length as u64) {
-                    return None;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return failed(error),
-        }
-    }
-    if !is_same(&file) {
-        return Some(Outcome::None(FileState::Superseded));
-    }
-    let digest = Digest(*hasher.finalize().as_bytes());
     with_cache(|cache| {
         cache.put(job.version, digest);
         Some(())
@@ -383,6 +349,8 @@ fn open(path: &[u8]) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use roar_lineage::digest::Digest;
+
     use super::*;
 
     fn version(path: &std::path::Path) -> FileVersion {

@@ -3,7 +3,7 @@
 use roar_lineage::digest::Digest;
 
 use super::http::chunk_size;
-use super::pieces::Piece;
+use crate::pieces::Piece;
 
 /// Most of a text that is kept (bytes): a list of 1000 keys of 1024 bytes, and its markup.
 const MAX_TEXT: usize = 2 << 20;

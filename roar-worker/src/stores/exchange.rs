@@ -8,9 +8,9 @@ use roxmltree::{Document, Node};
 
 use super::body::Body;
 use super::http::{FirstLine, Framing, Head, Listener, Messages};
-use super::pieces::Piece;
 use super::request::{Action, Request, beside};
 use super::transfers::Transfers;
+use crate::pieces::Piece;
 
 /// Most requests that may wait for their answers.
 const MAX_WAITING: usize = 64;

@@ -18,7 +18,6 @@ mod gate;
 mod http;
 mod keys;
 mod note;
-mod pieces;
 mod recent;
 mod relay;
 mod request;

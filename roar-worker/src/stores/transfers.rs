@@ -6,8 +6,8 @@ use bstr::BString;
 use roar_lineage::digest::Digest;
 use roar_lineage::s3::ObjectVersion;
 
-use super::pieces::{Piece, Runs};
 use super::recent::Recent;
+use crate::pieces::{Piece, Runs};
 
 /// Size of parts that botocore's clients send unless they are told otherwise (bytes).
 const USUAL: u64 = 8 << 20;

@@ -1,5 +1,5 @@
-//! The digest of content that passes by in pieces, in any order: parts of an upload, ranges
-//! of a download.
+//! The digest of content that comes in pieces, in any order: parts of an upload, ranges of a
+//! download, what several threads read of a file.
 //!
 //! BLAKE3 is a tree over chunks of 1024 bytes. A run of chunks whose number is a power of two
 //! and which begins at a multiple of its length is one node of it, whatever is beside it
@@ -20,7 +20,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 const MAX_RUNS: usize = 1 << 16;
 
 /// A piece as it passes by.
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Where the run that passes begins, and how much of it is to come (bytes).
     at: u64,
     left_of_run: u64,
@@ -34,7 +34,7 @@ pub(super) struct Piece {
 
 /// Values of runs, by where they begin.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     by_start: BTreeMap<u64, Run>,
     /// Their lengths together (bytes).
     covered: u64,
@@ -51,7 +51,7 @@ struct Run {
 impl Piece {
     /// A piece of so many bytes, at this offset of the object. `None`: it does not begin
     /// with a chunk.
-    pub(super) fn new(offset: u64, length: u64) -> Option<Self> {
+    pub(crate) fn new(offset: u64, length: u64) -> Option<Self> {
         if !offset.is_multiple_of(CHUNK) || offset.checked_add(length).is_none() {
             return None;
         }
@@ -84,7 +84,7 @@ impl Piece {
     }
 
     /// Takes what has passed by.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.left_of_run > 0 {
             let part = usize::try_from(self.left_of_run).unwrap_or(usize::MAX);
             let (now, rest) = bytes.split_at_checked(part).unwrap_or((bytes, &[]));
@@ -110,14 +110,14 @@ impl Piece {
     }
 
     /// Its offset, its length (bytes) and its runs, if all of it has passed.
-    pub(super) fn runs(&self) -> Option<(u64, u64, &Runs)> {
+    pub(crate) fn runs(&self) -> Option<(u64, u64, &Runs)> {
         (self.left_of_run == 0).then_some((self.offset, self.length, &self.runs))
     }
 }
 
 impl Runs {
     /// Adds those of another piece of the same object.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         if self.by_start.len() + other.by_start.len() > MAX_RUNS {
             return;
         }
@@ -133,7 +133,7 @@ impl Runs {
     }
 
     /// The digest of an object of this size (bytes). `None`: something is missing.
-    pub(super) fn digest(&self, size: u64) -> Option<Digest> {
+    pub(crate) fn digest(&self, size: u64) -> Option<Digest> {
         if size == 0 {
             return Some(Digest::of(b""));
         }
