@@ -397,3 +397,45 @@ fn a_read_that_is_told_after_the_write_is_an_input_if_it_came_before() {
         assert_eq!(reads.len(), expected);
     }
 }
+
+#[test]
+fn what_is_at_a_path_is_what_its_last_writer_left() {
+    let write = |no, stamp| Event::Access {
+        task: no,
+        stamp,
+        access: Access::Write {
+            path: PATHS[0].into(),
+            before: None,
+            how: How::Open,
+            truncates: true,
+            reads: false,
+            via: None,
+        },
+    };
+    let left = |no, ino| Event::Left {
+        task: no,
+        path: PATHS[0].into(),
+        version: Some(version(ino)),
+    };
+    let mut state = begin();
+    state.apply(&write(0, 10));
+    assert_eq!(state.written(0, false), [PATHS[0]]);
+    state.apply(&left(0, 1));
+    assert_eq!(state.written(0, true), [PATHS[0]]);
+    state.apply(&write(1, 20));
+    assert_eq!(state.written(0, true), [""; 0]);
+    assert_eq!(state.written(1, false), [PATHS[0]]);
+
+    // Nobody looked in time.
+    state.apply(&write(0, 30));
+    assert_eq!(state.written(1, false), [""; 0]);
+    let states = |no| {
+        let writes = state.fragment(no, 0).unwrap().writes;
+        writes
+            .iter()
+            .map(|file| (file.version, file.state))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(states(1), [(None, FileState::Superseded)]);
+    assert_eq!(states(0), [(None, FileState::Skipped)]);
+}

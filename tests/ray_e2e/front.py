@@ -44,16 +44,21 @@ class Front:
                 if self.refuses:
                     client.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
                     return
-                if not any(name.lower() == "upgrade" for name, _ in fields):
+                is_one = not any(name.lower() == "upgrade" for name, _ in fields)
+                if is_one:
                     # One request of a connection is all that is looked at.
                     lines = [line for line in lines if not line.lower().startswith("connection:")]
                     lines.append("Connection: close")
                 with socket.create_connection(("127.0.0.1", self.behind)) as server:
                     server.sendall("\r\n".join([first, *lines]).encode("latin-1") + b"\r\n\r\n" + body)
                     self.spawn(self.pour, client, server)
+                    if is_one:
+                        # Ray's answer does not always say so.
+                        status, answer = server.recv(65536).split(b"\r\n", 1)
+                        client.sendall(status + b"\r\nConnection: close\r\n" + answer)
                     self.pour(server, client)
-        except OSError:
-            # Of a client that does not like the certificate, too.
+        except (OSError, ValueError):
+            # Of a client that does not like the certificate, too, and of a dashboard that is gone.
             pass
 
     @staticmethod

@@ -474,6 +474,11 @@ def test_an_actor_can_be_one_node(project, out):
     calls = graph(project)
     kinds = [node["kind"] for node in calls["nodes"]]
     assert kinds.count("ray_actor_method") == 8
+    # Each call's own version, though the next overwrote it.
+    wrote = [
+        file["size"] for n in calls["nodes"] if n["name"] == "Keeper.keep" for file in n["writes"]
+    ]
+    assert sorted(wrote) == [4, 4, 5, 5]
 
     roar("config", "set", "ray.actor_attribution", "per_actor", cwd=project)
     recorded = graph(project)

@@ -6,7 +6,7 @@ use bstr::BString;
 
 use super::Accumulator;
 use super::entry::{Entry, Written};
-use crate::event::Outcome;
+use crate::event::{Outcome, TaskNo};
 use crate::fragment::{Ephemeral, Fragment};
 use crate::model::{FileState, FileUse, FileVersion, TaskKind, WallTime};
 
@@ -15,7 +15,13 @@ use crate::model::{FileState, FileUse, FileVersion, TaskKind, WallTime};
 const TICK: WallTime = 20_000_000;
 
 impl Accumulator {
-    pub(super) fn add_uses(&self, fragment: &mut Fragment, path: &BString, entry: &Entry) {
+    pub(super) fn add_uses(
+        &self,
+        no: TaskNo,
+        fragment: &mut Fragment,
+        path: &BString,
+        entry: &Entry,
+    ) {
         let category = self.classifier.category(path, entry.is_executed());
         // What a worker does on its own account is thousands of its own files.
         if fragment.task.kind == TaskKind::Worker && !category.is_hashed() {
@@ -80,11 +86,15 @@ impl Accumulator {
             }
             _ => false,
         };
+        let mut file = blank(left, write.first, write.last);
+        if write.left.is_none() && !self.wrote_last(no, path) {
+            file.state = FileState::Superseded;
+        }
         fragment.writes.push(FileUse {
             how: write.how.to_set(),
             via: write.via.clone(),
             unchanged,
-            ..blank(left, write.first, write.last)
+            ..file
         });
     }
 

@@ -41,15 +41,21 @@ impl Accumulator {
         state.flat_map(|state| &state.files)
     }
 
-    /// The paths that a task has written and that should be looked at when it ends.
+    /// The paths that a task has written and that should be looked at when it ends: what is
+    /// at one that another has written, removed or replaced since is not what the task left.
     /// `again`: also those that were looked at before.
     pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
-        let is_asked = |entry: &Entry| {
+        let is_asked = |path: &BString, entry: &Entry| {
             let write = entry.write.as_ref();
-            write.is_some_and(|write| again || write.left.is_none())
+            write.is_some_and(|write| again || write.left.is_none()) && self.wrote_last(no, path)
         };
-        let files = self.files(no).filter(|(_, entry)| is_asked(entry));
+        let files = self.files(no).filter(|(path, entry)| is_asked(path, entry));
         files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Whether nobody that was seen has changed what is at a path since a task wrote there.
+    pub(super) fn wrote_last(&self, no: TaskNo, path: &BString) -> bool {
+        self.writers.get(path) == Some(&no)
     }
 
     /// What was at a path before a task wrote there.
@@ -142,7 +148,7 @@ impl Accumulator {
         };
         fragment.coverage.gaps.clone_from(&state.gaps);
         for (path, entry) in &state.files {
-            self.add_uses(&mut fragment, path, entry);
+            self.add_uses(no, &mut fragment, path, entry);
         }
         state.s3.add_uses(&mut fragment);
         let has_arrow = || {
