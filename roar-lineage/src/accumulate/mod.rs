@@ -291,7 +291,10 @@ impl Accumulator {
                         Some(write) if is_own && !entry.is_as_before(*version) => {
                             how.extend(write.how);
                         }
-                        _ => entry.shared(*version, stamp),
+                        _ => {
+                            entry.shared(*version, stamp);
+                            note_writer(&mut self.writers, from, no);
+                        }
                     }
                 }
                 state
