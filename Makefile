@@ -69,14 +69,11 @@ FAR_S3 := $(patsubst %,tests/s3/test_%.py,addresses attribution pipeline)
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
 
+test: test-rust test-shim test-clusters test-s3 ## All tests
+
 # Clusters are waited for most of the time: two suites at once, each one's output when it ends.
-SIDE_BY_SIDE := $(MAKE) --jobs=2 --keep-going --output-sync=target
-
-test: test-rust test-shim venv $(S3S) ## All tests
-	$(SIDE_BY_SIDE) test-ways test-ray test-s3
-
-test-clusters: debug venvs $(S3S) ## All that have clusters or servers
-	$(SIDE_BY_SIDE) test-ways test-ray test-far test-s3 test-ray-versions
+test-clusters: debug venv $(S3S) ## Clusters on loopback
+	$(MAKE) --jobs=2 --keep-going --output-sync=target test-ways test-ray
 
 test-rust: debug venv $(S3S) ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
