@@ -15,7 +15,6 @@ is several times what one connection to a store gets.
 """
 
 import contextlib
-
 import hashlib
 import http.client
 import json

@@ -21,6 +21,8 @@ def free_port(host="127.0.0.1"):
 
 
 class Server:
+    host = "127.0.0.1"
+
     def __init__(self, directory, command, **extra):
         self.log = os.path.join(directory, "server.log")
         self.root = os.path.join(directory, "root")
@@ -36,8 +38,6 @@ class Server:
         except BaseException:
             self.stop()
             raise
-
-    host = "127.0.0.1"
 
     @property
     def url(self):
