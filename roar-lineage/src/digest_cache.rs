@@ -8,17 +8,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::digest::Digest;
 use crate::model::FileVersion;
 
 /// Format of the table; caches of another format are made anew.
 const FORMAT: i64 = 1;
+/// Most digests that are written at once.
+const MOST: usize = 128;
 
 /// A cache on disk.
 pub struct DigestCache {
     connection: Connection,
+    /// What is not on disk yet.
+    unwritten: Vec<(FileVersion, Digest)>,
 }
 
 impl DigestCache {
@@ -38,7 +42,9 @@ impl DigestCache {
         let connection = Connection::open(&path)?;
         connection.busy_timeout(Duration::from_millis(500))?;
         // What is lost with a crash is hashed again.
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -512;",
+        )?;
         let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let known: Option<String> = match format {
             FORMAT => connection
@@ -61,11 +67,18 @@ impl DigestCache {
             connection.execute("INSERT INTO current VALUES (?1)", [boot])?;
             connection.execute_batch("COMMIT")?;
         }
-        Ok(Self { connection })
+        Ok(Self {
+            connection,
+            unwritten: Vec::new(),
+        })
     }
 
     /// The digest of a version, if it was hashed before.
     pub fn get(&self, version: FileVersion) -> Option<Digest> {
+        let mut unwritten = self.unwritten.iter();
+        if let Some((_, digest)) = unwritten.find(|(known, _)| *known == version) {
+            return Some(*digest);
+        }
         let mut statement = self
             .connection
             .prepare_cached(
@@ -77,15 +90,40 @@ impl DigestCache {
         Some(Digest(digest))
     }
 
-    /// Remembers a digest. A cache that cannot be written is no error.
-    pub fn put(&self, version: FileVersion, digest: Digest) {
-        let (dev, ino, size, mtime, ctime) = key(version);
-        if let Ok(mut statement) = self
-            .connection
-            .prepare_cached("INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
-        {
-            let _ = statement.execute(params![dev, ino, size, mtime, ctime, digest.0]);
+    /// Remembers a digest, which is written with others, at the latest by `flush`.
+    pub fn put(&mut self, version: FileVersion, digest: Digest) {
+        self.unwritten.push((version, digest));
+        if self.unwritten.len() >= MOST {
+            self.flush();
         }
+    }
+
+    /// Writes what is not on disk yet. A cache that cannot be written is no error.
+    pub fn flush(&mut self) {
+        let unwritten = std::mem::take(&mut self.unwritten);
+        if !unwritten.is_empty() {
+            let _ = self.write(&unwritten);
+        }
+    }
+
+    fn write(&mut self, digests: &[(FileVersion, Digest)]) -> rusqlite::Result<()> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut statement = transaction
+            .prepare_cached("INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for (version, digest) in digests {
+            let (dev, ino, size, mtime, ctime) = key(*version);
+            statement.execute(params![dev, ino, size, mtime, ctime, digest.0])?;
+        }
+        drop(statement);
+        transaction.commit()
+    }
+}
+
+impl Drop for DigestCache {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -125,7 +163,7 @@ mod tests {
             ..version
         };
         let digest = Digest::of(b"x");
-        let cache = DigestCache::open(directory.path(), "boot").unwrap();
+        let mut cache = DigestCache::open(directory.path(), "boot").unwrap();
         cache.put(version, digest);
         assert_eq!((cache.get(version), cache.get(other)), (Some(digest), None));
         drop(cache);
@@ -138,5 +176,26 @@ mod tests {
                 .get(version),
             None
         );
+    }
+
+    #[test]
+    fn others_know_a_digest_once_it_is_flushed_or_many_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || DigestCache::open(directory.path(), "boot").unwrap();
+        let (mut cache, other) = (open(), open());
+        let version = |ino| FileVersion {
+            dev: 1,
+            ino,
+            size: 3,
+            mtime: 4,
+            ctime: 5,
+        };
+        let digest = Digest::of(b"x");
+        cache.put(version(0), digest);
+        assert_eq!(other.get(version(0)), None);
+        cache.flush();
+        assert_eq!(other.get(version(0)), Some(digest));
+        (1..=MOST).for_each(|ino| cache.put(version(ino as u64), digest));
+        assert_eq!(other.get(version(1)), Some(digest));
     }
 }

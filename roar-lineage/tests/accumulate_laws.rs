@@ -1,7 +1,7 @@
 //! Laws of the accumulator, for whatever sequence of events.
 
 use proptest::prelude::*;
-use roar_lineage::accumulate::Accumulator;
+use roar_lineage::accumulate::{Accumulator, Versions};
 use roar_lineage::event::{Access, Event};
 use roar_lineage::fragment::Fragment;
 use roar_lineage::model::{FileState, FileVersion, How, Job, Status, Task, TaskKind, Tracer};
@@ -225,6 +225,29 @@ proptest! {
     }
 
     #[test]
+    fn what_is_to_be_hashed_can_be_walked_in_parts(events in events(), from in path()) {
+        let mut state = begin();
+        for event in &events {
+            state.apply(event);
+        }
+        let key = |(path, version, _)| -> (bstr::BString, FileVersion) {
+            (Clone::clone(path), version)
+        };
+        for no in 0..3 {
+            for versions in [Versions::Left, Versions::Read, Versions::Replaced] {
+                let mut all: Vec<_> = state.unhashed_from(no, versions, None).map(key).collect();
+                let rest = state.unhashed_from(no, versions, Some(&from)).map(key);
+                all.retain(|(path, _)| *path >= from);
+                prop_assert_eq!(rest.collect::<Vec<_>>(), all);
+            }
+            let mut all: Vec<_> = state.written(no, true, None).cloned().collect();
+            let rest = state.written(no, true, Some(&from)).cloned();
+            all.retain(|path| *path > from);
+            prop_assert_eq!(rest.collect::<Vec<_>>(), all);
+        }
+    }
+
+    #[test]
     fn an_open_that_is_notified_twice_counts_once(events in events(), again in access()) {
         prop_assume!(matches!(again, Access::Read { .. } | Access::Write { .. }));
         let mut state = begin();
@@ -417,18 +440,21 @@ fn what_is_at_a_path_is_what_its_last_writer_left() {
         path: PATHS[0].into(),
         version: Some(version(ino)),
     };
+    let written = |state: &Accumulator, no, again| -> Vec<_> {
+        state.written(no, again, None).cloned().collect()
+    };
     let mut state = begin();
     state.apply(&write(0, 10));
-    assert_eq!(state.written(0, false), [PATHS[0]]);
+    assert_eq!(written(&state, 0, false), [PATHS[0]]);
     state.apply(&left(0, 1));
-    assert_eq!(state.written(0, true), [PATHS[0]]);
+    assert_eq!(written(&state, 0, true), [PATHS[0]]);
     state.apply(&write(1, 20));
-    assert_eq!(state.written(0, true), [""; 0]);
-    assert_eq!(state.written(1, false), [PATHS[0]]);
+    assert_eq!(written(&state, 0, true), [""; 0]);
+    assert_eq!(written(&state, 1, false), [PATHS[0]]);
 
     // Nobody looked in time.
     state.apply(&write(0, 30));
-    assert_eq!(state.written(1, false), [""; 0]);
+    assert_eq!(written(&state, 1, false), [""; 0]);
     let states = |no| {
         let writes = state.fragment(no, 0).unwrap().writes;
         writes

@@ -104,6 +104,13 @@ impl DigestPool {
         self.meter = Some(Arc::new(meter));
     }
 
+    /// Has whoever sees how far it is know what is to come: sizes (bytes).
+    pub(crate) fn expect(&self, sizes: impl Iterator<Item = u64>) {
+        if let Some(meter) = &self.meter {
+            sizes.for_each(|size| meter.asked(size));
+        }
+    }
+
     /// Readable when results wait.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -142,9 +149,6 @@ impl DigestPool {
         {
             self.urgent.push(thread);
         }
-        if let Some(meter) = &self.meter {
-            meter.asked(job.version.size);
-        }
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
         let Some(thread) = self.urgent.get(turn) else {
@@ -161,7 +165,7 @@ impl DigestPool {
         true
     }
 
-    /// Closes the cache, so that who opens it next need not read its journal.
+    /// Closes the cache, so that all is in it, and who opens it next need not read its journal.
     pub fn close(&self) {
         *CACHE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -176,7 +180,7 @@ impl DigestPool {
             if is_idle {
                 process::become_idle();
             }
-            for Asked { job, answer } in waiting {
+            while let Some(Asked { job, answer }) = next(&waiting) {
                 if job.is_early {
                     early.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -240,9 +244,25 @@ fn is_settled(version: FileVersion) -> bool {
 /// The inner `None`: it cannot be opened.
 static CACHE: Mutex<Option<Option<DigestCache>>> = Mutex::new(None);
 
-fn with_cache<T>(ask: impl FnOnce(&DigestCache) -> Option<T>) -> Option<T> {
+fn with_cache<T>(ask: impl FnOnce(&mut DigestCache) -> Option<T>) -> Option<T> {
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    ask(cache.get_or_insert_with(open_cache).as_ref()?)
+    ask(cache.get_or_insert_with(open_cache).as_mut()?)
+}
+
+/// Has other supervisors know the digests taken so far.
+fn flush_cache() {
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Some(cache)) = cache.as_mut() {
+        cache.flush();
+    }
+}
+
+/// The next job. While none waits, what was found out is there for others.
+fn next(jobs: &Receiver<Asked>) -> Option<Asked> {
+    jobs.try_recv().ok().or_else(|| {
+        flush_cache();
+        jobs.recv().ok()
+    })
 }
 
 /// `$XDG_CACHE_HOME/roar`, else `~/.cache/roar`.

@@ -1,10 +1,12 @@
 //! One traced run as the supervisor keeps it: its record, its tasks, and how far its
 //! end has come. A roar inside a roar is a second scope under the same supervisor.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use bstr::{BString, ByteSlice};
 use foldhash::{HashMap, HashSet};
+use roar_lineage::accumulate::Versions;
 use roar_lineage::event::{Event, Outcome, TaskNo};
 use roar_lineage::model::{Category, FileState, FileVersion, GapKind, Job, Status, Task};
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,15 @@ use crate::digest_pool::{DigestPool, HashJob};
 use crate::packages;
 use crate::sys::file;
 use crate::task_log::Recorder;
+
+/// Most digests that are awaited at once.
+const MOST_AWAITED: usize = 512;
+
+/// Paths that are copied at a time, to be looked at.
+const LOOKED_AT_ONCE: usize = 256;
+
+/// The replaced ones last: what is known of them may be known by the others.
+const UNASKED: [Versions; 3] = [Versions::Left, Versions::Read, Versions::Replaced];
 
 /// What is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +77,9 @@ pub struct Scope {
     /// The processes in whose pages the tasks are.
     pub page_of: HashMap<TaskNo, u32>,
     awaited: HashSet<FileVersion>,
+    /// What is still to be asked for, and up to where the first of it has been.
+    unasked: VecDeque<(TaskNo, Versions)>,
+    asked_up_to: Option<BString>,
     next_task: TaskNo,
     notified: u64,
     events: u64,
@@ -92,6 +106,8 @@ impl Scope {
             phase: Phase::Running,
             page_of: HashMap::default(),
             awaited: HashSet::default(),
+            unasked: VecDeque::new(),
+            asked_up_to: None,
             next_task: 1,
             notified: 0,
             events: 0,
@@ -161,26 +177,55 @@ impl Scope {
         look_at_outputs(&mut self.recorder, no, false);
     }
 
-    /// Looks at everything that was written and asks for the digests that are missing.
+    /// Looks at everything that was written and begins to ask for the digests that are
+    /// missing.
     pub fn begin_to_finish(&mut self, pool: &mut DigestPool) {
         let tasks: Vec<TaskNo> = self.recorder.state.tasks().collect();
-        for no in tasks {
-            look_at_outputs(&mut self.recorder, no, true);
-            self.ask_for_digests(no, pool);
-            self.ask_for_replaced(no, pool);
+        for no in &tasks {
+            look_at_outputs(&mut self.recorder, *no, true);
         }
+        self.unasked = UNASKED
+            .iter()
+            .flat_map(|versions| tasks.iter().map(|no| (*no, *versions)))
+            .collect();
         self.phase = Phase::Hashing;
+        pool.expect(self.unasked.iter().flat_map(|(no, versions)| {
+            let unhashed = self.recorder.state.unhashed_from(*no, *versions, None);
+            unhashed.filter_map(|(_, version, category)| {
+                let is_wanted = self.hashing.wants(category, version);
+                is_wanted.then_some(version.size)
+            })
+        }));
     }
 
-    fn ask_for_digests(&mut self, no: TaskNo, pool: &mut DigestPool) {
-        let unhashed = self.recorder.state.unhashed(no);
-        ask(self.hashing, &mut self.awaited, pool, unhashed, false);
-    }
-
-    /// Asks what is known of the versions that a task has overwritten.
-    fn ask_for_replaced(&mut self, no: TaskNo, pool: &mut DigestPool) {
-        let replaced = self.recorder.state.replaced(no);
-        ask(self.hashing, &mut self.awaited, pool, replaced, true);
+    /// Asks for further digests, as long as not too many are awaited.
+    fn ask_for_digests(&mut self, pool: &mut DigestPool) {
+        if self.awaited.len() > MOST_AWAITED / 2 {
+            return;
+        }
+        while let Some((no, versions)) = self.unasked.front().copied() {
+            let state = &self.recorder.state;
+            let from = self.asked_up_to.take();
+            for (path, version, category) in state.unhashed_from(no, versions, from.as_ref()) {
+                if !self.hashing.wants(category, version) || !self.awaited.insert(version) {
+                    continue;
+                }
+                let is_asked = pool.now(HashJob {
+                    path: path.clone(),
+                    version,
+                    is_gone: versions == Versions::Replaced,
+                    is_early: false,
+                });
+                if !is_asked {
+                    self.awaited.remove(&version);
+                }
+                if self.awaited.len() >= MOST_AWAITED {
+                    self.asked_up_to = Some(path.clone());
+                    return;
+                }
+            }
+            self.unasked.pop_front();
+        }
     }
 
     /// Asks for a task's digests when there is time for them.
@@ -209,9 +254,13 @@ impl Scope {
         self.recorder.record(&Event::Digested { version, outcome });
     }
 
-    /// Ends the record when nothing is awaited any more. True when it has just ended.
-    pub fn try_to_finish(&mut self, unseen: u64) -> bool {
-        if self.phase != Phase::Hashing || !self.awaited.is_empty() {
+    /// Ends the record when no digest is awaited any more. True when it has just ended.
+    pub fn try_to_finish(&mut self, unseen: u64, pool: &mut DigestPool) -> bool {
+        if self.phase != Phase::Hashing {
+            return false;
+        }
+        self.ask_for_digests(pool);
+        if !self.awaited.is_empty() {
             return false;
         }
         add_packages(&mut self.recorder);
@@ -251,43 +300,28 @@ impl Scope {
     }
 }
 
-/// Asks for the digests of versions, each once.
-fn ask<'a>(
-    hashing: Hashing,
-    awaited: &mut HashSet<FileVersion>,
-    pool: &mut DigestPool,
-    versions: impl Iterator<Item = (&'a BString, FileVersion, Category)>,
-    is_gone: bool,
-) {
-    for (path, version, category) in versions {
-        if !hashing.wants(category, version) || !awaited.insert(version) {
-            continue;
-        }
-        let is_asked = pool.now(HashJob {
-            path: path.clone(),
-            version,
-            is_gone,
-            is_early: false,
-        });
-        if !is_asked {
-            awaited.remove(&version);
-        }
-    }
-}
-
 /// Records what is at the paths that a task has written. `again`: also at those that
 /// were looked at before.
 pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
-    for path in recorder.state.written(task, again) {
-        let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
-        let version = stat.map(|stat| stat.version());
-        let before = recorder.state.before(task, &path);
-        let version = version.map(|version| without_copy_up(&path, before, version));
-        recorder.record(&Event::Left {
-            task,
-            path,
-            version,
-        });
+    let mut after = None;
+    loop {
+        let written = recorder.state.written(task, again, after.as_ref());
+        let paths: Vec<BString> = written.take(LOOKED_AT_ONCE).cloned().collect();
+        after = paths.last().cloned();
+        if after.is_none() {
+            break;
+        }
+        for path in paths {
+            let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
+            let version = stat.map(|stat| stat.version());
+            let before = recorder.state.before(task, &path);
+            let version = version.map(|version| without_copy_up(&path, before, version));
+            recorder.record(&Event::Left {
+                task,
+                path,
+                version,
+            });
+        }
     }
     if !again {
         return;

@@ -199,6 +199,7 @@ fn watch(mut supervisor: Supervisor, sealer: Option<(Sealer, File)>, worker: u32
                     {
                         let _ = sealer.close();
                     }
+                    supervisor.pool.close();
                     process::exit_now(0)
                 }
                 _ => {}

@@ -311,8 +311,10 @@ impl Supervisor {
     fn finish_scopes(&mut self) -> Vec<Turn> {
         let unseen = self.backend.unseen();
         let scopes = self.scopes.iter_mut().enumerate();
-        let done = scopes
-            .filter_map(|(index, scope)| scope.try_to_finish(unseen).then_some(Turn::Done(index)));
+        let done = scopes.filter_map(|(index, scope)| {
+            let is_done = scope.try_to_finish(unseen, &mut self.pool);
+            is_done.then_some(Turn::Done(index))
+        });
         let done: Vec<_> = done.collect();
         for turn in &done {
             if let Turn::Done(index) = turn {

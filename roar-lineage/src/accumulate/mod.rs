@@ -18,6 +18,7 @@ use foldhash::{HashMap, HashSet};
 
 use self::entry::Entry;
 use self::objects::Objects;
+pub use self::view::Versions;
 use self::ways::Ways;
 
 use crate::category::Classifier;

@@ -1,14 +1,27 @@
 //! What the state tells: the tasks, what is still to be looked at, and the records.
 
+use std::ops::Bound;
+
 use bstr::BString;
 
 use super::Accumulator;
-use super::entry::Entry;
+use super::entry::{Entry, Seen};
 use crate::category::Classifier;
 use crate::client::{self, Part};
 use crate::event::{ProcessKey, TaskNo};
 use crate::fragment::Fragment;
 use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Task, TaskKind};
+
+/// Which versions of a task's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Versions {
+    /// What it left at the paths that it wrote.
+    Left,
+    /// What it read, unless it is what it left.
+    Read,
+    /// What it has overwritten.
+    Replaced,
+}
 
 impl Accumulator {
     /// The unique name of the supervisor that observed.
@@ -37,20 +50,35 @@ impl Accumulator {
     }
 
     fn files(&self, no: TaskNo) -> impl Iterator<Item = (&BString, &Entry)> {
+        self.files_from(no, Bound::Unbounded)
+    }
+
+    fn files_from(
+        &self,
+        no: TaskNo,
+        from: Bound<&BString>,
+    ) -> impl Iterator<Item = (&BString, &Entry)> {
         let state = self.tasks.get(&no).into_iter();
-        state.flat_map(|state| &state.files)
+        state.flat_map(move |state| state.files.range::<BString, _>((from, Bound::Unbounded)))
     }
 
     /// The paths that a task has written and that should be looked at when it ends: what is
     /// at one that another has written, removed or replaced since is not what the task left.
-    /// `again`: also those that were looked at before.
-    pub fn written(&self, no: TaskNo, again: bool) -> Vec<BString> {
-        let is_asked = |path: &BString, entry: &Entry| {
+    /// `again`: also those that were looked at before. In order, those behind `after`.
+    pub fn written(
+        &self,
+        no: TaskNo,
+        again: bool,
+        after: Option<&BString>,
+    ) -> impl Iterator<Item = &BString> {
+        let is_asked = move |path: &BString, entry: &Entry| {
             let write = entry.write.as_ref();
             write.is_some_and(|write| again || write.left.is_none()) && self.wrote_last(no, path)
         };
-        let files = self.files(no).filter(|(path, entry)| is_asked(path, entry));
-        files.map(|(path, _)| path.clone()).collect()
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let files = self.files_from(no, after);
+        let asked = files.filter(move |(path, entry)| is_asked(path, entry));
+        asked.map(|(path, _)| path)
     }
 
     /// Whether nobody that was seen has changed what is at a path since a task wrote there.
@@ -75,34 +103,38 @@ impl Accumulator {
     /// category of each. What was left comes first: a version that moved is where it was
     /// left, and no more where it was read.
     pub fn unhashed(&self, no: TaskNo) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
-        let left = |entry: &Entry| entry.write.as_ref().and_then(|write| write.left.flatten());
-        let outputs = self.files(no).filter_map(move |(path, entry)| {
-            let version = left(entry)?;
-            Some((path, entry, version))
-        });
-        let inputs = self.files(no).flat_map(move |(path, entry)| {
-            let versions = entry.reads.iter().map(|seen| seen.version);
-            let elsewhere = versions.filter(move |version| left(entry) != Some(*version));
-            elsewhere.map(move |version| (path, entry, version))
-        });
-        let all = outputs.chain(inputs);
-        all.filter(|(_, _, version)| !self.digests.contains_key(version))
-            .map(|(path, entry, version)| {
-                let category = self.classifier.category(path, entry.is_executed());
-                (path, version, category)
-            })
+        let left = self.unhashed_from(no, Versions::Left, None);
+        left.chain(self.unhashed_from(no, Versions::Read, None))
     }
 
-    /// The versions that a task has overwritten, without a digest.
-    pub fn replaced(&self, no: TaskNo) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
-        self.files(no).filter_map(|(path, entry)| {
-            let write = entry.write.as_ref()?;
-            let before = write
-                .before
-                .filter(|before| write.left != Some(Some(*before)))?;
-            let is_unknown = !self.digests.contains_key(&before);
-            is_unknown.then(|| (path, before, self.classifier.category(path, false)))
-        })
+    /// Of one kind of version those without an outcome of hashing, by path, from a path on.
+    pub fn unhashed_from(
+        &self,
+        no: TaskNo,
+        versions: Versions,
+        from: Option<&BString>,
+    ) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
+        let files = self.files_from(no, from).flat_map(move |(path, entry)| {
+            let write = entry.write.as_ref();
+            let left = write.and_then(|write| write.left.flatten());
+            let before = write.and_then(|write| write.before);
+            let (one, read): (_, &[Seen]) = match versions {
+                Versions::Left => (left, &[]),
+                Versions::Read => (None, &entry.reads),
+                Versions::Replaced => (before.filter(|before| left != Some(*before)), &[]),
+            };
+            let read = read.iter().map(|seen| seen.version);
+            let elsewhere = read.filter(move |version| left != Some(*version));
+            let versions = one.into_iter().chain(elsewhere);
+            versions.map(move |version| (path, entry, version))
+        });
+        files
+            .filter(|(_, _, version)| !self.digests.contains_key(version))
+            .map(move |(path, entry, version)| {
+                let is_executed = versions != Versions::Replaced && entry.is_executed();
+                (path, version, self.classifier.category(path, is_executed))
+            })
     }
 
     /// Paths of installed distributions that a task read.
