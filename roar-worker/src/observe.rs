@@ -247,9 +247,9 @@ impl Supervisor {
                 self.forbid_all_exemptions();
             }
             Decoded::Connect { socket, address } => {
-                return self.connects(pid, &work, socket, address);
+                return self.connects(pid, tid, &work, socket, address);
             }
-            Decoded::Store(told) => self.told_of_store(pid, &work, &told, stamp),
+            Decoded::Store(told) => self.told_of_store(pid, tid, &work, &told, stamp),
             Decoded::IoUring => {
                 if let Work::Task(membership) = &work {
                     let detail = "a ring was made; files opened through it are not seen";

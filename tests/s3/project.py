@@ -1,14 +1,25 @@
 """Graphs of `roar run`: who made which object, and who used it."""
 
+import json
 import os
 
-from conftest import ROAR, document, environment, run
+from cluster import RAY
+from conftest import PYTHON, ROAR, WORKLOADS, document, environment, run
 
 
 def roar(*arguments, cwd, env=None, timeout=150):
     done = run(ROAR, *arguments, cwd=cwd, env=env or environment(), timeout=timeout)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
     return done
+
+
+def submit_to(cluster, project, env, script, *arguments):
+    """`roar run ray job submit` of one of the workloads, which is told of the store by `env`."""
+    variables = {name: value for name, value in env.items() if name.startswith("AWS_")}
+    return roar(
+        "run", "-q", RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
+        "--working-dir", WORKLOADS, "--runtime-env-json", json.dumps({"env_vars": variables}),
+        "--", PYTHON, script, *arguments, cwd=project, env=env)
 
 
 def graph(cwd):

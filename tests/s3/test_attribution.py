@@ -5,7 +5,7 @@ import os
 import pytest
 from conftest import PYTHON, WORKLOADS, Place, environment
 from faulty import Proxy
-from project import graph, new_project, roar, urls
+from project import graph, new_project, roar, submit_to, urls
 from store import summary
 from test_tls import server_context
 
@@ -64,3 +64,16 @@ def test_nobody_else_has_any(found):
              if urls(node["reads"] + node["writes"] + node["deletes"], "s3://")}
     assert names == {"task", "Threaded.copies", "Async.copies", "shells_out"}
     assert "unattributed" not in {gap["kind"] for gap in found["coverage"]["gaps"]}
+
+
+def test_what_passed_while_the_supervisor_was_away_is_its_tasks(cluster, servers, tmp_path):
+    """It hears of the calls' ends and of their requests at once, later."""
+    place = Place(servers("s3s"), str(tmp_path))
+    place.store.refill({})
+    project = new_project(str(tmp_path / "project"))
+    done = submit_to(cluster, project, environment(place.server.url), "away.py", "data")
+    assert "done\n" in done.stdout, (done.stdout, done.stderr)
+    keys = ("before", "meanwhile", "again", "after")
+    nodes = [node for node in graph(project)["nodes"] if node["name"] == "Writer.put"]
+    assert [urls(node["writes"], "s3://") for node in nodes] == [
+        ("s3://data/" + key,) for key in keys]

@@ -1,13 +1,11 @@
 """Shards, processed shards, a model, a report, all in S3: the graph is whole, however it is run."""
 
-import json
 import os
 
 import pytest
-from cluster import RAY
 from conftest import PYTHON, WORKLOADS, Place, environment
 from faulty import Proxy
-from project import ancestors, edges, graph, new_project, producers, roar, tasks
+from project import ancestors, edges, graph, new_project, producers, roar, submit_to, tasks
 from store import summary
 
 CLIENTS = ["boto3", "s3fs", "pyarrow", "awscli"]
@@ -83,11 +81,7 @@ def local(project, env):
 
 def submitted(cluster):
     def submit(project, env):
-        variables = {name: value for name, value in env.items() if name.startswith("AWS_")}
-        return roar(
-            "run", "-q", RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
-            "--working-dir", WORKLOADS, "--runtime-env-json", json.dumps({"env_vars": variables}),
-            "--", PYTHON, "pipeline.py", "data", *ALL, cwd=project, env=env)
+        return submit_to(cluster, project, env, "pipeline.py", "data", *ALL)
     return submit
 
 

@@ -133,12 +133,20 @@ def test_a_cipher_that_is_not_spoken_is_a_gap(place, tmp_path):
 
 def test_a_log_of_the_users_own_stays_theirs(tls, tmp_path):
     log = str(tmp_path / "keys")
-    done, node, _ = traced(tls, "boto3", tmp_path, SSLKEYLOGFILE=log)
+    _, node, coverage = traced(tls, "boto3", tmp_path, SSLKEYLOGFILE=log)
     with open(log) as opened:
         assert "TRAFFIC_SECRET" in opened.read()
     # Told by botocore itself, without a digest.
     assert urls(node["writes"], "s3://") == WRITES
     assert {file["digest"] for file in objects(node["writes"]).values()} == {None}
+    assert not coverage["gaps"]
+
+
+def test_a_client_that_tells_what_it_does_hides_no_other(tls, tmp_path):
+    log = str(tmp_path / "keys")
+    _, node, coverage = traced(tls, "boto3+pyarrow", tmp_path, SSLKEYLOGFILE=log)
+    assert urls(node["writes"], "s3://") == WRITES
+    assert {gap["kind"] for gap in coverage["gaps"]} == {"s3_uncaptured"}
 
 
 def test_without_a_supervisor_transfers_go_on(tls, tmp_path):

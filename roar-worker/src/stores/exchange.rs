@@ -77,6 +77,15 @@ impl Exchange {
         }
     }
 
+    /// Takes what the store has sent, or the client.
+    pub(super) fn take(&mut self, is_stores: bool, bytes: &[u8], transfers: &mut Transfers) {
+        if is_stores {
+            self.answered(bytes, transfers);
+        } else {
+            self.sent(bytes, transfers);
+        }
+    }
+
     /// Takes what the client has sent.
     pub(super) fn sent(&mut self, bytes: &[u8], transfers: &mut Transfers) {
         let state = &mut self.state;
@@ -106,8 +115,8 @@ impl Exchange {
     }
 
     /// What there is to tell.
-    pub(super) fn told(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.state.told)
+    pub(super) fn told(&mut self) -> impl Iterator<Item = Told> + use<> {
+        std::mem::take(&mut self.state.told).into_iter()
     }
 
     /// Whether it is no longer understood.

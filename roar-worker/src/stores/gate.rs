@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -20,6 +21,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, getpgid, pipe2};
 
+use super::marks::Marks;
 use super::relay;
 use crate::sys::process::{self, Fork};
 use crate::sys::{self, net, socket as rights};
@@ -69,6 +71,7 @@ pub(super) struct Joined {
 pub(super) struct Gate {
     listeners: Vec<(OwnedFd, SocketAddr)>,
     relay: Option<Relay>,
+    marks: Option<Arc<Marks>>,
     most: usize,
 }
 
@@ -88,6 +91,7 @@ impl Gate {
         Self {
             listeners: listeners.collect(),
             relay: None,
+            marks: None,
             most: most(),
         }
     }
@@ -95,6 +99,11 @@ impl Gate {
     /// How many connections there may be at once.
     pub(super) fn most(&self) -> usize {
         self.most
+    }
+
+    /// When what it copies passed.
+    pub(super) fn marks(&self) -> Option<&Arc<Marks>> {
+        self.marks.as_ref()
     }
 
     /// Readable when the relay says something.
@@ -115,6 +124,10 @@ impl Gate {
         if self.relay.is_some() {
             return Ok(false);
         }
+        let marks = match &self.marks {
+            Some(marks) => marks.clone(),
+            None => self.marks.insert(Marks::new()?).clone(),
+        };
         let (socket, theirs) = rights::pair()?;
         match process::fork()? {
             Fork::Parent(pid) => {
@@ -124,7 +137,7 @@ impl Gate {
             }
             Fork::Child => {
                 process::stand_apart(&[theirs.as_raw_fd()]);
-                relay::run(theirs);
+                relay::run(theirs, marks);
                 process::exit_now(0)
             }
         }

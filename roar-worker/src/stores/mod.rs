@@ -11,12 +11,15 @@
 //! aiobotocore, s3fs) tell which task asks, and what came of it: that counts where nobody
 //! could look, as with TLS.
 
+mod asked;
 mod body;
 mod endpoints;
 mod exchange;
 mod gate;
+mod heard;
 mod http;
 mod keys;
+mod marks;
 mod note;
 mod recent;
 mod relay;
@@ -31,20 +34,19 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use bstr::BString;
 use roar_lineage::client::{self, Part};
-use roar_lineage::event::{Access, Event};
+use roar_lineage::event::Access;
 use roar_lineage::model::GapKind;
-use roar_lineage::s3::ObjectAccess;
 use roar_tracee::abi;
 
+use self::asked::Asked;
 use self::endpoints::{Endpoints, Reached};
 use self::exchange::Exchange;
 use self::gate::{Direct, Gate};
-use self::note::{Announced, Note};
-use self::taps::{Loss, Seen, Taps};
+use self::note::Announced;
+use self::taps::{Seen, Taps};
 use crate::attribution::Work;
 use crate::clock;
 use crate::observe::Answer;
@@ -54,11 +56,6 @@ use crate::sys::net;
 
 /// Closed connections that are remembered.
 const REMEMBERED: usize = 200;
-/// How long what has passed may take to be read, while the program waits, and at its end.
-const PATIENCE: Duration = Duration::from_millis(200);
-const LAST_PATIENCE: Duration = Duration::from_secs(3);
-/// How long after it has connected a thread makes its first request (nanoseconds).
-const SOON: u64 = 1_000_000_000;
 
 /// Port of HTTP over TLS.
 const TLS: u16 = 443;
@@ -90,18 +87,20 @@ pub(crate) struct Stores {
     closed: VecDeque<(u64, u32)>,
     next: u64,
     announced: Announced,
+    /// What was heard and not dealt with yet.
+    heard: VecDeque<Seen>,
+    asked: Asked,
 }
 
 /// A client's connection.
 struct Connection {
     pid: u32,
+    /// Whether what goes over it is told by who asks for it.
+    is_told: bool,
     /// Where nobody knows a store to be, and how that would be reached.
     guess: Option<(SocketAddr, Reached)>,
     /// Whose work the connecting thread did: the first request is its.
     connected_for: Option<(Work, u64)>,
-    /// The requests that have not ended: whose work they are, when they were made, and the
-    /// ids of their operations.
-    asked: VecDeque<(Work, u64, Option<String>)>,
 }
 
 impl Stores {
@@ -131,6 +130,7 @@ impl Supervisor {
     pub(crate) fn connects(
         &mut self,
         pid: u32,
+        tid: u32,
         work: &Work,
         socket: i32,
         address: SocketAddr,
@@ -146,7 +146,6 @@ impl Supervisor {
         }
         let has_client = matches!(process.client, Client::Made | Client::Tells);
         let makes_guess = process.client == Client::Made && process.page.is_none();
-        let tells = process.client == Client::Tells;
         let logs_keys = process.logs_keys;
         let known = self.stores.endpoints.at(address);
         let reached = match known {
@@ -158,13 +157,14 @@ impl Supervisor {
             None => return Answer::Continue,
         };
         let guess = known.is_none().then_some(reached);
+        let is_told = self.stores.announced.is_asked_by(tid);
         if reached == Reached::ByTls && !logs_keys {
-            if !tells {
+            if !is_told {
                 self.uncaptured(work, BY_TLS);
             }
             return Answer::Continue;
         }
-        match self.stand_between(pid, work, socket, address, guess) {
+        match self.stand_between(pid, work, socket, address, guess, is_told) {
             Ok(0) => Answer::Success,
             Ok(errno) => Answer::Fails(errno),
             Err(why) => {
@@ -176,7 +176,7 @@ impl Supervisor {
                     (None, Reached::Plainly) => "a connection that nobody could stand between",
                     (Some(_), Reached::Plainly) => return Answer::Continue,
                 };
-                if !tells && !matches!(why, Direct::Refused) {
+                if !is_told && !matches!(why, Direct::Refused) {
                     self.uncaptured(work, detail);
                 }
                 Answer::Continue
@@ -191,6 +191,7 @@ impl Supervisor {
         socket: i32,
         address: SocketAddr,
         guess: Option<Reached>,
+        is_told: bool,
     ) -> Result<i32, Direct> {
         let stores = &mut self.stores;
         if stores.endpoints.is_away(address) || !is_in_own_network(pid) {
@@ -205,18 +206,24 @@ impl Supervisor {
         if stores.connections.len() >= gate.most() {
             return Err(Direct::Impossible);
         }
+        let mut open = stores.connections.keys();
+        while open.any(|open| marks::share_a_slot(*open, stores.next)) {
+            stores.next += 1;
+            open = stores.connections.keys();
+        }
         let number = stores.next;
         stores.next += 1;
         let joined = gate.join(&client, address, number)?;
-        if let Some(taps) = &stores.taps {
+        if let (Some(taps), Some(marks)) = (&stores.taps, gate.marks()) {
+            let marks = marks::Reader::new(marks.clone(), number);
             let exchange = Exchange::new(stores.endpoints.names(), guess.is_some());
-            taps.watch(number, exchange, joined.copies);
+            taps.watch(number, exchange, marks, joined.copies);
         }
         let connection = Connection {
             pid,
+            is_told,
             connected_for: Some((work.clone(), clock::stamp())),
             guess: guess.map(|reached| (address, reached)),
-            asked: VecDeque::new(),
         };
         stores.connections.insert(number, connection);
         Ok(joined.result)
@@ -258,165 +265,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The relay says that a connection is copied no longer, or is gone.
-    pub(crate) fn hear_relay(&mut self) {
-        let heard = self.stores.gate.as_ref().and_then(Gate::hear);
-        if let Some(number) = heard {
-            self.settle_stores();
-            let stores = &mut self.stores;
-            let open = stores.connections.remove(&number).map(|it| it.pid);
-            let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
-            if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
-                let work = self.whose(pid, clock::stamp());
-                self.uncaptured(&work, "a connection that could be watched no longer");
-            }
-            return;
-        }
-        if let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay) {
-            self.unwatch(relay);
-        }
-        if let Some(gate) = &mut self.stores.gate {
-            gate.forget_relay();
-        }
-    }
-
-    /// Takes in what was seen to pass.
-    pub(crate) fn hear_of_stores(&mut self) {
-        let seen = self.stores.taps.as_ref().map(Taps::seen);
-        self.take_seen(seen.unwrap_or_default());
-    }
-
-    /// Takes in all that has passed: a task, or everything, has ended.
-    pub(crate) fn settle_stores(&mut self) {
-        if self.stores.connections.is_empty() {
-            return;
-        }
-        self.settle_within(PATIENCE);
-    }
-
-    /// The same when there is time for it: what is not read now is lost.
-    pub(crate) fn settle_stores_at_last(&mut self) {
-        if !self.stores.connections.is_empty() && !self.settle_within(LAST_PATIENCE) {
-            let root = Work::Task(self.root_membership());
-            self.uncaptured(
-                &root,
-                "what passed to a store and from it was not read in time",
-            );
-        }
-    }
-
-    fn settle_within(&mut self, patience: Duration) -> bool {
-        let Some(taps) = &mut self.stores.taps else {
-            return true;
-        };
-        let (seen, is_all) = taps.settled(patience);
-        self.take_seen(seen);
-        is_all
-    }
-
-    fn take_seen(&mut self, seen: Vec<Seen>) {
-        for seen in seen {
-            match seen {
-                Seen::Requested(number, invocation, stamp) => {
-                    self.requested(number, invocation, stamp);
-                }
-                Seen::Ended(number, accesses) => {
-                    let Some(connection) = self.stores.connections.get_mut(&number) else {
-                        continue;
-                    };
-                    if let (false, Some((address, reached))) =
-                        (accesses.is_empty(), connection.guess.take())
-                    {
-                        self.stores.endpoints.is_at(address, reached);
-                    }
-                    let asked = connection.asked.pop_front();
-                    let Some((work, stamp, invocation)) = asked else {
-                        continue;
-                    };
-                    let has_succeeded = !accesses.is_empty();
-                    self.record_objects(&work, accesses, stamp);
-                    let ended = |id: &String| self.stores.announced.ended(id, has_succeeded);
-                    if let Some((work, accesses, stamp)) = invocation.as_ref().and_then(ended) {
-                        self.record_objects(&work, accesses, stamp);
-                    }
-                }
-                Seen::Closed(number, loss) => {
-                    let connection = self.stores.connections.remove(&number);
-                    self.stores.remember(number, connection.as_ref());
-                    let Some(connection) = connection else {
-                        continue;
-                    };
-                    let client = self.table.get(connection.pid).map(|process| process.client);
-                    let detail = match loss {
-                        Some(Loss::Enciphered) if client != Some(Client::Tells) => BY_TLS,
-                        Some(Loss::NotUnderstood) if connection.guess.is_none() => {
-                            "a connection that was not understood"
-                        }
-                        _ => continue,
-                    };
-                    let work = self.whose(connection.pid, clock::stamp());
-                    self.uncaptured(&work, detail);
-                }
-                Seen::Settled(_) => {}
-            }
-        }
-    }
-
-    fn requested(&mut self, number: u64, invocation: Option<String>, stamp: u64) {
-        let announced = &mut self.stores.announced;
-        let announced = invocation.as_ref().and_then(|id| announced.passes(id));
-        let Some(connection) = self.stores.connections.get_mut(&number) else {
-            return;
-        };
-        let (pid, first) = (connection.pid, connection.connected_for.take());
-        let is_soon = |since: u64| stamp.saturating_sub(since) < SOON;
-        let first = first.filter(|(work, since)| matches!(work, Work::Task(_)) && is_soon(*since));
-        let work = match announced.or(first.map(|(work, _)| work)) {
-            Some(work) => work,
-            None => {
-                self.catch_up(pid);
-                self.whose(pid, stamp)
-            }
-        };
-        if let Some(connection) = self.stores.connections.get_mut(&number) {
-            connection.asked.push_back((work, stamp, invocation));
-        }
-    }
-
-    fn whose(&self, pid: u32, stamp: u64) -> Work {
-        let process = self.table.get(pid);
-        process.map_or(Work::Unknown, |process| process.work_at(stamp))
-    }
-
-    /// A client tells what it is about to do, or what it has done.
-    pub(crate) fn told_of_store(&mut self, pid: u32, work: &Work, text: &BString, stamp: u64) {
-        let Some(note) = Note::parse(text) else {
-            return;
-        };
-        if let Some(process) = self.table.get_mut(pid) {
-            process.client = Client::Tells;
-        }
-        self.stores.announced.add(&note.id, work);
-        // Of what goes over TLS nothing can be seen without its secrets.
-        let logs_keys = self.table.get(pid).is_some_and(|process| process.logs_keys);
-        if logs_keys || note.endpoint.starts_with("http://") {
-            self.stores.endpoints.learn(note.endpoint.as_bytes());
-        }
-        let id = note.id.clone();
-        let Some(accesses) = note.accesses() else {
-            return;
-        };
-        // Then it has been recorded, and with more than is told here.
-        if self.stores.announced.is_recorded(&id) {
-            return;
-        }
-        self.settle_stores();
-        let done = (work.clone(), accesses, stamp);
-        if let Some((work, accesses, stamp)) = self.stores.announced.succeeded(&id, done) {
-            self.record_objects(&work, accesses, stamp);
-        }
-    }
-
     /// Notices that a process makes a client.
     pub(crate) fn notice_client(&mut self, pid: u32, accesses: &[Access]) {
         for access in accesses {
@@ -432,24 +280,6 @@ impl Supervisor {
                     (Part::Arrow, Client::None) => Client::Library,
                     (_, client) => client,
                 };
-            }
-        }
-    }
-
-    fn record_objects(&mut self, work: &Work, accesses: Vec<ObjectAccess>, stamp: u64) {
-        let Some(membership) = self.tasks_of(work, accesses.len()) else {
-            return;
-        };
-        for access in accesses {
-            for (index, task) in membership.iter() {
-                if let Some(scope) = self.scopes.get_mut(*index) {
-                    let (task, access) = (*task, access.clone());
-                    scope.recorder.record(&Event::S3 {
-                        task,
-                        stamp,
-                        access,
-                    });
-                }
             }
         }
     }

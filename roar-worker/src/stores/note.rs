@@ -96,6 +96,10 @@ pub(super) struct Announced(Recent<String, Operation, MOST>);
 
 struct Operation {
     work: Work,
+    /// The thread that asks.
+    tid: u32,
+    /// Whether it has been told what the operation did.
+    is_over: bool,
     /// Requests of it that were seen to pass and have not ended.
     passing: usize,
     /// Whether one was seen to succeed.
@@ -109,13 +113,28 @@ pub(super) type Done = (Work, Vec<ObjectAccess>, u64);
 
 impl Announced {
     /// Somebody's operation is about to be asked for.
-    pub(super) fn add(&mut self, id: &str, work: &Work) {
+    pub(super) fn add(&mut self, id: &str, work: &Work, tid: u32) {
         self.0.entry(id, || Operation {
             work: work.clone(),
+            tid,
+            is_over: false,
             passing: 0,
             is_recorded: false,
             told: None,
         });
+    }
+
+    /// It has been told what an operation did.
+    pub(super) fn is_over(&mut self, id: &str) {
+        if let Some(operation) = self.0.get_mut(id) {
+            operation.is_over = true;
+        }
+    }
+
+    /// Whether a thread has announced an operation that is not over: what it connects to a
+    /// store now is for that.
+    pub(super) fn is_asked_by(&self, tid: u32) -> bool {
+        self.0.values().any(|it| it.tid == tid && !it.is_over)
     }
 
     /// A request of an operation passes; whose work it is, if it was announced.

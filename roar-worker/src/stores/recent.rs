@@ -45,6 +45,11 @@ impl<K: Hash + Eq + Clone, V, const MOST: usize> Recent<K, V, MOST> {
         self.values.get_mut(key)
     }
 
+    /// All entries.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.values.values()
+    }
+
     /// Takes an entry out.
     pub(super) fn remove<Q>(&mut self, key: &Q) -> Option<V>
     where

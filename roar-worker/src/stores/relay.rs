@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,6 +22,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use super::marks::{Marker, Marks};
 use crate::sys::mapping::Mapping;
 use crate::sys::process::{self, Fork};
 use crate::sys::{net, socket};
@@ -43,7 +45,7 @@ const OTHER: u64 = u64::MAX - 1;
 /// come connections: a number, and the client's socket, the store's, two pipes (of each the
 /// end to read from first), and the two ends that copies go into. It hears the numbers of
 /// those that are copied no longer.
-pub(super) fn run(supervisor: OwnedFd) {
+pub(super) fn run(supervisor: OwnedFd, marks: Arc<Marks>) {
     let Ok(heart) = Mapping::anonymous(4096) else {
         return;
     };
@@ -53,6 +55,7 @@ pub(super) fn run(supervisor: OwnedFd) {
         other: None,
         heart,
         paired: None,
+        marks,
     };
     // Each turn of this loop is a turn at work, and after it one at standing by, or the end.
     loop {
@@ -76,6 +79,7 @@ struct Relay {
     heart: Mapping,
     /// When another one was made last.
     paired: Option<Instant>,
+    marks: Arc<Marks>,
 }
 
 /// The other one of the two.
@@ -206,8 +210,9 @@ impl Relay {
             let shared: Vec<_> = descriptors.iter().take(6).map(AsRawFd::as_raw_fd).collect();
             let _ = socket::send_descriptors(other.socket.as_fd(), number, &shared);
         }
-        let connection = Connection::new(descriptors)?;
+        let mut connection = Connection::new(descriptors)?;
         connection.watch(epoll, number).ok()?;
+        connection.marker = Some(Marker::new(self.marks.clone(), number));
         self.connections.insert(number, connection);
         Some(number)
     }
@@ -330,6 +335,9 @@ struct Connection {
     store: OwnedFd,
     out: Way,
     back: Way,
+    /// Where the copies are marked that the client sent, and whether it is its turn.
+    marker: Option<Marker>,
+    is_clients_turn: bool,
 }
 
 /// One direction.
@@ -340,6 +348,8 @@ struct Way {
     /// Bytes in the pipe, and how many of them have been copied.
     held: usize,
     copied: usize,
+    /// Bytes that were copied, from the first on.
+    all_copied: u64,
     has_ended: bool,
     has_failed: bool,
     is_shut: bool,
@@ -375,6 +385,8 @@ impl Connection {
             store,
             out,
             back,
+            marker: None,
+            is_clients_turn: true,
         })
     }
 
@@ -411,8 +423,17 @@ impl Connection {
 
     /// Passes on what there is.
     fn pass(&mut self) -> Passed {
-        let out = self.out.pass(self.client.as_fd(), self.store.as_fd());
-        let back = self.back.pass(self.store.as_fd(), self.client.as_fd());
+        let (marker, turn) = (&mut self.marker, &mut self.is_clients_turn);
+        let out = self
+            .out
+            .pass(self.client.as_fd(), self.store.as_fd(), |offset| {
+                if let (true, Some(marker)) = (std::mem::take(turn), marker.as_mut()) {
+                    marker.mark(offset);
+                }
+            });
+        let back = self
+            .back
+            .pass(self.store.as_fd(), self.client.as_fd(), |_| *turn = true);
         if out.is_err() || back.is_err() {
             net::reset(self.client.as_fd());
             net::reset(self.store.as_fd());
@@ -433,6 +454,7 @@ impl Way {
             copies,
             held: 0,
             copied: 0,
+            all_copied: 0,
             has_ended: false,
             has_failed: false,
             is_shut: false,
@@ -441,7 +463,13 @@ impl Way {
         }
     }
 
-    fn pass(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Passed, Broken> {
+    /// Passes on what there is; `copies_from` is called with the offset of what will be copied.
+    fn pass(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        mut copies_from: impl FnMut(u64),
+    ) -> Result<Passed, Broken> {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
         let mut passed = Passed::Some;
         for _ in 0..ROUNDS {
@@ -459,9 +487,11 @@ impl Way {
                 }
             }
             if let (Some(copies), 0, true) = (&self.copies, self.copied, self.held > 0) {
+                copies_from(self.all_copied);
                 match tee(&self.pipe[0], copies, self.held, flags) {
                     Ok(copied) if copied > 0 => {
                         self.copied = copied;
+                        self.all_copied += copied as u64;
                         self.waits_since = None;
                     }
                     Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {

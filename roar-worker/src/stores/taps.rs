@@ -14,9 +14,9 @@ use roar_lineage::s3::ObjectAccess;
 
 use super::exchange::{Exchange, Told};
 use super::keys::Keys;
+use super::marks;
 use super::tls::{self, Session};
 use super::transfers::Transfers;
-use crate::clock;
 
 /// Most that is read at once (bytes).
 const MOST: usize = 256 << 10;
@@ -26,7 +26,7 @@ const ORDERS: u64 = u64::MAX;
 /// What the thread is asked.
 enum Order {
     /// To watch a connection: its number, what passes there, and the copies.
-    Watch(u64, Exchange, [OwnedFd; 2]),
+    Watch(u64, Exchange, marks::Reader, [OwnedFd; 2]),
     /// To read what goes over TLS, by the secrets that are told here.
     Decipher(Keys),
     /// To say when all that has passed so far is read.
@@ -35,8 +35,8 @@ enum Order {
 
 /// What the thread tells.
 pub(super) enum Seen {
-    /// A request was made on a connection, of the operation with this id.
-    Requested(u64, Option<String>, u64),
+    /// A request was made on a connection, of the operation with this id, at this time.
+    Requested(u64, Option<String>, Option<u64>),
     /// The oldest request of a connection ended, with this outcome.
     Ended(u64, Vec<ObjectAccess>),
     /// A connection was closed; or, for this reason, is watched no longer.
@@ -108,8 +108,14 @@ impl Taps {
     }
 
     /// Watches a connection: copies of what the client sends, and of what the store sends.
-    pub(super) fn watch(&self, number: u64, exchange: Exchange, copies: [OwnedFd; 2]) {
-        self.order(Order::Watch(number, exchange, copies));
+    pub(super) fn watch(
+        &self,
+        number: u64,
+        exchange: Exchange,
+        marks: marks::Reader,
+        copies: [OwnedFd; 2],
+    ) {
+        self.order(Order::Watch(number, exchange, marks, copies));
     }
 
     /// Reads what goes over TLS from now on.
@@ -154,6 +160,7 @@ struct Reader {
 struct Watched {
     channel: Channel,
     exchange: Exchange,
+    marks: marks::Reader,
     /// `None`: nothing more comes.
     sent: Option<File>,
     answered: Option<File>,
@@ -186,7 +193,7 @@ impl Reader {
     fn obey(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             match self.orders.try_recv() {
-                Ok(Order::Watch(number, exchange, copies)) => {
+                Ok(Order::Watch(number, exchange, marks, copies)) => {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
                     let [sent, answered] = copies;
                     let is_watched = self.epoll.add(&sent, event).is_ok()
@@ -198,6 +205,7 @@ impl Reader {
                     let watched = Watched {
                         channel: Channel::Unknown,
                         exchange,
+                        marks,
                         sent: Some(sent.into()),
                         answered: Some(answered.into()),
                     };
@@ -225,6 +233,7 @@ impl Reader {
         let Watched {
             channel,
             exchange,
+            marks,
             sent,
             answered,
         } = watched;
@@ -232,18 +241,22 @@ impl Reader {
         // In this order: what these answers answer has been sent.
         let answers = answered.as_ref().map_or(0, readable);
         let requests = sent.as_ref().map_or(0, readable);
-        for (is_stores, pipe, length) in [(false, &mut *sent, requests), (true, answered, answers)]
-        {
-            drain(pipe, length, buffer, |part| {
-                channel.pass(is_stores, part, keys.as_mut(), |is_stores, said| {
-                    if is_stores {
-                        exchange.answered(said, transfers);
-                    } else {
-                        exchange.sent(said, transfers);
-                    }
-                });
+        let mut told = Vec::new();
+        let up_to = marks.until_next();
+        drain(sent, requests, up_to, buffer, |part| {
+            let stamp = marks.passed(part.len());
+            channel.pass(false, part, keys.as_mut(), |is_stores, said| {
+                exchange.take(is_stores, said, transfers);
             });
-        }
+            told.extend(exchange.told().map(|told| (told, stamp)));
+            marks.until_next()
+        });
+        drain(answered, answers, usize::MAX, buffer, |part| {
+            channel.pass(true, part, keys.as_mut(), |is_stores, said| {
+                exchange.take(is_stores, said, transfers);
+            });
+            usize::MAX
+        });
         let is_closed = sent.is_none() && answered.is_none();
         let loss = match channel.is_sealed(is_closed) {
             true => Some(Loss::Enciphered),
@@ -253,9 +266,8 @@ impl Reader {
         if is_over {
             exchange.close(transfers);
         }
-        let told = exchange.told();
-        let stamp = clock::stamp();
-        for told in told {
+        told.extend(exchange.told().map(|told| (told, None)));
+        for (told, stamp) in told {
             self.say(match told {
                 Told::Requested(invocation) => Seen::Requested(number, invocation, stamp),
                 Told::Ended(accesses) => Seen::Ended(number, accesses),
@@ -318,18 +330,25 @@ fn readable(pipe: &File) -> usize {
     crate::sys::net::readable(pipe.as_fd())
 }
 
-/// Reads so much of a pipe, and closes it at its end.
-fn drain(pipe: &mut Option<File>, mut left: usize, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+/// Reads so much of a pipe, and closes it at its end. `take` says up to where is read next, as
+/// `up_to` at first.
+fn drain(
+    pipe: &mut Option<File>,
+    mut left: usize,
+    mut up_to: usize,
+    buffer: &mut [u8],
+    mut take: impl FnMut(&[u8]) -> usize,
+) {
     while let Some(file) = pipe {
         // At the end of what may be read there is still the end itself to be seen.
         if left == 0 && readable(file) > 0 {
             return;
         }
-        let window = buffer.len().min(left.max(1));
+        let window = buffer.len().min(left.max(1)).min(up_to);
         match file.read(buffer.get_mut(..window).unwrap_or_default()) {
             Ok(0) => *pipe = None,
             Ok(length) => {
-                take(buffer.get(..length).unwrap_or_default());
+                up_to = take(buffer.get(..length).unwrap_or_default());
                 left = left.saturating_sub(length);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

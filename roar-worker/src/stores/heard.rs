@@ -1,0 +1,225 @@
+//! What is heard of connections to stores, from the relay, the taps and the clients
+//! themselves, and recorded.
+
+use std::time::Duration;
+
+use bstr::BString;
+use roar_lineage::event::Event;
+use roar_lineage::s3::ObjectAccess;
+
+use super::asked::Ended;
+use super::gate::Gate;
+use super::note::Note;
+use super::taps::{Loss, Seen, Taps};
+use super::{BY_TLS, Client};
+use crate::attribution::Work;
+use crate::clock;
+use crate::supervisor::Supervisor;
+
+/// How long what has passed may take to be read, while the program waits, and at its end.
+const PATIENCE: Duration = Duration::from_millis(200);
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long after it has connected a thread makes its first request (nanoseconds).
+const SOON: u64 = 1_000_000_000;
+
+impl Supervisor {
+    /// The relay says that a connection is copied no longer, or is gone.
+    pub(crate) fn hear_relay(&mut self) {
+        let heard = self.stores.gate.as_ref().and_then(Gate::hear);
+        if let Some(number) = heard {
+            self.settle_stores();
+            let stores = &mut self.stores;
+            let open = stores.connections.remove(&number).map(|it| it.pid);
+            stores.asked.forget(number);
+            let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
+            if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
+                let work = self.whose(pid, clock::stamp());
+                self.uncaptured(&work, "a connection that could be watched no longer");
+            }
+            return;
+        }
+        if let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay) {
+            self.unwatch(relay);
+        }
+        if let Some(gate) = &mut self.stores.gate {
+            gate.forget_relay();
+        }
+    }
+
+    /// Takes in what was seen to pass.
+    pub(crate) fn hear_of_stores(&mut self) {
+        let seen = self.stores.taps.as_ref().map(Taps::seen);
+        self.take_seen(seen.unwrap_or_default());
+    }
+
+    /// Takes in all that has passed: a task, or everything, has ended.
+    pub(crate) fn settle_stores(&mut self) {
+        if self.stores.connections.is_empty() {
+            return;
+        }
+        self.settle_within(PATIENCE);
+    }
+
+    /// The same when there is time for it: what is not read now is lost.
+    pub(crate) fn settle_stores_at_last(&mut self) {
+        if !self.stores.connections.is_empty() && !self.settle_within(LAST_PATIENCE) {
+            let root = Work::Task(self.root_membership());
+            self.uncaptured(
+                &root,
+                "what passed to a store and from it was not read in time",
+            );
+        }
+    }
+
+    fn settle_within(&mut self, patience: Duration) -> bool {
+        let Some(taps) = &mut self.stores.taps else {
+            return true;
+        };
+        let (seen, is_all) = taps.settled(patience);
+        self.take_seen(seen);
+        is_all
+    }
+
+    /// Deals with what was heard in its order, also where more is heard meanwhile.
+    fn take_seen(&mut self, seen: Vec<Seen>) {
+        self.stores.heard.extend(seen);
+        while let Some(seen) = self.stores.heard.pop_front() {
+            match seen {
+                Seen::Requested(number, invocation, stamp) => {
+                    self.requested(number, invocation, stamp);
+                }
+                Seen::Ended(number, accesses) => {
+                    if let (false, Some(connection)) = (
+                        accesses.is_empty(),
+                        self.stores.connections.get_mut(&number),
+                    ) && let Some((address, reached)) = connection.guess.take()
+                    {
+                        self.stores.endpoints.is_at(address, reached);
+                    }
+                    if let Some(ended) = self.stores.asked.ended(number, accesses) {
+                        self.request_ended(ended);
+                    }
+                }
+                Seen::Closed(number, loss) => self.closed(number, loss),
+                Seen::Settled(_) => {}
+            }
+        }
+    }
+
+    fn closed(&mut self, number: u64, loss: Option<Loss>) {
+        let connection = self.stores.connections.remove(&number);
+        self.stores.asked.forget(number);
+        self.stores.remember(number, connection.as_ref());
+        let Some(connection) = connection else {
+            return;
+        };
+        let detail = match loss {
+            Some(Loss::Enciphered) if !connection.is_told => BY_TLS,
+            Some(Loss::NotUnderstood) if connection.guess.is_none() => {
+                "a connection that was not understood"
+            }
+            _ => return,
+        };
+        let work = self.whose(connection.pid, clock::stamp());
+        self.uncaptured(&work, detail);
+    }
+
+    fn requested(&mut self, connection: u64, invocation: Option<String>, stamp: Option<u64>) {
+        let stores = &mut self.stores;
+        let announced = invocation
+            .as_ref()
+            .and_then(|id| stores.announced.passes(id));
+        let Some(watched) = stores.connections.get_mut(&connection) else {
+            return;
+        };
+        let (pid, first) = (watched.pid, watched.connected_for.take());
+        let is_soon = |since: u64| stamp.is_some_and(|it| it.saturating_sub(since) < SOON);
+        let first = first.filter(|(work, since)| matches!(work, Work::Task(_)) && is_soon(*since));
+        let known = announced.or(first.map(|(work, _)| work));
+        let is_known = known.is_some();
+        let now = clock::stamp();
+        let number = stores
+            .asked
+            .begin(connection, stamp.unwrap_or(now), invocation, known);
+        if is_known {
+            return;
+        }
+        self.catch_up(pid);
+        let work = stamp.map_or(Work::Unknown, |stamp| self.whose(pid, stamp));
+        if let Some(ended) = self.stores.asked.is_of(number, work) {
+            self.request_ended(ended);
+        }
+    }
+
+    fn request_ended(&mut self, ended: Ended) {
+        let has_succeeded = !ended.accesses.is_empty();
+        self.record_objects(&ended.work, ended.accesses, ended.stamp);
+        let told = |id: &String| self.stores.announced.ended(id, has_succeeded);
+        if let Some((work, accesses, stamp)) = ended.invocation.as_ref().and_then(told) {
+            self.record_objects(&work, accesses, stamp);
+        }
+    }
+
+    fn whose(&self, pid: u32, stamp: u64) -> Work {
+        let process = self.table.get(pid);
+        process.map_or(Work::Unknown, |process| process.work_at(stamp))
+    }
+
+    /// A client tells what it is about to do, or what it has done.
+    pub(crate) fn told_of_store(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        work: &Work,
+        text: &BString,
+        stamp: u64,
+    ) {
+        let Some(note) = Note::parse(text) else {
+            return;
+        };
+        if let Some(process) = self.table.get_mut(pid) {
+            process.client = Client::Tells;
+        }
+        // pyarrow's tells where its store is.
+        if !note.id.is_empty() {
+            self.stores.announced.add(&note.id, work, tid);
+        }
+        // Of what goes over TLS nothing can be seen without its secrets.
+        let logs_keys = self.table.get(pid).is_some_and(|process| process.logs_keys);
+        if logs_keys || note.endpoint.starts_with("http://") {
+            self.stores.endpoints.learn(note.endpoint.as_bytes());
+        }
+        let id = note.id.clone();
+        let Some(accesses) = note.accesses() else {
+            return;
+        };
+        self.stores.announced.is_over(&id);
+        // Then it has been recorded, and with more than is told here.
+        if self.stores.announced.is_recorded(&id) {
+            return;
+        }
+        self.settle_stores();
+        let done = (work.clone(), accesses, stamp);
+        if let Some((work, accesses, stamp)) = self.stores.announced.succeeded(&id, done) {
+            self.record_objects(&work, accesses, stamp);
+        }
+    }
+
+    fn record_objects(&mut self, work: &Work, accesses: Vec<ObjectAccess>, stamp: u64) {
+        let Some(membership) = self.tasks_of(work, accesses.len()) else {
+            return;
+        };
+        for access in accesses {
+            for (index, task) in membership.iter() {
+                if let Some(scope) = self.scopes.get_mut(*index) {
+                    let (task, access) = (*task, access.clone());
+                    scope.recorder.record(&Event::S3 {
+                        task,
+                        stamp,
+                        access,
+                    });
+                }
+            }
+        }
+    }
+}
