@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -54,8 +53,12 @@ pub(crate) fn alone(file: &File, size: u64, goes_on: &GoesOn) -> io::Result<Read
 
 /// The same, with others where it is large; then no more than so much is read.
 pub(crate) fn together(file: &File, size: u64, goes_on: &GoesOn) -> io::Result<Read> {
-    let others = std::thread::available_parallelism().map_or(0, NonZeroUsize::get) - 1;
-    if size < LARGE || others == 0 {
+    if size < LARGE {
+        return alone(file, size, goes_on);
+    }
+    // Reads what limits this process's group of processes.
+    let others = std::thread::available_parallelism().map_or(0, |all| all.get() - 1);
+    if others == 0 {
         return alone(file, size, goes_on);
     }
     let parts = Parts {

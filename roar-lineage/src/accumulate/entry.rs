@@ -29,15 +29,21 @@ pub(super) struct Seen {
 
 pub(super) struct Written {
     /// What was there before the task's first touch; none when the task created it.
-    pub(super) before: Option<FileVersion>,
+    before: Option<Box<FileVersion>>,
     pub(super) how: Ways,
     /// Whether the old content is certainly gone.
     pub(super) replaces: bool,
-    pub(super) via: Option<BString>,
+    pub(super) via: Option<Box<BString>>,
     pub(super) first: Stamp,
     pub(super) last: Stamp,
     /// What was there when it was last looked at.
     pub(super) left: Option<Option<FileVersion>>,
+}
+
+impl Written {
+    pub(super) fn before(&self) -> Option<FileVersion> {
+        self.before.as_deref().copied()
+    }
 }
 
 impl Entry {
@@ -95,9 +101,9 @@ impl Entry {
         }
         self.write = Some(Box::new(Written {
             replaces: replaces || deleted.is_some(),
-            before: before.or(deleted.map(|deleted| deleted.0)),
+            before: before.or(deleted.map(|deleted| deleted.0)).map(Box::new),
             how: how.into(),
-            via: via.cloned(),
+            via: via.cloned().map(Box::new),
             first: stamp,
             last: stamp,
             left: None,
@@ -110,13 +116,13 @@ impl Entry {
         let content = |v: FileVersion| (v.dev, v.ino, v.size, v.mtime);
         self.write.as_ref().is_none_or(|write| {
             let is_same = |before| content(before) == content(version);
-            !write.replaces && write.before.is_some_and(is_same)
+            !write.replaces && write.before().is_some_and(is_same)
         })
     }
 
     /// Whether a read that is told late was of what was there before the task wrote.
     pub(super) fn was_before(&self, version: FileVersion, stamp: Stamp) -> bool {
-        let was = |write: &Written| stamp < write.first && write.before == Some(version);
+        let was = |write: &Written| stamp < write.first && write.before() == Some(version);
         self.write.as_deref().is_some_and(was)
     }
 
@@ -133,7 +139,7 @@ impl Entry {
         let is_as_before = self.is_as_before(moved);
         match self.write.take() {
             Some(write) if !is_as_before => {
-                self.deleted = write.before.map(|before| Box::new((before, stamp)));
+                self.deleted = write.before().map(|before| Box::new((before, stamp)));
                 let mut how = write.how;
                 how.insert(How::Rename);
                 how
@@ -150,11 +156,11 @@ impl Entry {
     pub(super) fn replaced(&mut self, there: Option<FileVersion>, how: Ways, stamp: Stamp) {
         let deleted = self.deleted.take().map(|deleted| deleted.0);
         let (before, first) = match self.write.take() {
-            Some(write) => (write.before, write.first),
+            Some(write) => (write.before(), write.first),
             None => (deleted.or(there), stamp),
         };
         self.write = Some(Box::new(Written {
-            before,
+            before: before.map(Box::new),
             how,
             replaces: true,
             via: None,

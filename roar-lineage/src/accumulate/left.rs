@@ -8,7 +8,7 @@ use crate::model::FileVersion;
 
 impl Accumulator {
     pub(super) fn has_digest(&self, version: FileVersion) -> bool {
-        matches!(self.digests.get(&version), Some(Outcome::Exact(_)))
+        matches!(self.digests.get(version), Some(Outcome::Exact(_)))
     }
 
     pub(super) fn left(

@@ -7,6 +7,7 @@
 mod entry;
 mod left;
 mod objects;
+mod outcomes;
 mod uses;
 mod view;
 mod ways;
@@ -18,13 +19,14 @@ use foldhash::{HashMap, HashSet};
 
 use self::entry::Entry;
 use self::objects::Objects;
+use self::outcomes::Outcomes;
 pub use self::view::Versions;
 use self::ways::Ways;
 
 use crate::category::Classifier;
 use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
 use crate::fragment::Ephemeral;
-use crate::model::{Coverage, FileVersion, Gap, GapKind, How, Job, Package, Process, Stamp, Task};
+use crate::model::{Coverage, Gap, GapKind, How, Job, Package, Process, Stamp, Task};
 use crate::object::{DrivenJob, ObjectUse};
 
 /// Ephemeral files remembered by path for each task; the count goes on.
@@ -42,7 +44,7 @@ pub struct Accumulator {
     tasks: BTreeMap<TaskNo, TaskState>,
     processes: BTreeMap<ProcessKey, (TaskNo, Process)>,
     writers: HashMap<BString, TaskNo>,
-    digests: HashMap<FileVersion, Outcome>,
+    digests: Outcomes,
     /// Inodes whose ctime was moved by a name that came or went: that tells nothing about
     /// their content.
     moved_ctimes: HashSet<(u64, u64)>,
@@ -309,7 +311,7 @@ impl Accumulator {
             Access::Unlink { path, version } => {
                 let entry = state.files.entry(path.clone()).or_default();
                 let write = entry.write.take();
-                match write.map(|write| (write.before, write.first)) {
+                match write.map(|write| (write.before(), write.first)) {
                     Some((None, first)) => {
                         state.ephemeral(Ephemeral {
                             path: path.clone(),

@@ -28,7 +28,7 @@ impl Accumulator {
             return;
         }
         let blank = |version: Option<FileVersion>, first, last| {
-            let outcome = version.and_then(|version| self.digests.get(&version).copied());
+            let outcome = version.and_then(|version| self.digests.get(version));
             let (digest, state) = match outcome {
                 Some(Outcome::Exact(digest)) => (Some(digest), FileState::Exact),
                 Some(Outcome::None(state)) => (None, state),
@@ -78,11 +78,11 @@ impl Accumulator {
         }
         let began = fragment.task.started_at;
         let left = write.left.flatten();
-        let unchanged = match (write.before, left) {
+        let unchanged = match (write.before(), left) {
             (Some(before), Some(left)) if self.is_untouched(write, before, left, began) => return,
             (Some(before), Some(left)) => {
-                let old = self.digests.get(&before);
-                matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(&left)
+                let old = self.digests.get(before);
+                matches!(old, Some(Outcome::Exact(_))) && old == self.digests.get(left)
             }
             _ => false,
         };
@@ -92,7 +92,7 @@ impl Accumulator {
         }
         fragment.writes.push(FileUse {
             how: write.how.to_set(),
-            via: write.via.clone(),
+            via: write.via.as_deref().cloned(),
             unchanged,
             ..file
         });
@@ -115,7 +115,7 @@ impl Accumulator {
         {
             return false;
         }
-        match (self.digests.get(&before), self.digests.get(&left)) {
+        match (self.digests.get(before), self.digests.get(left)) {
             (Some(Outcome::Exact(old)), Some(Outcome::Exact(new))) => old == new,
             // The mtime may have been set back, the ctime not.
             _ => before.ctime == left.ctime || self.moved_ctimes.contains(&(left.dev, left.ino)),

@@ -89,7 +89,7 @@ impl Accumulator {
     /// What was at a path before a task wrote there.
     pub fn before(&self, no: TaskNo, path: &BString) -> Option<FileVersion> {
         let entry = self.tasks.get(&no)?.files.get(path)?;
-        entry.write.as_ref()?.before
+        entry.write.as_ref()?.before()
     }
 
     /// The paths that a task has deleted, unless the call failed.
@@ -118,7 +118,7 @@ impl Accumulator {
         let files = self.files_from(no, from).flat_map(move |(path, entry)| {
             let write = entry.write.as_ref();
             let left = write.and_then(|write| write.left.flatten());
-            let before = write.and_then(|write| write.before);
+            let before = write.and_then(|write| write.before());
             let (one, read): (_, &[Seen]) = match versions {
                 Versions::Left => (left, &[]),
                 Versions::Read => (None, &entry.reads),
@@ -130,7 +130,7 @@ impl Accumulator {
             versions.map(move |version| (path, entry, version))
         });
         files
-            .filter(|(_, _, version)| !self.digests.contains_key(version))
+            .filter(|(_, _, version)| !self.digests.has(*version))
             .map(move |(path, entry, version)| {
                 let is_executed = versions != Versions::Replaced && entry.is_executed();
                 (path, version, self.classifier.category(path, is_executed))
