@@ -36,6 +36,7 @@ def _begin(session):
         session.register("before-parameter-build.s3", _asks)
         session.register("before-send.s3", _sends)
         session.register("after-call.s3", _succeeded)
+        session.register("after-call-error.s3", _failed)
     except Exception:
         pass
 
@@ -78,7 +79,10 @@ def _sends(request=None, **_):
 def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
     try:
         asked = context.pop(_KEY, None)
-        if asked is None or http_response.status_code >= 300:
+        if asked is None:
+            return
+        if http_response.status_code >= 300:
+            _failed(context)
             return
         note = {
             "id": context["retries"]["invocation-id"],
@@ -104,6 +108,14 @@ def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
             keys = [key for key in asked["asked"] if key not in failed]
         for part in _parts(keys):
             tell(dict(note, keys=part))
+    except Exception:
+        pass
+
+
+def _failed(context=None, **_):
+    """What the thread does from here on is not for this operation."""
+    try:
+        tell({"id": context["retries"]["invocation-id"], "over": True})
     except Exception:
         pass
 

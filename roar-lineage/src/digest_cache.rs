@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -17,12 +17,15 @@ use crate::model::FileVersion;
 const FORMAT: i64 = 1;
 /// Most digests that are written at once.
 const MOST: usize = 128;
+/// How long one waits for others to be written with.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A cache on disk.
 pub struct DigestCache {
     connection: Connection,
-    /// What is not on disk yet.
+    /// What is not on disk yet, and since when.
     unwritten: Vec<(FileVersion, Digest)>,
+    since: Instant,
 }
 
 impl DigestCache {
@@ -70,6 +73,7 @@ impl DigestCache {
         Ok(Self {
             connection,
             unwritten: Vec::new(),
+            since: Instant::now(),
         })
     }
 
@@ -92,8 +96,11 @@ impl DigestCache {
 
     /// Remembers a digest, which is written with others, at the latest by `flush`.
     pub fn put(&mut self, version: FileVersion, digest: Digest) {
+        if self.unwritten.is_empty() {
+            self.since = Instant::now();
+        }
         self.unwritten.push((version, digest));
-        if self.unwritten.len() >= MOST {
+        if self.unwritten.len() >= MOST || self.since.elapsed() > PATIENCE {
             self.flush();
         }
     }

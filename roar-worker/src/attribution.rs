@@ -162,6 +162,8 @@ pub struct Page {
     tasks: HashMap<u64, Membership>,
     /// Tasks that ended last: number, and the times of begin and end.
     lately: VecDeque<(u64, u64, u64)>,
+    /// When the last of those ended whose times are not remembered.
+    forgotten: u64,
 }
 
 impl Page {
@@ -182,6 +184,7 @@ impl Page {
                 waiting: BTreeSet::new(),
                 tasks: HashMap::new(),
                 lately: VecDeque::new(),
+                forgotten: 0,
             },
             file,
         ))
@@ -225,8 +228,10 @@ impl Page {
                 self.waiting.remove(&number);
                 let [began, ended] = [entry::BEGAN, entry::ENDED].map(|it| self.map.load(at + it));
                 self.lately.push_back((number, began, ended));
-                if self.lately.len() > REMEMBERED {
-                    self.lately.pop_front();
+                if self.lately.len() > REMEMBERED
+                    && let Some((_, _, ended)) = self.lately.pop_front()
+                {
+                    self.forgotten = self.forgotten.max(ended);
                 }
                 changes.push(Change::Ended(PageEnd {
                     number,
@@ -366,6 +371,9 @@ impl Page {
 
     /// Whose work a process did at a time, whichever of its threads did it.
     pub fn work_at(&self, stamp: u64) -> Work {
+        if stamp <= self.forgotten {
+            return Work::Unknown;
+        }
         let began = |number: &u64| self.map.load(entry_at(*number) + entry::BEGAN) <= stamp;
         let running = self.running().filter(began);
         let during = |&&(_, began, ended): &&(u64, u64, u64)| (began..=ended).contains(&stamp);

@@ -104,10 +104,17 @@ impl DigestPool {
         self.meter = Some(Arc::new(meter));
     }
 
-    /// Has whoever sees how far it is know what is to come: sizes (bytes).
+    /// Has whoever sees how far it is know what is to come, about: sizes (bytes).
     pub(crate) fn expect(&self, sizes: impl Iterator<Item = u64>) {
         if let Some(meter) = &self.meter {
-            sizes.for_each(|size| meter.asked(size));
+            sizes.for_each(|size| meter.expected(size));
+        }
+    }
+
+    /// All has been asked for.
+    pub(crate) fn expect_no_more(&self) {
+        if let Some(meter) = &self.meter {
+            meter.expect_no_more();
         }
     }
 
@@ -148,6 +155,9 @@ impl DigestPool {
             && let Some(thread) = self.start(false)
         {
             self.urgent.push(thread);
+        }
+        if let Some(meter) = &self.meter {
+            meter.asked(job.version.size);
         }
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.urgent.len()).unwrap_or(0);
@@ -250,7 +260,7 @@ fn with_cache<T>(ask: impl FnOnce(&mut DigestCache) -> Option<T>) -> Option<T> {
 }
 
 /// Has other supervisors know the digests taken so far.
-fn flush_cache() {
+pub(crate) fn flush_cache() {
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(Some(cache)) = cache.as_mut() {
         cache.flush();

@@ -11,6 +11,8 @@ const FILES_DONE: usize = 8;
 const BYTES: usize = 16;
 const BYTES_DONE: usize = 24;
 const ENDED: usize = 32;
+const FILES_EXPECTED: usize = 40;
+const BYTES_EXPECTED: usize = 48;
 
 /// The shared words.
 pub(crate) struct Meter(Mapping);
@@ -39,6 +41,18 @@ impl Meter {
         }
     }
 
+    /// A file of this size may be asked for, unless it is another's under a second name.
+    pub(crate) fn expected(&self, size: u64) {
+        self.add(FILES_EXPECTED, 1);
+        self.add(BYTES_EXPECTED, size);
+    }
+
+    /// All has been asked for that will be.
+    pub(crate) fn expect_no_more(&self) {
+        self.0.store(FILES_EXPECTED, 0);
+        self.0.store(BYTES_EXPECTED, 0);
+    }
+
     /// A file of this size is to be hashed.
     pub(crate) fn asked(&self, size: u64) {
         self.add(FILES, 1);
@@ -58,9 +72,9 @@ impl Meter {
     pub(crate) fn progress(&self) -> Hashing {
         Hashing {
             files: self.0.load(FILES_DONE),
-            of_files: self.0.load(FILES),
+            of_files: self.0.load(FILES).max(self.0.load(FILES_EXPECTED)),
             bytes: self.0.load(BYTES_DONE),
-            of_bytes: self.0.load(BYTES),
+            of_bytes: self.0.load(BYTES).max(self.0.load(BYTES_EXPECTED)),
         }
     }
 

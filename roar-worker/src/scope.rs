@@ -12,7 +12,7 @@ use roar_lineage::model::{Category, FileState, FileVersion, GapKind, Job, Status
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::digest_pool::{DigestPool, HashJob};
+use crate::digest_pool::{self, DigestPool, HashJob};
 use crate::packages;
 use crate::sys::file;
 use crate::task_log::Recorder;
@@ -24,7 +24,7 @@ const MOST_AWAITED: usize = 512;
 const LOOKED_AT_ONCE: usize = 256;
 
 /// The replaced ones last: what is known of them may be known by the others.
-const UNASKED: [Versions; 3] = [Versions::Left, Versions::Read, Versions::Replaced];
+const IN_ORDER: [Versions; 3] = [Versions::Left, Versions::Read, Versions::Replaced];
 
 /// What is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ impl Scope {
         for no in &tasks {
             look_at_outputs(&mut self.recorder, *no, true);
         }
-        self.unasked = UNASKED
+        self.unasked = IN_ORDER
             .iter()
             .flat_map(|versions| tasks.iter().map(|no| (*no, *versions)))
             .collect();
@@ -200,7 +200,7 @@ impl Scope {
 
     /// Asks for further digests, as long as not too many are awaited.
     fn ask_for_digests(&mut self, pool: &mut DigestPool) {
-        if self.awaited.len() > MOST_AWAITED / 2 {
+        if self.unasked.is_empty() || self.awaited.len() > MOST_AWAITED / 2 {
             return;
         }
         while let Some((no, versions)) = self.unasked.front().copied() {
@@ -226,6 +226,7 @@ impl Scope {
             }
             self.unasked.pop_front();
         }
+        pool.expect_no_more();
     }
 
     /// Asks for a task's digests when there is time for them.
@@ -250,7 +251,11 @@ impl Scope {
 
     /// Takes the result of hashing in.
     pub fn hashed(&mut self, version: FileVersion, outcome: Outcome) {
-        self.awaited.remove(&version);
+        let is_own = self.awaited.remove(&version);
+        // Elsewhere it may still be found.
+        if self.phase == Phase::Hashing && !is_own && matches!(outcome, Outcome::None(_)) {
+            return;
+        }
         self.recorder.record(&Event::Digested { version, outcome });
     }
 
@@ -376,7 +381,7 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
         let unhashed = unhashed.map(|(path, version, category)| (path.clone(), version, category));
         for (path, version, category) in unhashed.collect::<Vec<_>>() {
             let outcome = match hashing.wants(category, version) {
-                true => crate::digest_pool::hash(&HashJob {
+                true => digest_pool::hash(&HashJob {
                     path,
                     version,
                     is_gone: false,
@@ -387,6 +392,7 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
             recorder.record(&Event::Digested { version, outcome });
         }
     }
+    digest_pool::flush_cache();
     add_packages(recorder);
 }
 

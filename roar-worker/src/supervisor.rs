@@ -365,6 +365,7 @@ impl Supervisor {
     pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {
         self.catch_up(pid);
         self.learn(pid);
+        self.settle_stores_of(pid);
         self.with_rings.remove(&pid);
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);

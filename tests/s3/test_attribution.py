@@ -66,12 +66,17 @@ def test_nobody_else_has_any(found):
     assert "unattributed" not in {gap["kind"] for gap in found["coverage"]["gaps"]}
 
 
-def test_what_passed_while_the_supervisor_was_away_is_its_tasks(cluster, servers, tmp_path):
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+def test_what_passed_while_the_supervisor_was_away_is_its_tasks(
+        cluster, servers, tmp_path, is_tls):
     """It hears of the calls' ends and of their requests at once, later."""
+    context, extra = server_context(str(tmp_path)) if is_tls else (None, {})
     place = Place(servers("s3s"), str(tmp_path))
     place.store.refill({})
     project = new_project(str(tmp_path / "project"))
-    done = submit_to(cluster, project, environment(place.server.url), "away.py", "data")
+    with Proxy(place.server.port, tls=context) as proxy:
+        env = environment(proxy.url, **extra)
+        done = submit_to(cluster, project, env, "away.py", "data")
     assert "done\n" in done.stdout, (done.stdout, done.stderr)
     keys = ("before", "meanwhile", "again", "after")
     nodes = [node for node in graph(project)["nodes"] if node["name"] == "Writer.put"]

@@ -59,7 +59,7 @@ impl Asked {
     }
 
     /// Whose a request is. Gives that back if it has ended.
-    pub(super) fn is_of(&mut self, number: u64, work: Work) -> Option<Ended> {
+    pub(super) fn attribute(&mut self, number: u64, work: Work) -> Option<Ended> {
         let at = self.requests.iter().position(|it| it.number == number)?;
         self.requests.get_mut(at)?.work = Some(work);
         self.take(at)
@@ -121,13 +121,13 @@ mod tests {
         assert_eq!(asked.ended(7, put("first")), None);
         let ended = asked.ended(7, put("second")).unwrap();
         assert_eq!((ended.stamp, ended.accesses), (12, put("second")));
-        assert_eq!(asked.is_of(second, work(2)), None);
+        assert_eq!(asked.attribute(second, work(2)), None);
         asked.forget(7);
         asked.forget(8);
-        let ended = asked.is_of(first, work(1)).unwrap();
+        let ended = asked.attribute(first, work(1)).unwrap();
         assert_eq!((ended.work, ended.stamp), (work(1), 10));
         assert_eq!(ended.accesses, put("first"));
-        assert_eq!(asked.is_of(other, work(3)), None);
+        assert_eq!(asked.attribute(other, work(3)), None);
         assert!(asked.requests.is_empty());
     }
 }

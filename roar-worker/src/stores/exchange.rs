@@ -87,7 +87,7 @@ impl Exchange {
     }
 
     /// Takes what the client has sent.
-    pub(super) fn sent(&mut self, bytes: &[u8], transfers: &mut Transfers) {
+    fn sent(&mut self, bytes: &[u8], transfers: &mut Transfers) {
         let state = &mut self.state;
         self.requests
             .feed(bytes, &mut Requests { state, transfers });
@@ -95,7 +95,7 @@ impl Exchange {
     }
 
     /// Takes what the store has sent.
-    pub(super) fn answered(&mut self, bytes: &[u8], transfers: &mut Transfers) {
+    fn answered(&mut self, bytes: &[u8], transfers: &mut Transfers) {
         let state = &mut self.state;
         self.answers.feed(bytes, &mut Answers { state, transfers });
         if std::mem::take(&mut self.state.has_left_out) {

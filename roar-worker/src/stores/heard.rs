@@ -29,8 +29,11 @@ impl Supervisor {
         if let Some(number) = heard {
             self.settle_stores();
             let stores = &mut self.stores;
-            let open = stores.connections.remove(&number).map(|it| it.pid);
-            stores.asked.forget(number);
+            // Its end is heard of by the taps.
+            let open = stores.connections.get_mut(&number).map(|it| {
+                it.is_given_up = true;
+                it.pid
+            });
             let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
             if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
                 let work = self.whose(pid, clock::stamp());
@@ -58,6 +61,13 @@ impl Supervisor {
             return;
         }
         self.settle_within(PATIENCE);
+    }
+
+    /// Takes in all that has passed of a process that has ended.
+    pub(crate) fn settle_stores_of(&mut self, pid: u32) {
+        if self.stores.connections.values().any(|it| it.pid == pid) {
+            self.settle_within(PATIENCE);
+        }
     }
 
     /// The same when there is time for it: what is not read now is lost.
@@ -110,11 +120,17 @@ impl Supervisor {
         let connection = self.stores.connections.remove(&number);
         self.stores.asked.forget(number);
         self.stores.remember(number, connection.as_ref());
-        let Some(connection) = connection else {
+        let Some(connection) = connection.filter(|it| !it.is_given_up) else {
             return;
         };
+        // Where nobody knows a store to be, what does not tell is something else.
+        let tells = self
+            .table
+            .get(connection.pid)
+            .is_some_and(|it| it.client == Client::Tells);
+        let is_told = connection.is_told || connection.guess.is_some() && tells;
         let detail = match loss {
-            Some(Loss::Enciphered) if !connection.is_told => BY_TLS,
+            Some(Loss::Enciphered) if !is_told => BY_TLS,
             Some(Loss::NotUnderstood) if connection.guess.is_none() => {
                 "a connection that was not understood"
             }
@@ -126,27 +142,30 @@ impl Supervisor {
 
     fn requested(&mut self, connection: u64, invocation: Option<String>, stamp: Option<u64>) {
         let stores = &mut self.stores;
-        let announced = invocation
-            .as_ref()
-            .and_then(|id| stores.announced.passes(id));
         let Some(watched) = stores.connections.get_mut(&connection) else {
             return;
         };
         let (pid, first) = (watched.pid, watched.connected_for.take());
-        let is_soon = |since: u64| stamp.is_some_and(|it| it.saturating_sub(since) < SOON);
+        let announced = invocation
+            .as_ref()
+            .and_then(|id| stores.announced.passes(id));
+        let at = stamp.unwrap_or_else(clock::stamp);
+        let is_soon = |since: u64| at.saturating_sub(since) < SOON;
         let first = first.filter(|(work, since)| matches!(work, Work::Task(_)) && is_soon(*since));
         let known = announced.or(first.map(|(work, _)| work));
         let is_known = known.is_some();
-        let now = clock::stamp();
-        let number = stores
-            .asked
-            .begin(connection, stamp.unwrap_or(now), invocation, known);
+        let number = stores.asked.begin(connection, at, invocation, known);
         if is_known {
             return;
         }
         self.catch_up(pid);
-        let work = stamp.map_or(Work::Unknown, |stamp| self.whose(pid, stamp));
-        if let Some(ended) = self.stores.asked.is_of(number, work) {
+        let process = self.table.get(pid);
+        let has_tasks = process.is_none_or(|process| process.page.is_some());
+        let work = match stamp {
+            None if has_tasks => Work::Unknown,
+            _ => self.whose(pid, at),
+        };
+        if let Some(ended) = self.stores.asked.attribute(number, work) {
             self.request_ended(ended);
         }
     }
@@ -190,10 +209,13 @@ impl Supervisor {
             self.stores.endpoints.learn(note.endpoint.as_bytes());
         }
         let id = note.id.clone();
+        if note.over {
+            self.stores.announced.end(&id);
+        }
         let Some(accesses) = note.accesses() else {
             return;
         };
-        self.stores.announced.is_over(&id);
+        self.stores.announced.end(&id);
         // Then it has been recorded, and with more than is told here.
         if self.stores.announced.is_recorded(&id) {
             return;

@@ -11,35 +11,35 @@ use std::sync::Arc;
 use crate::clock;
 use crate::sys::mapping::Mapping;
 
-/// Connections at once that have marks.
-const SLOTS: u64 = 256;
-/// Marks that are kept of each.
-const KEPT: u64 = 31;
-const SLOT: u64 = 512;
+/// Connections at once that have marks: more than there may be.
+const SLOTS: u64 = 208;
+/// Marks that are kept of each: as many as there are pieces in a pipe of 256 KiB, and more.
+const KEPT: u64 = 80;
+const SLOT: usize = 2048;
 /// Of a slot: the connection's number and 1, and how many marks were made.
-const OWNER: u64 = 0;
-const COUNT: u64 = 8;
-const FIRST: u64 = 16;
-/// Of a mark: the offset, and the time.
-const MARK: u64 = 16;
-const TIME: u64 = 8;
+const OWNER: usize = 0;
+const COUNT: usize = 8;
+const FIRST: usize = 16;
+/// Of a mark: the offset, the time, and how much of the store's had been copied.
+const MARK: usize = 24;
+const TIME: usize = 8;
+const ANSWERED: usize = 16;
 
 /// The shared memory.
 pub(super) struct Marks(Mapping);
 
 impl Marks {
     pub(super) fn new() -> io::Result<Arc<Self>> {
-        let length = usize::try_from(SLOTS * SLOT).map_err(io::Error::other)?;
+        let length = SLOTS as usize * SLOT;
         Ok(Arc::new(Self(Mapping::anonymous(length)?)))
     }
 
-    fn load(&self, at: u64) -> u64 {
-        self.0.load(usize::try_from(at).unwrap_or(usize::MAX))
+    fn is_of(&self, connection: u64) -> bool {
+        self.0.load(slot(connection) + OWNER) == connection + 1
     }
 
-    fn store(&self, at: u64, value: u64) {
-        self.0
-            .store(usize::try_from(at).unwrap_or(usize::MAX), value);
+    fn count(&self, connection: u64) -> u64 {
+        self.0.load(slot(connection) + COUNT)
     }
 }
 
@@ -48,12 +48,12 @@ pub(super) fn share_a_slot(one: u64, other: u64) -> bool {
     one % SLOTS == other % SLOTS
 }
 
-fn slot(connection: u64) -> u64 {
-    connection % SLOTS * SLOT
+fn slot(connection: u64) -> usize {
+    (connection % SLOTS) as usize * SLOT
 }
 
-fn mark(connection: u64, index: u64) -> u64 {
-    slot(connection) + FIRST + index % KEPT * MARK
+fn mark(connection: u64, index: u64) -> usize {
+    slot(connection) + FIRST + (index % KEPT) as usize * MARK
 }
 
 /// Makes the marks of one connection.
@@ -65,8 +65,8 @@ pub(super) struct Marker {
 
 impl Marker {
     pub(super) fn new(marks: Arc<Marks>, connection: u64) -> Self {
-        marks.store(slot(connection) + COUNT, 0);
-        marks.store(slot(connection) + OWNER, connection + 1);
+        marks.0.store(slot(connection) + COUNT, 0);
+        marks.0.store(slot(connection) + OWNER, connection + 1);
         Self {
             marks,
             connection,
@@ -74,18 +74,24 @@ impl Marker {
         }
     }
 
-    /// What comes from this offset on passes now.
-    pub(super) fn mark(&mut self, offset: u64) {
+    /// What the client sends from this offset on passes now, when so much of what the store
+    /// sends has been copied.
+    pub(super) fn mark(&mut self, offset: u64, answered: u64) {
+        if !self.marks.is_of(self.connection) {
+            return;
+        }
         let at = mark(self.connection, self.count);
-        self.marks.store(at, offset);
-        self.marks.store(at + TIME, clock::stamp());
+        let memory = &self.marks.0;
+        memory.store(at, offset);
+        memory.store(at + TIME, clock::stamp());
+        memory.store(at + ANSWERED, answered);
         self.count += 1;
-        self.marks.store(slot(self.connection) + COUNT, self.count);
+        memory.store(slot(self.connection) + COUNT, self.count);
     }
 }
 
 /// Reads the marks of one connection, along with its copies.
-pub(super) struct Reader {
+pub(super) struct Timer {
     marks: Arc<Marks>,
     connection: u64,
     /// Marks that were read, and the time of the last.
@@ -94,7 +100,16 @@ pub(super) struct Reader {
     offset: u64,
 }
 
-impl Reader {
+/// The mark that comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Next {
+    /// Bytes of the client's before it.
+    pub(super) left: u64,
+    /// Bytes of the store's, from the first on, that had been copied.
+    pub(super) answered: u64,
+}
+
+impl Timer {
     pub(super) fn new(marks: Arc<Marks>, connection: u64) -> Self {
         Self {
             marks,
@@ -105,36 +120,35 @@ impl Reader {
         }
     }
 
-    /// How many bytes there are up to the next mark.
-    pub(super) fn until_next(&mut self) -> usize {
-        let next = self.reach();
-        let left = next.map_or(u64::MAX, |next| next.saturating_sub(self.offset));
-        usize::try_from(left).unwrap_or(usize::MAX)
-    }
-
-    /// So many bytes were read, all before the next mark. Gives when they passed; `None` when
-    /// that is known no longer.
+    /// So many bytes of the client's were read, all before the next mark. Gives when they
+    /// passed; `None` when that is known no longer.
     pub(super) fn passed(&mut self, bytes: usize) -> Option<u64> {
-        self.reach();
+        self.next();
         self.offset += bytes as u64;
         self.time
     }
 
-    /// Reads the marks up to here; gives the offset of the next one.
-    fn reach(&mut self) -> Option<u64> {
+    /// When the last of what was read passed.
+    pub(super) fn time(&self) -> Option<u64> {
+        self.time
+    }
+
+    /// Reads the marks up to here.
+    pub(super) fn next(&mut self) -> Option<Next> {
         let (connection, marks) = (self.connection, &self.marks);
         // They are another's yet, or again.
-        if marks.load(slot(connection) + OWNER) != connection + 1 {
+        if !marks.is_of(connection) {
             self.time = None;
             return None;
         }
-        while self.read < marks.load(slot(connection) + COUNT) {
+        while self.read < marks.count(connection) {
             let at = mark(connection, self.read);
-            let (offset, time) = (marks.load(at), marks.load(at + TIME));
-            let is_kept = marks.load(slot(connection) + COUNT) - self.read < KEPT
-                && marks.load(slot(connection) + OWNER) == connection + 1;
+            let [offset, time, answered] = [0, TIME, ANSWERED].map(|of| marks.0.load(at + of));
+            let is_kept =
+                marks.count(connection).wrapping_sub(self.read) < KEPT && marks.is_of(connection);
             if is_kept && offset > self.offset {
-                return Some(offset);
+                let left = offset - self.offset;
+                return Some(Next { left, answered });
             }
             self.time = is_kept.then_some(time);
             self.read += 1;
@@ -147,50 +161,59 @@ impl Reader {
 mod tests {
     use super::*;
 
-    fn pair(connection: u64) -> (Marker, Reader) {
+    fn pair(connection: u64) -> (Marker, Timer) {
         let marks = Marks::new().unwrap();
         let marker = Marker::new(marks.clone(), connection);
-        (marker, Reader::new(marks, connection))
+        (marker, Timer::new(marks, connection))
     }
 
     #[test]
     fn bytes_have_the_time_of_the_last_mark_before_them() {
-        let (mut marker, mut reader) = pair(300);
+        let (mut marker, mut timer) = pair(300);
         let before = clock::stamp();
-        marker.mark(0);
+        marker.mark(0, 0);
         let between = clock::stamp();
-        marker.mark(10);
-        assert_eq!(reader.until_next(), 10);
-        let first = reader.passed(4).unwrap();
+        marker.mark(10, 70);
+        let next = |left| {
+            let answered = 70;
+            Some(Next { left, answered })
+        };
+        assert_eq!(timer.next(), next(10));
+        let first = timer.passed(4).unwrap();
         assert!((before..=between).contains(&first));
-        assert_eq!(reader.until_next(), 6);
-        assert_eq!(reader.passed(6), Some(first));
-        assert_eq!(reader.until_next(), usize::MAX);
-        assert!(reader.passed(1).unwrap() >= between);
+        assert_eq!(timer.next(), next(6));
+        assert_eq!(timer.passed(6), Some(first));
+        assert_eq!(timer.next(), None);
+        assert!(timer.passed(1).unwrap() >= between);
         // Made between the look and the read.
-        assert_eq!(reader.until_next(), usize::MAX);
-        marker.mark(11);
+        assert_eq!(timer.next(), None);
+        marker.mark(11, 80);
         let later = clock::stamp();
-        marker.mark(20);
-        assert!(reader.passed(1).unwrap() <= later);
-        assert_eq!(reader.until_next(), 8);
+        marker.mark(20, 70);
+        assert!(timer.passed(1).unwrap() <= later);
+        assert_eq!(timer.next(), next(8));
     }
 
     #[test]
     fn what_nobody_kept_has_no_time() {
-        let (mut marker, mut reader) = pair(1);
+        let (mut marker, mut timer) = pair(1);
         for index in 0..KEPT + 3 {
-            marker.mark(index * 10);
+            marker.mark(index * 10, 0);
         }
-        let times: Vec<_> = (0..KEPT + 3).map(|_| reader.passed(10)).collect();
+        let times: Vec<_> = (0..KEPT + 3).map(|_| timer.passed(10)).collect();
         let unknown = times.iter().take_while(|time| time.is_none()).count();
         assert!((3..=5).contains(&unknown), "{unknown}");
         assert!(times.iter().skip(unknown).all(Option::is_some));
 
-        let (mut marker, mut reader) = pair(2);
-        marker.mark(0);
-        let _other = Marker::new(marker.marks.clone(), 2 + SLOTS);
-        assert_eq!(reader.passed(1), None);
+        let (mut marker, mut timer) = pair(2);
+        marker.mark(0, 0);
+        let mut other = Marker::new(marker.marks.clone(), 2 + SLOTS);
+        assert_eq!(timer.passed(1), None);
+        let mut others = Timer::new(marker.marks.clone(), 2 + SLOTS);
+        marker.mark(0, 0);
+        assert_eq!(others.passed(1), None);
+        other.mark(0, 0);
+        assert!(others.passed(1).is_some());
         assert!(share_a_slot(2, 2 + SLOTS) && !share_a_slot(2, 3));
     }
 }

@@ -97,6 +97,8 @@ struct Connection {
     pid: u32,
     /// Whether what goes over it is told by who asks for it.
     is_told: bool,
+    /// Whether the relay copies it no longer.
+    is_given_up: bool,
     /// Where nobody knows a store to be, and how that would be reached.
     guess: Option<(SocketAddr, Reached)>,
     /// Whose work the connecting thread did: the first request is its.
@@ -206,22 +208,25 @@ impl Supervisor {
         if stores.connections.len() >= gate.most() {
             return Err(Direct::Impossible);
         }
-        let mut open = stores.connections.keys();
-        while open.any(|open| marks::share_a_slot(*open, stores.next)) {
+        let is_taken = |number| {
+            let mut open = stores.connections.keys();
+            open.any(|open| marks::share_a_slot(*open, number))
+        };
+        while is_taken(stores.next) {
             stores.next += 1;
-            open = stores.connections.keys();
         }
         let number = stores.next;
         stores.next += 1;
         let joined = gate.join(&client, address, number)?;
         if let (Some(taps), Some(marks)) = (&stores.taps, gate.marks()) {
-            let marks = marks::Reader::new(marks.clone(), number);
+            let marks = marks::Timer::new(marks.clone(), number);
             let exchange = Exchange::new(stores.endpoints.names(), guess.is_some());
             taps.watch(number, exchange, marks, joined.copies);
         }
         let connection = Connection {
             pid,
             is_told,
+            is_given_up: false,
             connected_for: Some((work.clone(), clock::stamp())),
             guess: guess.map(|reached| (address, reached)),
         };

@@ -21,6 +21,8 @@ pub(super) struct Note {
     pub(super) id: String,
     /// The store's URL.
     pub(super) endpoint: String,
+    /// Whether the operation is over, and has done nothing.
+    pub(super) over: bool,
     /// Name of the operation, once it has succeeded.
     operation: Option<String>,
     bucket: String,
@@ -98,7 +100,6 @@ struct Operation {
     work: Work,
     /// The thread that asks.
     tid: u32,
-    /// Whether it has been told what the operation did.
     is_over: bool,
     /// Requests of it that were seen to pass and have not ended.
     passing: usize,
@@ -124,8 +125,8 @@ impl Announced {
         });
     }
 
-    /// It has been told what an operation did.
-    pub(super) fn is_over(&mut self, id: &str) {
+    /// An operation is over, whether it has done something or not.
+    pub(super) fn end(&mut self, id: &str) {
         if let Some(operation) = self.0.get_mut(id) {
             operation.is_over = true;
         }

@@ -424,11 +424,12 @@ impl Connection {
     /// Passes on what there is.
     fn pass(&mut self) -> Passed {
         let (marker, turn) = (&mut self.marker, &mut self.is_clients_turn);
+        let answered = self.back.all_copied;
         let out = self
             .out
             .pass(self.client.as_fd(), self.store.as_fd(), |offset| {
                 if let (true, Some(marker)) = (std::mem::take(turn), marker.as_mut()) {
-                    marker.mark(offset);
+                    marker.mark(offset, answered);
                 }
             });
         let back = self

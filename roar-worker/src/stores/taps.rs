@@ -14,9 +14,10 @@ use roar_lineage::s3::ObjectAccess;
 
 use super::exchange::{Exchange, Told};
 use super::keys::Keys;
-use super::marks;
+use super::marks::Timer;
 use super::tls::{self, Session};
 use super::transfers::Transfers;
+use crate::sys::net::{self, is_hung_up};
 
 /// Most that is read at once (bytes).
 const MOST: usize = 256 << 10;
@@ -26,7 +27,7 @@ const ORDERS: u64 = u64::MAX;
 /// What the thread is asked.
 enum Order {
     /// To watch a connection: its number, what passes there, and the copies.
-    Watch(u64, Exchange, marks::Reader, [OwnedFd; 2]),
+    Watch(u64, Exchange, Timer, [OwnedFd; 2]),
     /// To read what goes over TLS, by the secrets that are told here.
     Decipher(Keys),
     /// To say when all that has passed so far is read.
@@ -112,10 +113,10 @@ impl Taps {
         &self,
         number: u64,
         exchange: Exchange,
-        marks: marks::Reader,
+        timer: Timer,
         copies: [OwnedFd; 2],
     ) {
-        self.order(Order::Watch(number, exchange, marks, copies));
+        self.order(Order::Watch(number, exchange, timer, copies));
     }
 
     /// Reads what goes over TLS from now on.
@@ -160,10 +161,12 @@ struct Reader {
 struct Watched {
     channel: Channel,
     exchange: Exchange,
-    marks: marks::Reader,
+    timer: Timer,
     /// `None`: nothing more comes.
     sent: Option<File>,
     answered: Option<File>,
+    /// Bytes of the store's that were read.
+    taken: u64,
 }
 
 impl Reader {
@@ -193,7 +196,7 @@ impl Reader {
     fn obey(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             match self.orders.try_recv() {
-                Ok(Order::Watch(number, exchange, marks, copies)) => {
+                Ok(Order::Watch(number, exchange, timer, copies)) => {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
                     let [sent, answered] = copies;
                     let is_watched = self.epoll.add(&sent, event).is_ok()
@@ -205,9 +208,10 @@ impl Reader {
                     let watched = Watched {
                         channel: Channel::Unknown,
                         exchange,
-                        marks,
+                        timer,
                         sent: Some(sent.into()),
                         answered: Some(answered.into()),
+                        taken: 0,
                     };
                     self.connections.insert(number, watched);
                 }
@@ -233,30 +237,51 @@ impl Reader {
         let Watched {
             channel,
             exchange,
-            marks,
+            timer,
             sent,
             answered,
+            taken,
         } = watched;
         let (transfers, keys) = (&mut self.transfers, &mut self.keys);
         // In this order: what these answers answer has been sent.
-        let answers = answered.as_ref().map_or(0, readable);
-        let requests = sent.as_ref().map_or(0, readable);
+        let mut left = answered.as_ref().map_or(0, readable);
+        let mut requests = sent.as_ref().map_or(0, readable);
         let mut told = Vec::new();
-        let up_to = marks.until_next();
-        drain(sent, requests, up_to, buffer, |part| {
-            let stamp = marks.passed(part.len());
-            channel.pass(false, part, keys.as_mut(), |is_stores, said| {
-                exchange.take(is_stores, said, transfers);
+        // Each turn takes what the client sent up to the next mark, and what the store had
+        // sent before that one.
+        loop {
+            let next = timer.next();
+            let window = next.map_or(requests, |next| next.left.min(requests));
+            requests -= window;
+            drain(sent, window, buffer, |part| {
+                let time = timer.passed(part.len());
+                channel.pass(false, part, keys.as_mut(), |is_stores, said| {
+                    exchange.take(is_stores, said, transfers);
+                });
+                told.extend(exchange.told().map(|told| (told, time)));
             });
-            told.extend(exchange.told().map(|told| (told, stamp)));
-            marks.until_next()
-        });
-        drain(answered, answers, usize::MAX, buffer, |part| {
-            channel.pass(true, part, keys.as_mut(), |is_stores, said| {
-                exchange.take(is_stores, said, transfers);
+            let window = match next {
+                Some(next) if requests > 0 => next.answered.saturating_sub(*taken).min(left),
+                _ => left,
+            };
+            left -= window;
+            let mut late = Vec::new();
+            drain(answered, window, buffer, |part| {
+                *taken += part.len() as u64;
+                channel.pass(true, part, keys.as_mut(), |is_stores, said| {
+                    exchange.take(is_stores, said, transfers);
+                });
+                late.extend(exchange.told());
             });
-            usize::MAX
-        });
+            // What was sent could be read only now: of several it is unknown when.
+            let is_request = |told: &&Told| matches!(told, Told::Requested(_));
+            let is_one = late.iter().filter(is_request).count() <= 1;
+            let time = timer.time().filter(|_| is_one);
+            told.extend(late.into_iter().map(|told| (told, time)));
+            if requests == 0 {
+                break;
+            }
+        }
         let is_closed = sent.is_none() && answered.is_none();
         let loss = match channel.is_sealed(is_closed) {
             true => Some(Loss::Enciphered),
@@ -326,30 +351,27 @@ impl Channel {
     }
 }
 
-fn readable(pipe: &File) -> usize {
-    crate::sys::net::readable(pipe.as_fd())
+fn readable(pipe: &File) -> u64 {
+    net::readable(pipe.as_fd()) as u64
 }
 
-/// Reads so much of a pipe, and closes it at its end. `take` says up to where is read next, as
-/// `up_to` at first.
-fn drain(
-    pipe: &mut Option<File>,
-    mut left: usize,
-    mut up_to: usize,
-    buffer: &mut [u8],
-    mut take: impl FnMut(&[u8]) -> usize,
-) {
+/// Reads so much of a pipe, and closes it at its end.
+fn drain(pipe: &mut Option<File>, mut left: u64, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
     while let Some(file) = pipe {
-        // At the end of what may be read there is still the end itself to be seen.
-        if left == 0 && readable(file) > 0 {
+        if left == 0 {
+            // In this order: nothing comes any more.
+            if is_hung_up(file.as_fd()) && readable(file) == 0 {
+                *pipe = None;
+            }
             return;
         }
-        let window = buffer.len().min(left.max(1)).min(up_to);
+        let most = buffer.len() as u64;
+        let window = left.min(most) as usize;
         match file.read(buffer.get_mut(..window).unwrap_or_default()) {
             Ok(0) => *pipe = None,
             Ok(length) => {
-                up_to = take(buffer.get(..length).unwrap_or_default());
-                left = left.saturating_sub(length);
+                take(buffer.get(..length).unwrap_or_default());
+                left = left.saturating_sub(length as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
