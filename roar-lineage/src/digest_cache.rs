@@ -120,7 +120,7 @@ impl DigestCache {
         let mut statement = transaction
             .prepare_cached("INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for (version, digest) in digests {
-            let (dev, ino, size, mtime, ctime) = key(*version);
+            let [dev, ino, size, mtime, ctime] = key(*version);
             statement.execute(params![dev, ino, size, mtime, ctime, digest.0])?;
         }
         drop(statement);
@@ -134,21 +134,8 @@ impl Drop for DigestCache {
     }
 }
 
-fn key(version: FileVersion) -> (i64, i64, i64, i64, i64) {
-    let FileVersion {
-        dev,
-        ino,
-        size,
-        mtime,
-        ctime,
-    } = version;
-    (
-        dev.cast_signed(),
-        ino.cast_signed(),
-        size.cast_signed(),
-        mtime,
-        ctime,
-    )
+fn key(version: FileVersion) -> [i64; 5] {
+    version.words().map(u64::cast_signed)
 }
 
 #[cfg(test)]

@@ -35,6 +35,20 @@ pub struct FileVersion {
     pub ctime: i64,
 }
 
+impl FileVersion {
+    /// All of it: device, inode, size, mtime and ctime.
+    pub fn words(self) -> [u64; 5] {
+        let Self {
+            dev,
+            ino,
+            size,
+            mtime,
+            ctime,
+        } = self;
+        [dev, ino, size, mtime.cast_unsigned(), ctime.cast_unsigned()]
+    }
+}
+
 /// What is known of the content of a version.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,9 +13,11 @@ def roar(*arguments, cwd, env=None, timeout=150):
     return done
 
 
-def submit_to(cluster, project, env, script, *arguments):
-    """`roar run ray job submit` of one of the workloads, which is told of the store by `env`."""
-    variables = {name: value for name, value in env.items() if name.startswith("AWS_")}
+def submit_to(cluster, project, env, script, *arguments, variables=None):
+    """`roar run ray job submit` of one of the workloads, which is told of the store by `env`,
+    or by `variables`."""
+    if variables is None:
+        variables = {name: value for name, value in env.items() if name.startswith("AWS_")}
     return roar(
         "run", "-q", RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
         "--working-dir", WORKLOADS, "--runtime-env-json", json.dumps({"env_vars": variables}),

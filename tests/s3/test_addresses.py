@@ -3,10 +3,9 @@
 import json
 import os
 
-from cluster import RAY
 from conftest import PYTHON, WORKLOADS, environment
 from faulty import Proxy
-from project import edges, graph, new_project, roar, tasks
+from project import edges, graph, new_project, roar, submit_to, tasks
 from store import summary
 from test_pipeline import SHARDS, check_ancestors, check_reports, expected, shards
 
@@ -26,13 +25,9 @@ def test_edges_join_across_two_addresses(place, cluster, tmp_path):
                  cwd=project, env=host)
         variables = {name: value for name, value in host.items()
                      if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL"}
-        done = roar(
-            "run", "-q", RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
-            "--working-dir", WORKLOADS, "--runtime-env-json",
-            json.dumps({"env_vars": {**variables, "AWS_MAX_ATTEMPTS": "1"}}),
-            "--", PYTHON, "rest.py", "data", CLIENT, cwd=project,
-            env={**host, "ROAR_CLUSTER_AWS_ENDPOINT_URL": of_cluster.url},
-        )
+        env = {**host, "ROAR_CLUSTER_AWS_ENDPOINT_URL": of_cluster.url}
+        done = submit_to(cluster, project, env, "rest.py", "data", CLIENT,
+                         variables={**variables, "AWS_MAX_ATTEMPTS": "1"})
         assert "reported" in done.stdout, done.stdout
         by_host, by_cluster = summary(of_host.requests), summary(of_cluster.requests)
     check_reports(place, [CLIENT])

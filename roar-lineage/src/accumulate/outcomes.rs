@@ -29,15 +29,7 @@ impl Outcomes {
 }
 
 fn key(version: FileVersion) -> Key {
-    let FileVersion {
-        dev,
-        ino,
-        size,
-        mtime,
-        ctime,
-    } = version;
-    let words = [dev, ino, size, mtime.cast_unsigned(), ctime.cast_unsigned()];
-    let digest = blake3::hash(words.map(u64::to_le_bytes).as_flattened());
+    let digest = blake3::hash(version.words().map(u64::to_le_bytes).as_flattened());
     let mut key = Key::default();
     key.copy_from_slice(&digest.as_bytes()[..16]);
     key

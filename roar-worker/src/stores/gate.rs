@@ -71,7 +71,7 @@ pub(super) struct Joined {
 pub(super) struct Gate {
     listeners: Vec<(OwnedFd, SocketAddr)>,
     relay: Option<Relay>,
-    marks: Option<Arc<Marks>>,
+    marks: Arc<Marks>,
     most: usize,
 }
 
@@ -83,17 +83,17 @@ struct Relay {
 
 impl Gate {
     /// Opens the listeners. No relay is started before there is something for it to do.
-    pub(super) fn open() -> Self {
+    pub(super) fn open() -> io::Result<Self> {
         let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
         // A machine may be without IPv6.
         let listeners = [v4, v6].map(listener).into_iter().flatten();
-        Self {
+        Ok(Self {
             listeners: listeners.collect(),
             relay: None,
-            marks: None,
+            marks: Marks::new()?,
             most: most(),
-        }
+        })
     }
 
     /// How many connections there may be at once.
@@ -102,8 +102,8 @@ impl Gate {
     }
 
     /// When what it copies passed.
-    pub(super) fn marks(&self) -> Option<&Arc<Marks>> {
-        self.marks.as_ref()
+    pub(super) fn marks(&self) -> &Arc<Marks> {
+        &self.marks
     }
 
     /// Readable when the relay says something.
@@ -124,10 +124,6 @@ impl Gate {
         if self.relay.is_some() {
             return Ok(false);
         }
-        let marks = match &self.marks {
-            Some(marks) => marks.clone(),
-            None => self.marks.insert(Marks::new()?).clone(),
-        };
         let (socket, theirs) = rights::pair()?;
         match process::fork()? {
             Fork::Parent(pid) => {
@@ -137,7 +133,7 @@ impl Gate {
             }
             Fork::Child => {
                 process::stand_apart(&[theirs.as_raw_fd()]);
-                relay::run(theirs, marks);
+                relay::run(theirs, self.marks.clone());
                 process::exit_now(0)
             }
         }

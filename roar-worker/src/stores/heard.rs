@@ -63,13 +63,6 @@ impl Supervisor {
         self.settle_within(PATIENCE);
     }
 
-    /// Takes in all that has passed of a process that has ended.
-    pub(crate) fn settle_stores_of(&mut self, pid: u32) {
-        if self.stores.connections.values().any(|it| it.pid == pid) {
-            self.settle_within(PATIENCE);
-        }
-    }
-
     /// The same when there is time for it: what is not read now is lost.
     pub(crate) fn settle_stores_at_last(&mut self) {
         if !self.stores.connections.is_empty() && !self.settle_within(LAST_PATIENCE) {
@@ -78,6 +71,13 @@ impl Supervisor {
                 &root,
                 "what passed to a store and from it was not read in time",
             );
+        }
+    }
+
+    /// Takes in all that has passed of a process that has ended.
+    pub(crate) fn settle_stores_of(&mut self, pid: u32) {
+        if self.stores.connections.values().any(|it| it.pid == pid) {
+            self.settle_within(PATIENCE);
         }
     }
 
@@ -99,10 +99,9 @@ impl Supervisor {
                     self.requested(number, invocation, stamp);
                 }
                 Seen::Ended(number, accesses) => {
-                    if let (false, Some(connection)) = (
-                        accesses.is_empty(),
-                        self.stores.connections.get_mut(&number),
-                    ) && let Some((address, reached)) = connection.guess.take()
+                    if !accesses.is_empty()
+                        && let Some(connection) = self.stores.connections.get_mut(&number)
+                        && let Some((address, reached)) = connection.guess.take()
                     {
                         self.stores.endpoints.is_at(address, reached);
                     }
@@ -160,7 +159,7 @@ impl Supervisor {
         }
         self.catch_up(pid);
         let process = self.table.get(pid);
-        let has_tasks = process.is_none_or(|process| process.page.is_some());
+        let has_tasks = process.is_some_and(|process| process.page.is_some());
         let work = match stamp {
             None if has_tasks => Work::Unknown,
             _ => self.whose(pid, at),
@@ -209,13 +208,12 @@ impl Supervisor {
             self.stores.endpoints.learn(note.endpoint.as_bytes());
         }
         let id = note.id.clone();
-        if note.over {
+        if note.is_over() {
             self.stores.announced.end(&id);
         }
         let Some(accesses) = note.accesses() else {
             return;
         };
-        self.stores.announced.end(&id);
         // Then it has been recorded, and with more than is told here.
         if self.stores.announced.is_recorded(&id) {
             return;

@@ -218,10 +218,10 @@ impl Supervisor {
         let number = stores.next;
         stores.next += 1;
         let joined = gate.join(&client, address, number)?;
-        if let (Some(taps), Some(marks)) = (&stores.taps, gate.marks()) {
-            let marks = marks::Timer::new(marks.clone(), number);
+        if let Some(taps) = &stores.taps {
+            let timer = marks::Timer::new(gate.marks().clone(), number);
             let exchange = Exchange::new(stores.endpoints.names(), guess.is_some());
-            taps.watch(number, exchange, marks, joined.copies);
+            taps.watch(number, exchange, timer, joined.copies);
         }
         let connection = Connection {
             pid,
@@ -261,7 +261,10 @@ impl Supervisor {
 
     fn start_relay(&mut self) -> std::io::Result<()> {
         self.start_taps()?;
-        let gate = self.stores.gate.get_or_insert_with(Gate::open);
+        let gate = match &mut self.stores.gate {
+            Some(gate) => gate,
+            none => none.insert(Gate::open()?),
+        };
         if gate.start()?
             && let Some(relay) = self.stores.gate.as_ref().and_then(Gate::relay)
         {

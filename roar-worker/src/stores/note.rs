@@ -22,7 +22,7 @@ pub(super) struct Note {
     /// The store's URL.
     pub(super) endpoint: String,
     /// Whether the operation is over, and has done nothing.
-    pub(super) over: bool,
+    over: bool,
     /// Name of the operation, once it has succeeded.
     operation: Option<String>,
     bucket: String,
@@ -44,7 +44,12 @@ impl Note {
         serde_json::from_slice(text).ok()
     }
 
-    /// What the operation did. `None`: it has not been asked for yet.
+    /// Whether the operation is over, whether it has done something or not.
+    pub(super) fn is_over(&self) -> bool {
+        self.over || self.operation.is_some()
+    }
+
+    /// What the operation did. `None`: nothing, or it has not been asked for yet.
     pub(super) fn accesses(self) -> Option<Vec<ObjectAccess>> {
         let operation = self.operation?;
         let action = match operation.as_str() {
@@ -125,7 +130,7 @@ impl Announced {
         });
     }
 
-    /// An operation is over, whether it has done something or not.
+    /// An operation is over.
     pub(super) fn end(&mut self, id: &str) {
         if let Some(operation) = self.0.get_mut(id) {
             operation.is_over = true;

@@ -247,6 +247,12 @@ impl Reader {
         let mut left = answered.as_ref().map_or(0, readable);
         let mut requests = sent.as_ref().map_or(0, readable);
         let mut told = Vec::new();
+        let mut pass = |is_stores, part: &[u8]| {
+            channel.pass(is_stores, part, keys.as_mut(), |is_stores, said| {
+                exchange.take(is_stores, said, transfers);
+            });
+            exchange.told()
+        };
         // Each turn takes what the client sent up to the next mark, and what the store had
         // sent before that one.
         loop {
@@ -255,10 +261,7 @@ impl Reader {
             requests -= window;
             drain(sent, window, buffer, |part| {
                 let time = timer.passed(part.len());
-                channel.pass(false, part, keys.as_mut(), |is_stores, said| {
-                    exchange.take(is_stores, said, transfers);
-                });
-                told.extend(exchange.told().map(|told| (told, time)));
+                told.extend(pass(false, part).map(|told| (told, time)));
             });
             let window = match next {
                 Some(next) if requests > 0 => next.answered.saturating_sub(*taken).min(left),
@@ -268,10 +271,7 @@ impl Reader {
             let mut late = Vec::new();
             drain(answered, window, buffer, |part| {
                 *taken += part.len() as u64;
-                channel.pass(true, part, keys.as_mut(), |is_stores, said| {
-                    exchange.take(is_stores, said, transfers);
-                });
-                late.extend(exchange.told());
+                late.extend(pass(true, part));
             });
             // What was sent could be read only now: of several it is unknown when.
             let is_request = |told: &&Told| matches!(told, Told::Requested(_));
