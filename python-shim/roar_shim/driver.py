@@ -9,6 +9,7 @@ prestarted workers take its tasks.
 
 import json
 import os
+import sys
 
 from . import abi
 from .objects import Objects, wrap
@@ -121,7 +122,7 @@ def _attach(worker):
             return
         objects = Objects(page, lambda: 0)
         wrap(objects, lambda: None)
-        os.register_at_fork(after_in_child=_forget)
+        page.leave_when_forked(sys.modules[__name__])
         _page = page
     else:
         sync()  # what was noted belongs to the job before this one
@@ -142,11 +143,3 @@ def _open():
         return Page(fd)
     finally:
         os.close(fd)
-
-
-def _forget():
-    """In a forked child: the page is the parent's."""
-    global _page
-    if _page is not None:
-        _page.leave()
-        _page = None

@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import threading
+from functools import partial
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from . import abi
@@ -97,11 +98,16 @@ class Page:
             if held:
                 self._string_lock.release()
 
-    def leave(self):
-        """This is a forked child, whose only thread is the one that forked: the page is the
-        parent's."""
-        self.is_ours = False
-        self.local.word = 0
+    def leave_when_forked(self, module):
+        """A forked child, whose only thread is the one that forked, leaves the page, and
+        `module._page`, to its parent. It runs no Python for that: in Python the handler of a
+        signal could run, and what that raises in such a place is ignored."""
+        for leave in (
+            partial(self.__dict__.update, is_ours=False),
+            partial(setattr, self.local, "word", 0),
+            partial(setattr, module, "_page", None),
+        ):
+            os.register_at_fork(after_in_child=leave)
 
     # Slots
 

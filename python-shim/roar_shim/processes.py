@@ -10,7 +10,6 @@ import multiprocessing.context
 import multiprocessing.process
 import sys
 import threading
-import weakref
 
 from . import abi
 
@@ -19,7 +18,6 @@ def follow(page, failed):
     """Called once; `failed` notes an exception of ours. Returns what to call before a thread
     is started: it may be a pool's."""
     start = multiprocessing.process.BaseProcess.start
-    owners = weakref.WeakKeyDictionary()  # of started processes: a task's number, or MANY
     lock = threading.Lock()
     followed = set()
 
@@ -30,22 +28,21 @@ def follow(page, failed):
             follow_pools()
         result = start(self)
         if number is not None:
-            owners[self] = number
+            self._roar_task = number
         return result
 
     def owner(worker):
-        number = owners.get(worker)
-        return worker.__dict__.get("_roar_task") if number is None else number
+        """The number of the task that a started process or thread works for, or MANY."""
+        return worker.__dict__.get("_roar_task")
 
     def assign(workers, number):
         for worker in workers:
             if owner(worker) == number:
                 continue
+            worker._roar_task = number
             if isinstance(worker, threading.Thread):
-                worker._roar_task = number
                 page.hand_over_thread(worker.native_id, number)
             else:
-                owners[worker] = number
                 page.hand_over(worker.pid, number)
 
     def submitting(workers, is_busy, submit):

@@ -23,6 +23,7 @@ import contextlib
 import functools
 import json
 import os
+import sys
 from threading import get_ident
 
 from . import abi, coroutines, objects, processes, threads
@@ -88,24 +89,17 @@ def attach(fd):
 
         hooks = _Hooks(page, ray._private.worker)
         hooks.write_context()
-        os.register_at_fork(after_in_child=_forget)
+        page.leave_when_forked(sys.modules[__name__])
         threads.follow(page, processes.follow(page, _failed))
         coroutines.follow_loops(page)
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(hooks.objects, _failed)
     except Exception:
-        _page = page
-        _forget()
-        _failed()
-
-
-def _forget():
-    """In a forked child: the page is the parent's."""
-    global _page
-    if _page is not None:
-        _page.leave()
         _page = None
+        if page is not None:
+            page.is_ours = False
+        _failed()
 
 
 def _failed():

@@ -234,8 +234,12 @@ class Processes:
         process = context.Process(target=touch, args=(name,))
         process.start()
         process.join()
-        with context.Pool(2) as pool:
-            pool.map(touch, [name + "-0", name + "-1"])
+        # Not terminated: a worker that has a handler of SIGTERM, as Ray's have, may have looked
+        # for signals just before it waits for ever.
+        pool = context.Pool(2)
+        pool.map(touch, [name + "-0", name + "-1"])
+        pool.close()
+        pool.join()
 
 
 @ray.remote
