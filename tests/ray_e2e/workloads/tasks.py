@@ -219,6 +219,9 @@ class MultiprocessingPool:
 
     def use(self, name):
         self.pool.map(touch, ["mp-%s-%d" % (name, i) for i in range(2)])
+        if name == "b":
+            self.pool.close()
+            self.pool.join()
 
 
 @ray.remote
