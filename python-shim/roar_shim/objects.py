@@ -136,7 +136,7 @@ def follow_awaits(objects, failed):
     def future_init(self, *args, **kwargs):
         init(self, *args, **kwargs)
         if objects.page.is_ours:
-            self._roar_task = objects.page.current()
+            self.__dict__["_roar_task"] = objects.page.current()
 
     def future_set_result(self, result):
         try:

@@ -102,12 +102,8 @@ class Page:
         """A forked child, whose only thread is the one that forked, leaves the page, and
         `module._page`, to its parent. It runs no Python for that: in Python the handler of a
         signal could run, and what that raises in such a place is ignored."""
-        for leave in (
-            partial(self.__dict__.update, is_ours=False),
-            partial(setattr, self.local, "word", 0),
-            partial(setattr, module, "_page", None),
-        ):
-            os.register_at_fork(after_in_child=leave)
+        for what in ((self, "is_ours", False), (self.local, "word", 0), (module, "_page", None)):
+            os.register_at_fork(after_in_child=partial(setattr, *what))
 
     # Slots
 

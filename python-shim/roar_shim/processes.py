@@ -28,7 +28,7 @@ def follow(page, failed):
             follow_pools()
         result = start(self)
         if number is not None:
-            self._roar_task = number
+            self.__dict__["_roar_task"] = number
         return result
 
     def owner(worker):
@@ -39,7 +39,7 @@ def follow(page, failed):
         for worker in workers:
             if owner(worker) == number:
                 continue
-            worker._roar_task = number
+            worker.__dict__["_roar_task"] = number
             if isinstance(worker, threading.Thread):
                 page.hand_over_thread(worker.native_id, number)
             else:

@@ -17,7 +17,7 @@ def follow(page, before_start):
     def Thread_start(self):
         # A pool's own thread belongs to no task: what is submitted to it does.
         is_pools = getattr(self, "_target", None) is pool._worker
-        self._roar_task = 0 if is_pools else current()
+        self.__dict__["_roar_task"] = 0 if is_pools else current()
         if page.is_ours:
             before_start()
         return start(self)
