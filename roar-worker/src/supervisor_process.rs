@@ -65,7 +65,10 @@ pub(crate) fn main(
     drop(theirs);
     tell(&Word::Started(command.as_raw()));
     settle_down();
-    let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    // A parent in another group of the same session would keep the command's group from being
+    // orphaned, and its end hang the group up if a process in it is stopped
+    // (kill_orphaned_pgrp in kernel/exit.c).
+    let _ = nix::unistd::setsid();
     let child = command.as_raw().cast_unsigned();
     let mut keep = vec![ours.as_raw_fd(), launcher.as_raw_fd(), log.as_raw_fd()];
     let start = launch::next_word(ours.as_fd());

@@ -1,6 +1,8 @@
 //! Signals interrupt and restart as ever; profilers' timers do no harm.
 
-use roar_tests::Project;
+use std::process::Command;
+
+use roar_tests::{Project, backends, roar};
 
 use crate::compare::Pair;
 
@@ -39,4 +41,32 @@ fn a_shells_traps_run_between_its_commands() {
         timeout -s INT 0.2 bash -c 'trap \"echo int; exit 7\" INT; while :; do sleep 0.05; done'
         echo $?; timeout 0.2 sleep 9; echo $?; kill -TERM $$",
     );
+}
+
+/// A group without a shell that controls its jobs, as under `setsid`, cron or in a container:
+/// the kernel hangs it up when what connects it to its session ends and a process is stopped.
+#[test]
+fn a_group_with_a_stopped_process_is_not_hung_up() {
+    for backend in backends() {
+        let project = Project::new();
+        let script = "sleep 100 & kill -STOP $!; \"$@\"; echo \"ended with $?\"; kill -9 $!";
+        let output = Command::new("setsid")
+            .args(["--wait", "sh", "-c", script, "sh"])
+            .arg(roar())
+            .args([
+                "trace",
+                "-q",
+                "--backend",
+                backend,
+                "--",
+                "sh",
+                "-c",
+                "exit 3",
+            ])
+            .current_dir(project.path("."))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "ended with 3\n", "{backend}: {:?}", output.status);
+    }
 }

@@ -138,7 +138,7 @@ pub fn detach_descriptors(keep: &[RawFd]) {
 pub fn stand_apart(keep: &[RawFd]) {
     let all = SigSet::all();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None);
-    let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let _ = nix::unistd::setsid();
     let _ = nix::unistd::chdir(c"/");
     detach_descriptors(keep);
 }
