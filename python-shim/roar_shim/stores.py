@@ -16,6 +16,7 @@ from . import abi
 
 _KEY = "roar"
 _MOST = 3000  # bytes; a path may have 4095
+_told = set()  # of endpoints
 
 
 def tell(note):
@@ -34,6 +35,7 @@ def follow_botocore(botocore):
 def _begin(session):
     try:
         session.register("before-parameter-build.s3", _asks)
+        session.get_component("event_emitter").register_last("before-sign.s3", _signs)
         session.register("before-send.s3", _sends)
         session.register("after-call.s3", _succeeded)
         session.register("after-call-error.s3", _failed)
@@ -65,13 +67,38 @@ def _source(text):
     return {"Bucket": bucket, "Key": key, "VersionId": version or None}
 
 
-def _sends(request=None, **_):
+def _signs(request=None, **_):
+    """Tells where the store is, also that of a URL which is signed for somebody else."""
     try:
         scheme, _, rest = request.url.partition("://")
+        host, _, path = rest.partition("/")
+        asked = request.context[_KEY]
+        bucket = asked["bucket"]
+        if ":" in bucket:
+            return  # An access point (by its ARN), where there are no buckets.
+        is_before_host = host.startswith(bucket + ".") and not _has_bucket(path, asked)
+        endpoint = (scheme + "://" + host, bucket if is_before_host else "")
+        if endpoint not in _told:
+            tell({"endpoint": endpoint[0], "bucket": endpoint[1]})
+            _told.add(endpoint)
+    except Exception:
+        pass
+
+
+def _has_bucket(path, asked):
+    """Whether a path begins with the bucket, and not with a key that is called like it."""
+    from urllib.parse import unquote
+
+    path = unquote(path.partition("?")[0])
+    return path != "".join(asked["keys"]) and (path + "/").startswith(asked["bucket"] + "/")
+
+
+def _sends(request=None, **_):
+    try:
         invocation = request.headers.get("amz-sdk-invocation-id") or ""
         if isinstance(invocation, bytes):
             invocation = invocation.decode()
-        tell({"id": invocation, "endpoint": scheme + "://" + rest.partition("/")[0]})
+        tell({"id": invocation})
     except Exception:
         pass
 

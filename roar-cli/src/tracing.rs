@@ -38,8 +38,8 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// What counts as the project.
     pub root: PathBuf,
-    /// The directory of the store, if there is one.
-    pub store: Option<PathBuf>,
+    /// The directory of the store, if there is to be one; else why there is none.
+    pub store: Result<Option<PathBuf>, UserError>,
     /// Variables added to the command's environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The state of version control.
@@ -72,7 +72,10 @@ impl Plan {
             return Err(error.hint(hint).before_the_start());
         }
         // The supervisor works from another directory.
-        let store = store.map(|store| cwd.join(store));
+        let (store, mut unkept) = match store {
+            Ok(store) => (store.map(|store| cwd.join(store)), None),
+            Err(error) => (None, Some(error)),
+        };
         let root = root.canonicalize().unwrap_or_else(|_| cwd.join(root));
         let job_id = job.clone();
         let job = self::job(job, &args.command, &cwd, &root, git);
@@ -114,9 +117,10 @@ impl Plan {
                 args.quiet,
                 &format!("this run is not kept: {} ({})", error.what, error.why),
             );
-            if let Some(first) = fragments.first_mut() {
-                first.coverage.add_gap(GapKind::Store, &error.why, 1);
-            }
+            unkept = Some(error);
+        }
+        if let (Some(error), Some(first)) = (unkept, fragments.first_mut()) {
+            first.coverage.add_gap(GapKind::Store, &error.why, 1);
         }
         let observed = fragments.first().map(|f| f.job.tracer.backend.as_str());
         if let (Backend::Auto, Some(by @ (PTRACE | PRELOAD))) = (args.backend, observed) {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bstr::{BString, ByteSlice};
+use roar_lineage::accumulate::Versions;
 use roar_lineage::event::{Access, Event, TaskNo};
 use roar_lineage::mask;
 use roar_lineage::model::{GapKind, How};
@@ -354,7 +355,9 @@ impl Supervisor {
                 let executed = matches!(how, How::Exec | How::Import);
                 let classifier = scope.recorder.state.classifier();
                 let category = || classifier.category(path, executed);
-                if scope.hashing.enabled && scope.hashing.wants(category(), *version) {
+                if scope.hashing.enabled
+                    && scope.hashing.wants(Versions::Read, category(), *version)
+                {
                     self.pool.when_idle(HashJob {
                         path: path.clone(),
                         version: *version,

@@ -31,14 +31,15 @@ const IN_ORDER: [Versions; 3] = [Versions::Left, Versions::Read, Versions::Repla
 pub struct Hashing {
     /// Whether anything is.
     pub enabled: bool,
-    /// Largest file (bytes).
+    /// Largest input (bytes).
     pub limit: Option<u64>,
 }
 
 impl Hashing {
     /// Whether a version of this category is hashed.
-    pub fn wants(self, category: Category, version: FileVersion) -> bool {
-        self.enabled && category.is_hashed() && self.limit.is_none_or(|limit| version.size <= limit)
+    pub fn wants(self, versions: Versions, category: Category, version: FileVersion) -> bool {
+        let is_small = || self.limit.is_none_or(|limit| version.size <= limit);
+        self.enabled && category.is_hashed() && (versions == Versions::Left || is_small())
     }
 }
 
@@ -192,7 +193,7 @@ impl Scope {
         pool.expect(self.unasked.iter().flat_map(|(no, versions)| {
             let unhashed = self.recorder.state.unhashed_from(*no, *versions, None);
             unhashed.filter_map(|(_, version, category)| {
-                let is_wanted = self.hashing.wants(category, version);
+                let is_wanted = self.hashing.wants(*versions, category, version);
                 is_wanted.then_some(version.size)
             })
         }));
@@ -207,7 +208,8 @@ impl Scope {
             let state = &self.recorder.state;
             let from = self.asked_up_to.take();
             for (path, version, category) in state.unhashed_from(no, versions, from.as_ref()) {
-                if !self.hashing.wants(category, version) || !self.awaited.insert(version) {
+                let is_wanted = self.hashing.wants(versions, category, version);
+                if !is_wanted || !self.awaited.insert(version) {
                     continue;
                 }
                 let is_asked = pool.now(HashJob {
@@ -231,8 +233,8 @@ impl Scope {
 
     /// Asks for a task's digests when there is time for them.
     pub fn hash_when_idle(&self, no: TaskNo, pool: &mut DigestPool) {
-        for (path, version, category) in self.recorder.state.unhashed(no) {
-            if self.hashing.wants(category, version) {
+        for (versions, path, version, category) in self.recorder.state.unhashed(no) {
+            if self.hashing.wants(versions, category, version) {
                 pool.when_idle(HashJob {
                     path: path.clone(),
                     version,
@@ -246,7 +248,8 @@ impl Scope {
     /// Whether a task has files that are to be hashed and are not yet.
     pub fn awaits_digests(&self, no: TaskNo) -> bool {
         let mut unhashed = self.recorder.state.unhashed(no);
-        unhashed.any(|(_, version, category)| self.hashing.wants(category, version))
+        unhashed
+            .any(|(versions, _, version, category)| self.hashing.wants(versions, category, version))
     }
 
     /// Takes the result of hashing in.
@@ -378,9 +381,12 @@ pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
     for no in tasks {
         look_at_outputs(recorder, no, false);
         let unhashed = recorder.state.unhashed(no);
-        let unhashed = unhashed.map(|(path, version, category)| (path.clone(), version, category));
-        for (path, version, category) in unhashed.collect::<Vec<_>>() {
-            let outcome = match hashing.wants(category, version) {
+        let wanted = unhashed.map(|(versions, path, version, category)| {
+            let is_wanted = hashing.wants(versions, category, version);
+            (path.clone(), version, is_wanted)
+        });
+        for (path, version, is_wanted) in wanted.collect::<Vec<_>>() {
+            let outcome = match is_wanted {
                 true => digest_pool::hash(&HashJob {
                     path,
                     version,

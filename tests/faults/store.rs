@@ -49,6 +49,14 @@ fn a_directory_in_place_of_the_store() {
 }
 
 #[test]
+fn a_file_in_place_of_the_stores_directory() {
+    let project = Project::new();
+    project.write(".roar", "mine");
+    assert_warned(&run(&project), "nothing is kept");
+    assert_eq!(project.read(".roar"), "mine");
+}
+
+#[test]
 fn a_damaged_store() {
     let project = Project::new();
     let garbage = "this is no database ".repeat(500);

@@ -68,12 +68,12 @@ class S3s(Server):
 
     name = "s3s"
 
-    def __init__(self, directory, host="127.0.0.1", before=()):
+    def __init__(self, directory, host="127.0.0.1", before=(), port=0, options=()):
         self.host = host
         super().__init__(
             directory,
-            [*before, S3S, "--host", host, "--port", "0", "--access-key", KEY,
-             "--secret-key", SECRET, "root"],
+            [*before, S3S, "--host", host, "--port", str(port), "--access-key", KEY,
+             "--secret-key", SECRET, *options, "root"],
             RUST_LOG="info", NO_COLOR="1",
         )
 

@@ -64,6 +64,34 @@ fn what_outlives_the_command_is_a_gap_and_reaches_the_store_later() {
     assert!(reached, "{:#}", project.document(&["dag", "--json"]));
 }
 
+/// Two runs at once; neither sees what the other does.
+#[test]
+fn what_another_run_took_away_was_written_nevertheless() {
+    let project = Project::new();
+    let writer = "echo A > out; until [ -e moved ]; do sleep 0.05; done";
+    let mut writing = project
+        .roar(["run", "-q", "sh", "-c", writer])
+        .spawn()
+        .unwrap();
+    assert!(wait_until(Duration::from_secs(20), || project.has("out")));
+    let taker = ["run", "-q", "sh", "-c", "cat out > seen; mv out moved"];
+    assert!(project.roar(taker).status().unwrap().success());
+    assert!(writing.wait().unwrap().success());
+    let dag = project.document(&["dag", "--json"]);
+    let edges = dag["edges"].as_array().unwrap();
+    let [edge] = &edges[..] else {
+        panic!("{dag:#}");
+    };
+    let node = |id: &serde_json::Value| {
+        let nodes = dag["nodes"].as_array().unwrap();
+        nodes.iter().find(|node| node["id"] == *id).unwrap().clone()
+    };
+    let write = &node(&edge["from"])["writes"][0];
+    assert!(write["path"].as_str().unwrap().ends_with("/out"));
+    assert_eq!(write["state"], "missing");
+    assert!(edge["path"].as_str().unwrap().ends_with("/out"));
+}
+
 #[test]
 fn processes_are_listed_with_how_they_ended() {
     let project = Project::new();

@@ -46,6 +46,8 @@ fn without_hashing_nothing_has_a_digest() {
 fn inputs_beyond_the_limit_are_not_hashed() {
     let project = Project::new();
     project.write("big", [0; 5000]).write("small", "x");
-    let traced = project.trace_with(&["--hash-limit", "4K"], &["cat", "big", "small"]);
+    let command = ["sh", "-c", "cat big small > both"];
+    let traced = project.trace_with(&["--hash-limit", "4K"], &command);
     assert_eq!(traced.report.reads(), ["big open [skipped]", "small open"]);
+    assert_eq!(traced.report.writes(), ["both open"]);
 }

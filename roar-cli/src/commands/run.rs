@@ -29,30 +29,26 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         config::load(directory.as_deref(), &root).map_err(UserError::before_the_start)?;
     let settings = config::ray(&settings, &root);
     let store = match (&args.store, directory) {
-        (Some(store), _) => Some(store.clone()),
-        (None, Some(directory)) => Some(directory),
-        (None, None) => match project::create(&root) {
-            Ok((directory, _)) => Some(directory),
-            Err(error) => {
-                tracing::warn(
-                    args.quiet,
-                    &format!("nothing is kept: {} ({})", error.what, error.why),
-                );
-                None
-            }
-        },
+        (Some(store), _) => Ok(store.clone()),
+        (None, Some(directory)) => Ok(directory),
+        (None, None) => project::create(&root).map(|(directory, _)| directory),
     };
+    if let Err(error) = &store {
+        let what = format!("nothing is kept: {} ({})", error.what, error.why);
+        tracing::warn(args.quiet, &what);
+    }
     if settings.enabled
         && let Some(submission) = submit::parse(&args.command)
     {
-        return submitted::run(&args, &submission, &root, store.as_deref(), &settings);
+        let store = store.as_deref().ok();
+        return submitted::run(&args, &submission, &root, store, &settings);
     }
     let job = host::unique_id();
     let mut environment = worker_launcher()
         .filter(|_| settings.enabled)
         .and_then(|launcher| local::executable(&launcher, &job, &absolute(&root)))
         .map(|executable| {
-            let shim = store.as_deref().and_then(shim::install);
+            let shim = store.as_deref().ok().and_then(shim::install);
             local::environment(&executable, shim.as_deref(), |name| std::env::var_os(name))
         })
         .unwrap_or_default();
@@ -63,7 +59,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         args,
         cwd,
         root,
-        store,
+        store: store.map(Some),
         environment,
         git,
     }

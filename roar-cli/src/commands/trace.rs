@@ -19,7 +19,7 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         args,
         cwd,
         root,
-        store,
+        store: Ok(store),
         environment: Vec::new(),
         git: None,
     }

@@ -67,12 +67,14 @@ impl Accumulator {
         }
         let Some(write) = &entry.write else { return };
         if write.left == Some(None) {
+            // Somebody else took it away, nobody knows when: it may have been there up to the end.
+            let ended = fragment.task.ended.unwrap_or_default();
             fragment.ephemerals.push(Ephemeral {
                 path: path.clone(),
                 version: None,
                 object: None,
                 first: write.first,
-                last: write.last,
+                last: write.last.max(ended),
             });
             return;
         }

@@ -102,9 +102,16 @@ impl Accumulator {
     /// The versions of a task's files that have no outcome of hashing yet, with the
     /// category of each. What was left comes first: a version that moved is where it was
     /// left, and no more where it was read.
-    pub fn unhashed(&self, no: TaskNo) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
-        let left = self.unhashed_from(no, Versions::Left, None);
-        left.chain(self.unhashed_from(no, Versions::Read, None))
+    pub fn unhashed(
+        &self,
+        no: TaskNo,
+    ) -> impl Iterator<Item = (Versions, &BString, FileVersion, Category)> {
+        [Versions::Left, Versions::Read]
+            .into_iter()
+            .flat_map(move |versions| {
+                let files = self.unhashed_from(no, versions, None);
+                files.map(move |(path, version, category)| (versions, path, version, category))
+            })
     }
 
     /// Of one kind of version those without an outcome of hashing, by path, from a path on.

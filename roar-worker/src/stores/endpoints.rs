@@ -64,8 +64,8 @@ pub(super) struct Endpoints {
     found: (Sender<Found>, Receiver<Found>),
 }
 
-/// A store's name, and where that is.
-type Found = (String, Vec<SocketAddr>, Reached);
+/// A store's name, where it is known, and where that is.
+type Found = (Option<String>, Vec<SocketAddr>, Reached);
 
 impl Default for Endpoints {
     fn default() -> Self {
@@ -149,32 +149,48 @@ impl Endpoints {
         }
         // It may be on a file system that answers late or, served by the tree, never.
         let path = [format!("/proc/{pid}/root").as_bytes(), path].concat();
-        self.search(move || {
-            let mut text = Vec::new();
-            if let Ok(file) = File::open(OsStr::from_bytes(&path)) {
-                let _ = file.take(MAX_FILE).read_to_end(&mut text);
-            }
-            let lines = text.lines().filter_map(|line| line.split_once_str(b"="));
-            let values = lines.filter(|(key, _)| KEYS.contains(&key.trim()));
-            values.filter_map(|(_, value)| parts(value)).collect()
-        });
+        self.search(
+            move || {
+                let mut text = Vec::new();
+                if let Ok(file) = File::open(OsStr::from_bytes(&path)) {
+                    let _ = file.take(MAX_FILE).read_to_end(&mut text);
+                }
+                let lines = text.lines().filter_map(|line| line.split_once_str(b"="));
+                let values = lines.filter(|(key, _)| KEYS.contains(&key.trim()));
+                values.filter_map(|(_, value)| parts(value)).collect()
+            },
+            false,
+        );
     }
 
     /// Learns of a store by its URL.
-    pub(super) fn learn(&mut self, url: &[u8]) {
+    fn learn(&mut self, url: &[u8]) {
+        self.learn_from_client(url, "");
+    }
+
+    /// Learns of a store by the URL that a client uses, in which a bucket's name may stand
+    /// before the store's.
+    pub(super) fn learn_from_client(&mut self, url: &[u8], bucket: &str) {
         if !self.is_new(url) {
             return;
         }
         let Some((reached, host, port)) = parts(url) else {
             return;
         };
-        match literal(&host) {
-            Some(address) => {
-                let addresses = vec![SocketAddr::new(address, port)];
-                self.add(Some((host, addresses, reached)));
-            }
-            None => self.search(move || vec![(reached, host, port)]),
+        if let Some(address) = literal(&host) {
+            let addresses = vec![SocketAddr::new(address, port)];
+            self.add([(Some(host), addresses, reached)]);
+            return;
         }
+        let bucket = bucket.to_ascii_lowercase();
+        let store = host
+            .strip_prefix(&bucket)
+            .and_then(|host| host.strip_prefix('.'));
+        if let Some(store) = store {
+            self.name(store.to_owned());
+        }
+        let is_buckets = store.is_some();
+        self.search(move || vec![(reached, host, port)], is_buckets);
     }
 
     fn is_new(&mut self, what: &[u8]) -> bool {
@@ -182,7 +198,8 @@ impl Endpoints {
     }
 
     /// Looks names up in a thread: what is found too late is heard of later.
-    fn search(&mut self, names: impl FnOnce() -> Vec<Parts> + Send + 'static) {
+    /// `are_buckets`: they are not names of stores.
+    fn search(&mut self, names: impl FnOnce() -> Vec<Parts> + Send + 'static, are_buckets: bool) {
         let tell = self.found.0.clone();
         let (ended, end) = channel::<()>();
         let search = move || {
@@ -195,7 +212,8 @@ impl Endpoints {
                         found.into_iter().flatten().collect()
                     }
                 };
-                let _ = tell.send((host, found, reached));
+                let name = (!are_buckets).then_some(host);
+                let _ = tell.send((name, found, reached));
             }
         };
         if std::thread::Builder::new().spawn(search).is_ok() {
@@ -203,10 +221,16 @@ impl Endpoints {
         }
     }
 
+    fn name(&mut self, name: String) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
+
     fn add(&mut self, found: impl IntoIterator<Item = Found>) {
-        for (host, addresses, reached) in found {
-            if !self.names.contains(&host) {
-                self.names.push(host);
+        for (name, addresses, reached) in found {
+            if let Some(name) = name {
+                self.name(name);
             }
             let addresses = addresses
                 .into_iter()
@@ -301,6 +325,7 @@ mod tests {
         );
         assert_eq!(at(&mut endpoints, "127.0.0.1:9001"), Some(Reached::Plainly));
         assert_eq!(at(&mut endpoints, "127.0.0.1:9002"), None);
+        endpoints.learn_from_client(b"http://b.c.localhost:9002", "b.c");
         assert_eq!(endpoints.names(), ["127.0.0.1", "localhost"]);
     }
 

@@ -36,6 +36,8 @@ struct State {
     hosts: Vec<String>,
     /// Whether nobody knows a store to be there, so that a request must show that it is.
     is_guess: bool,
+    /// Whether there was a request for an object that could not be named.
+    has_unnamed: bool,
     /// Whether the body of the last request was not waited for.
     has_left_out: bool,
     waiting: VecDeque<Waiting>,
@@ -70,6 +72,7 @@ impl Exchange {
             state: State {
                 hosts,
                 is_guess,
+                has_unnamed: false,
                 has_left_out: false,
                 waiting: VecDeque::new(),
                 told: Vec::new(),
@@ -124,6 +127,11 @@ impl Exchange {
         self.requests.is_lost() || self.answers.is_lost()
     }
 
+    /// Whether that is for an object that could not be named.
+    pub(super) fn has_unnamed(&self) -> bool {
+        self.state.has_unnamed
+    }
+
     fn check(&mut self) {
         if self.state.waiting.len() > MAX_WAITING {
             self.requests.lose();
@@ -140,7 +148,10 @@ struct Requests<'a> {
 impl Listener for Requests<'_> {
     fn head(&mut self, head: Head) -> Option<Framing> {
         let framing = head.framing()?;
-        let request = Request::of(&head, &self.state.hosts, self.state.is_guess);
+        let Ok(request) = Request::of(&head, &self.state.hosts, self.state.is_guess) else {
+            self.state.has_unnamed = true;
+            return None;
+        };
         // Then there is no store.
         if request.is_none() && self.state.is_guess {
             return None;

@@ -130,6 +130,7 @@ impl Supervisor {
         let is_told = connection.is_told || connection.guess.is_some() && tells;
         let detail = match loss {
             Some(Loss::Enciphered) if !is_told => BY_TLS,
+            Some(Loss::Unnamed) if !is_told => "a request for an object that could not be named",
             Some(Loss::NotUnderstood) if connection.guess.is_none() => {
                 "a connection that was not understood"
             }
@@ -205,7 +206,9 @@ impl Supervisor {
         // Of what goes over TLS nothing can be seen without its secrets.
         let logs_keys = self.table.get(pid).is_some_and(|process| process.logs_keys);
         if logs_keys || note.endpoint.starts_with("http://") {
-            self.stores.endpoints.learn(note.endpoint.as_bytes());
+            self.stores
+                .endpoints
+                .learn_from_client(note.endpoint.as_bytes(), &note.bucket);
         }
         let id = note.id.clone();
         if note.is_over() {

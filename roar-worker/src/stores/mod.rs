@@ -137,14 +137,18 @@ impl Supervisor {
         socket: i32,
         address: SocketAddr,
     ) -> Answer {
-        if !self.backend.is_notify() {
-            return Answer::Continue;
-        }
         let Some(process) = self.table.get_mut(pid) else {
             return Answer::Continue;
         };
         if !std::mem::replace(&mut process.knows_stores, true) {
             self.stores.endpoints.learn_from(pid);
+        }
+        if !self.backend.is_notify() {
+            let is_store = self.stores.endpoints.at(address).is_some();
+            if is_store && !self.stores.announced.is_asked_by(tid) {
+                self.uncaptured(work, "a connection that this backend cannot stand between");
+            }
+            return Answer::Continue;
         }
         let has_client = matches!(process.client, Client::Made | Client::Tells);
         let makes_guess = process.client == Client::Made && process.page.is_none();

@@ -25,7 +25,8 @@ pub(super) struct Note {
     over: bool,
     /// Name of the operation, once it has succeeded.
     operation: Option<String>,
-    bucket: String,
+    /// With an endpoint: whose name stands before the store's in it.
+    pub(super) bucket: String,
     /// Of DeleteObjects there are several.
     keys: Vec<String>,
     source_bucket: String,

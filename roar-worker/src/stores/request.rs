@@ -1,5 +1,7 @@
 //! What a request asks of an object store: Amazon S3 API Reference, "Actions".
 
+use std::net::IpAddr;
+
 use bstr::{BString, ByteSlice};
 use percent_encoding::percent_decode_str;
 
@@ -60,6 +62,10 @@ pub(super) struct Request {
     pub(super) is_signed_in_chunks: bool,
 }
 
+/// A request for an object whose name cannot be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unnamed;
+
 /// Parameters that leave a request one for the object's content.
 const NEUTRAL: [&str; 8] = [
     "versionId",
@@ -76,24 +82,35 @@ impl Request {
     /// What a head asks for. `hosts` are the store's own names, without a port: what stands
     /// before one of them is a bucket. `None`: it is not for an object store.
     /// With `must_show` it must say so itself.
-    pub(super) fn of(head: &Head, hosts: &[String], must_show: bool) -> Option<Self> {
+    pub(super) fn of(
+        head: &Head,
+        hosts: &[String],
+        must_show: bool,
+    ) -> Result<Option<Self>, Unnamed> {
         let FirstLine::Request(method, target) = &head.first else {
-            return None;
+            return Ok(None);
         };
         if !is_for_s3(head).unwrap_or(!must_show || is_presigned(target)) {
-            return None;
+            return Ok(None);
         }
         // A target may be a whole URL (RFC 9112, section 3.2.2).
         let target = match target.split_once("://") {
-            Some((_, rest)) if !target.starts_with('/') => rest.get(rest.find('/')?..)?,
+            Some((_, rest)) if !target.starts_with('/') => match rest.find('/') {
+                Some(at) => rest.get(at..).unwrap_or_default(),
+                None => return Ok(None),
+            },
             _ => target.as_str(),
         };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = decoded(path.strip_prefix('/').unwrap_or(path));
-        let bucket = head.field("host").and_then(|host| bucket_of(host, hosts));
-        let url = match bucket {
-            Some(bucket) => url(bucket.as_bytes(), &path),
-            None => {
+        let host = head
+            .field("host")
+            .map_or(Host::Stores, |host| Host::of(host, hosts));
+        let url = match host {
+            Host::Buckets(bucket) => url(bucket.as_bytes(), &path),
+            // All of the path may be the key.
+            Host::Unknown => url(b"", &path),
+            Host::Stores => {
                 let (bucket, key) = path.split_once_str("/").unwrap_or((&path, b""));
                 url(bucket, key)
             }
@@ -133,15 +150,24 @@ impl Request {
             ("POST", false, false) if parameter("delete").is_some() => Action::DeleteMany,
             _ => Action::Look,
         };
+        // In an upload by a form (API Reference, "POST Object") the key is a field of it.
+        let is_form = || {
+            let form = head.field("content-type").unwrap_or_default();
+            method == "POST" && is_plain && form.starts_with("multipart/form-data")
+        };
+        let names = action != Action::Look;
+        if names && host == Host::Unknown || !names && !has_key && is_form() {
+            return Err(Unnamed);
+        }
         let encoding = head.field("content-encoding").unwrap_or_default();
         let hash = head.field("x-amz-content-sha256").unwrap_or_default();
-        Some(Self {
+        Ok(Some(Self {
             action,
             url,
             version_id: parameter("versionId").filter(|id| id != "null"),
             invocation: head.field("amz-sdk-invocation-id").map(str::to_owned),
             is_signed_in_chunks: hash.starts_with("STREAMING-") || encoding.contains("aws-chunked"),
-        })
+        }))
     }
 }
 
@@ -174,25 +200,76 @@ fn is_presigned(target: &str) -> bool {
         .any(|name| target.contains(name))
 }
 
-/// The bucket that stands before one of the store's names.
-fn bucket_of<'a>(host: &'a str, hosts: &[String]) -> Option<&'a str> {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    if hosts.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-        return None;
+/// Whom a host names.
+#[derive(PartialEq, Eq, Debug)]
+enum Host<'a> {
+    /// The store: the bucket is in the path.
+    Stores,
+    /// One of its buckets ("virtual-hosted style").
+    Buckets(&'a str),
+    /// It may be either.
+    Unknown,
+}
+
+impl<'a> Host<'a> {
+    fn of(host: &'a str, stores: &[String]) -> Self {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        if stores.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            return Self::Stores;
+        }
+        let before = |own: &String| {
+            let (bucket, rest) = name.split_at_checked(name.len().checked_sub(own.len())?)?;
+            bucket
+                .strip_suffix('.')
+                .filter(|bucket| !bucket.is_empty() && rest.eq_ignore_ascii_case(own))
+        };
+        let buckets = stores.iter().filter_map(before);
+        if let Some(bucket) = buckets.min_by_key(|bucket| bucket.len()) {
+            return Self::Buckets(bucket);
+        }
+        let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
+        if is_address || !name.contains('.') {
+            return Self::Stores;
+        }
+        Self::of_amazon(name)
     }
-    let before = |own: &String| {
-        let (bucket, rest) = name.split_at_checked(name.len().checked_sub(own.len())?)?;
-        bucket
-            .strip_suffix('.')
-            .filter(|_| rest.eq_ignore_ascii_case(own))
-    };
-    let buckets = hosts.iter().filter_map(before);
-    buckets
-        .filter(|bucket| !bucket.is_empty())
-        .min_by_key(|bucket| bucket.len())
+
+    /// Amazon's own names: `[BUCKET.]s3[-…][.…].amazonaws.com[.cn]` (AWS General Reference,
+    /// "Amazon S3 endpoints"). What else has names there, such as access points, has others.
+    fn of_amazon(name: &'a str) -> Self {
+        let name_of_region = name.strip_suffix(".cn").unwrap_or(name);
+        let Some(rest) = name_of_region.strip_suffix(".amazonaws.com") else {
+            return Self::Unknown;
+        };
+        let is_service = |label: &str| {
+            label == "s3" || label.starts_with("s3-") || label.starts_with("s3express-")
+        };
+        let mut end = rest.len();
+        for label in rest.rsplit('.') {
+            let start = end - label.len();
+            let others = [
+                "s3-accesspoint",
+                "s3-object-lambda",
+                "s3-outposts",
+                "s3-control",
+            ];
+            if others.iter().any(|other| label.starts_with(other)) {
+                return Self::Unknown;
+            }
+            if is_service(label) {
+                let bucket = rest.get(..start.saturating_sub(1)).unwrap_or_default();
+                return match bucket {
+                    "" => Self::Stores,
+                    bucket => Self::Buckets(bucket),
+                };
+            }
+            end = start.saturating_sub(1);
+        }
+        Self::Unknown
+    }
 }
 
 fn url(bucket: &[u8], key: &[u8]) -> BString {
@@ -246,7 +323,7 @@ mod tests {
         fn end(&mut self, _: bool) {}
     }
 
-    fn request(line: &str, fields: &str) -> Option<Request> {
+    fn request(line: &str, fields: &str) -> Result<Option<Request>, Unnamed> {
         let mut first = First(None);
         let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
         Messages::of_requests().feed(text.as_bytes(), &mut first);
@@ -254,7 +331,7 @@ mod tests {
     }
 
     fn action(line: &str, fields: &str) -> (String, Action) {
-        let request = request(line, fields).unwrap();
+        let request = request(line, fields).unwrap().unwrap();
         (request.url.to_string(), request.action)
     }
 
@@ -266,6 +343,40 @@ mod tests {
         assert_eq!(at("GET /b/k", "localhost"), "s3://b/k");
         assert_eq!(at("GET http://localhost/b/k", "localhost"), "s3://b/k");
         assert_eq!(at("GET /b/a%2Bb+c", "localhost"), "s3://b/a+b+c");
+        assert_eq!(at("GET /b/k", "store:9"), "s3://b/k");
+        assert_eq!(at("GET /b/k", "[::1]:9"), "s3://b/k");
+        for (host, url) in [
+            ("s3.amazonaws.com", "s3://b/k"),
+            ("s3-us-west-2.amazonaws.com", "s3://b/k"),
+            ("s3.dualstack.eu-west-1.amazonaws.com", "s3://b/k"),
+            ("a.s3.eu-west-1.amazonaws.com", "s3://a/b/k"),
+            ("a.s3.b.s3.cn-north-1.amazonaws.com.cn", "s3://a.s3.b/b/k"),
+            (
+                "a--x-s3.s3express-use1-az4.us-east-1.amazonaws.com",
+                "s3://a--x-s3/b/k",
+            ),
+        ] {
+            assert_eq!(at("GET /b/k", host), url);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_named_is_not() {
+        let of = |line, host| request(line, &format!("host: {host}\r\n"));
+        assert_eq!(of("GET /b/k", "x.example:9"), Err(Unnamed));
+        assert_eq!(
+            of("GET /k", "a-1.s3-accesspoint.eu-west-1.amazonaws.com"),
+            Err(Unnamed)
+        );
+        // Nothing is read by them.
+        assert!(of("HEAD /b/k", "x.example").unwrap().is_some());
+        assert!(of("GET /b?list-type=2", "x.example").unwrap().is_some());
+        let form = "content-type: multipart/form-data; boundary=1\r\n";
+        assert_eq!(request("POST /b", form), Err(Unnamed));
+        assert_eq!(
+            request("POST /", &format!("host: b.localhost\r\n{form}")),
+            Err(Unnamed)
+        );
     }
 
     #[test]
@@ -307,11 +418,19 @@ mod tests {
         let signed = |service| {
             let scope = format!("AK/20260101/us-east-1/{service}/aws4_request");
             let field = format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, X=1\r\n");
-            request("POST /", &field).is_some()
+            request("POST /", &field).unwrap().is_some()
         };
         assert!(signed("s3") && !signed("sts") && !signed("dynamodb"));
-        assert!(request("POST /", "content-type: application/x-amz-json-1.0\r\n").is_none());
-        assert!(request("GET /b/k", "authorization: Bearer x\r\n").is_none());
+        assert!(
+            request("POST /", "content-type: application/x-amz-json-1.0\r\n")
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            request("GET /b/k", "authorization: Bearer x\r\n")
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
