@@ -23,6 +23,17 @@ pub fn working_directory() -> Result<PathBuf, UserError> {
     env::current_dir().map_err(|error| UserError::new("cannot tell the working directory", error))
 }
 
+/// The file that a path leads to through symbolic links, where files are recorded. It, or
+/// its directory, is there.
+pub fn target(path: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = path.as_ref();
+    if let Ok(target) = path.canonicalize() {
+        return Some(target);
+    }
+    let directory = path.parent()?.canonicalize().ok()?;
+    Some(directory.join(path.file_name()?))
+}
+
 /// Where the project is.
 #[derive(Debug)]
 pub struct Place {

@@ -162,7 +162,7 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
             at,
             stamp,
         });
-        scope::finish_alone(&mut record, hashing);
+        scope::finish_alone(&mut record, hashing, false);
     }
     Ok(Ran {
         wait_status: ended.wait_status,

@@ -179,11 +179,15 @@ impl Scope {
     }
 
     /// Looks at everything that was written and begins to ask for the digests that are
-    /// missing.
-    pub fn begin_to_finish(&mut self, pool: &mut DigestPool) {
+    /// missing. Of the `unfinished`, files by device and inode that somebody still has open
+    /// for writing, there are none.
+    pub fn begin_to_finish(&mut self, unfinished: &HashSet<(u64, u64)>, pool: &mut DigestPool) {
         let tasks: Vec<TaskNo> = self.recorder.state.tasks().collect();
         for no in &tasks {
             look_at_outputs(&mut self.recorder, *no, true);
+            if !unfinished.is_empty() {
+                self.leave_undigested(*no, unfinished);
+            }
         }
         self.unasked = IN_ORDER
             .iter()
@@ -197,6 +201,16 @@ impl Scope {
                 is_wanted.then_some(version.size)
             })
         }));
+    }
+
+    fn leave_undigested(&mut self, no: TaskNo, unfinished: &HashSet<(u64, u64)>) {
+        let left = self.recorder.state.unhashed_from(no, Versions::Left, None);
+        let versions = left.map(|(_, version, _)| version);
+        let versions = versions.filter(|version| unfinished.contains(&(version.dev, version.ino)));
+        for version in versions.collect::<Vec<_>>() {
+            let outcome = Outcome::None(FileState::Superseded);
+            self.recorder.record(&Event::Digested { version, outcome });
+        }
     }
 
     /// Asks for further digests, as long as not too many are awaited.
@@ -375,11 +389,12 @@ pub fn add_packages(recorder: &mut Recorder) {
 }
 
 /// Ends a record whose supervisor is gone: what it would have done at the end, done by
-/// whoever read the log, in this thread.
-pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing) {
+/// whoever read the log, in this thread. `again`: it had been ended before, when processes
+/// were still running.
+pub fn finish_alone(recorder: &mut Recorder, hashing: Hashing, again: bool) {
     let tasks: Vec<TaskNo> = recorder.state.tasks().collect();
     for no in tasks {
-        look_at_outputs(recorder, no, false);
+        look_at_outputs(recorder, no, again);
         let unhashed = recorder.state.unhashed(no);
         let wanted = unhashed.map(|(versions, path, version, category)| {
             let is_wanted = hashing.wants(versions, category, version);

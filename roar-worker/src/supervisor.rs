@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use foldhash::HashSet;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status, TaskKind};
@@ -328,27 +329,31 @@ impl Supervisor {
     pub fn finish(&mut self, index: usize) {
         self.catch_up_all();
         self.settle_stores_at_last();
-        let silent = if index == 0 { self.silent_orphans() } else { 0 };
+        let mut running = if index == 0 {
+            self.silent_orphans()
+        } else {
+            Vec::new()
+        };
+        let known = self.table.iter().filter(|process| {
+            let mut scopes = process.membership.iter().map(|(scope, _)| *scope);
+            process.exit_code.is_none() && scopes.any(|scope| scope == index)
+        });
+        running.extend(known.map(|process| process.key.pid));
         let Some(scope) = self.scopes.get_mut(index) else {
             return;
         };
-        let running = self
-            .table
-            .iter()
-            .filter(|process| process.exit_code.is_none())
-            .filter(|process| process.membership.iter().any(|(scope, _)| *scope == index))
-            .count();
-        let running = running + silent;
-        if running > 0 && !self.is_side {
+        let mut unfinished = HashSet::default();
+        if !running.is_empty() && !self.is_side {
             let detail = "processes went on after the command had ended";
-            scope.gap(0, GapKind::StillRunning, detail, running as u64);
+            scope.gap(0, GapKind::StillRunning, detail, running.len() as u64);
+            unfinished.extend(running.iter().flat_map(|pid| proc::writable_files(*pid)));
         }
-        scope.begin_to_finish(&mut self.pool);
+        scope.begin_to_finish(&unfinished, &mut self.pool);
     }
 
     /// Processes that outlived their parents, which makes them children of this one, the
     /// subreaper, and that have not called anything notified yet.
-    fn silent_orphans(&self) -> usize {
+    fn silent_orphans(&self) -> Vec<u32> {
         let own = std::process::id();
         let guardian = match &self.backend {
             Backend::Notify(listener) => Some(listener.guardian().id()),
@@ -359,7 +364,7 @@ impl Supervisor {
         children
             .filter(|pid| !is_helper(*pid) && self.table.get(*pid).is_none())
             .filter(|pid| proc::is_alive(*pid))
-            .count()
+            .collect()
     }
 
     pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {

@@ -391,7 +391,7 @@ impl Watch {
     fn finish_late(&mut self) -> ! {
         let unseen = self.supervisor.backend.unseen();
         if let Some(scope) = self.supervisor.scopes.first_mut() {
-            scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing);
+            scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing, true);
             scope.record_counts(unseen);
             if let Some(late) = self.launch.late.take() {
                 late(&scope.recorder);

@@ -91,3 +91,22 @@ fn only_what_is_below_the_root_is_shown() {
     let traced = project.trace_with(&["--root", "in", "--all"], &["cat", "in/a", "b"]);
     assert_eq!(traced.report.file("reads", "b")["category"], "temp");
 }
+
+/// As they were used, though it is their targets that are recorded.
+#[test]
+fn questions_take_paths_through_symbolic_links() {
+    let project = Project::new();
+    project.write("real/in", "x");
+    symlink("real", project.path("directory")).unwrap();
+    symlink("real/in", project.path("file")).unwrap();
+    project.trace_with(
+        &["--store", ".roar"],
+        &["sh", "-c", "cat file > directory/out"],
+    );
+    for (reference, role) in [("file", "read"), ("directory/out", "write")] {
+        let shown = project.document(&["show", reference, "--json"]);
+        assert_eq!(shown["uses"][0]["role"], role, "{shown:#}");
+    }
+    let lineage = project.document(&["lineage", "directory/out", "--json"]);
+    assert_eq!(lineage["tasks"].as_array().unwrap().len(), 1);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roar_tests::{Project, wait_until};
+use roar_tests::{Project, digest, wait_until};
 
 #[test]
 fn a_statically_linked_program_is_seen() {
@@ -63,6 +63,47 @@ fn what_outlives_the_command_is_a_gap_and_reaches_the_store_later() {
     });
     assert!(reached, "{:#}", project.document(&["dag", "--json"]));
 }
+
+/// Its digest is that of what it is in the end.
+#[test]
+fn a_file_that_is_still_open_for_writing_has_no_digest_yet() {
+    for command in [
+        vec![
+            "bash",
+            "-c",
+            "(echo a; sleep 1; echo b) > held 2>&1 & sleep 0.3",
+        ],
+        vec!["python3", "-c", MAPS],
+    ] {
+        let project = Project::new();
+        let traced = project.trace_with(&["--store", ".roar"], &command);
+        assert_eq!(traced.report.gaps(), ["still_running"]);
+        let held = traced.report.file("writes", "held");
+        assert_eq!(
+            (&held["state"], &held["digest"]),
+            (&"superseded".into(), &().into())
+        );
+        let reached = wait_until(Duration::from_secs(20), || {
+            let dag = project.document(&["dag", "--json"]);
+            let held = &dag["nodes"][0]["writes"][0];
+            held["digest"] == digest(project.path("held"))
+        });
+        assert!(reached, "{:#}", project.document(&["dag", "--json"]));
+    }
+}
+
+const MAPS: &str = "
+import mmap, os, time
+with open('held', 'w+b') as file:
+    file.truncate(4096)
+    mapped = mmap.mmap(file.fileno(), 4096)
+mapped[0] = 65
+if os.fork() == 0:
+    time.sleep(1)
+    mapped[1] = 66
+    os._exit(0)
+time.sleep(0.3)
+";
 
 /// Two runs at once; neither sees what the other does.
 #[test]

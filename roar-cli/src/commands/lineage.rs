@@ -18,7 +18,11 @@ pub fn main(args: &LineageArgs) -> Result<ExitCode, UserError> {
     let cwd = project::working_directory()?;
     let (store, root) = project::open_store()?;
     let reference = args.reference.as_bytes();
-    let found = Artifact::find(&store, reference, cwd.as_os_str().as_bytes())?;
+    let cwd = cwd.as_os_str().as_bytes();
+    let mut found = Artifact::find(&store, reference, cwd)?;
+    if let (Err(_), Some(target)) = (&found, project::target(&args.reference)) {
+        found = Artifact::find(&store, target.as_os_str().as_bytes(), cwd)?;
+    }
     let artifact = found.map_err(|error| {
         let what = format!("no lineage of {}", output::one_line(reference));
         UserError::new(what, error)

@@ -21,6 +21,11 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
     let show = opened
         .graph
         .show(reference, cwd.as_os_str().as_bytes())
+        .or_else(|error| {
+            let target = project::target(&args.reference).ok_or(error)?;
+            let target = target.as_os_str().as_bytes();
+            opened.graph.show(target, cwd.as_os_str().as_bytes())
+        })
         .map_err(|error| {
             UserError::new(
                 format!("cannot show {}", output::one_line(reference)),
