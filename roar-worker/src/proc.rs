@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
@@ -207,29 +206,22 @@ pub fn descriptors(pid: u32) -> Vec<(i32, BString, i32)> {
     entries.flatten().filter_map(describe).collect()
 }
 
-/// The files, by device and inode, that a process can write to through what it has open or
-/// mapped.
-pub fn writable_files(pid: u32) -> Vec<(u64, u64)> {
+/// The files that a process can write to through what it has open or mapped. None of them is
+/// looked at: their file system may be served by a process that waits for this one.
+pub fn writable_files(pid: u32) -> Vec<BString> {
     let open = descriptors(pid).into_iter();
     let open = open.filter(|(_, _, flags)| flags & libc::O_ACCMODE != libc::O_RDONLY);
-    let stat = |fd: i32| std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).ok();
-    let open = open.filter_map(|(fd, ..)| stat(fd).map(|stat| (stat.dev(), stat.ino())));
     let maps = read(&format!("/proc/{pid}/maps")).unwrap_or_default();
-    open.chain(maps.lines().filter_map(shared_mapping))
-        .collect()
+    let mapped = maps.lines().filter_map(shared_mapping);
+    open.map(|(_, path, _)| path).chain(mapped).collect()
 }
 
-/// Of a line of `/proc/PID/maps`: `ADDRESS PERMISSIONS OFFSET MAJOR:MINOR INODE PATH`.
-fn shared_mapping(line: &[u8]) -> Option<(u64, u64)> {
-    let mut fields = line.fields();
-    let permissions = fields.nth(1)?;
-    if permissions.get(1) != Some(&b'w') || permissions.get(3) != Some(&b's') {
-        return None;
-    }
-    let (major, minor) = fields.nth(1)?.to_str().ok()?.split_once(':')?;
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    let device = nix::sys::stat::makedev(number(major)?, number(minor)?);
-    Some((device, fields.next()?.to_str().ok()?.parse().ok()?))
+/// The file of a line of `/proc/PID/maps`: `ADDRESS PERMISSIONS OFFSET DEVICE INODE PATH`.
+fn shared_mapping(line: &[u8]) -> Option<BString> {
+    let permissions = line.fields().nth(1)?;
+    let path = line.get(line.find_byte(b'/')?..)?;
+    let is_meant = permissions.get(1) == Some(&b'w') && permissions.get(3) == Some(&b's');
+    is_meant.then(|| path.into())
 }
 
 #[cfg(test)]
@@ -241,8 +233,9 @@ mod tests {
         let of = |permissions| {
             shared_mapping(format!("7f00-7f01 {permissions} 00000000 fe:01 42   /a b").as_bytes())
         };
-        assert_eq!(of("rw-s"), Some((nix::sys::stat::makedev(0xfe, 1), 42)));
+        assert_eq!(of("rw-s"), Some("/a b".into()));
         assert_eq!([of("rw-p"), of("r--s")], [None, None]);
+        assert_eq!(shared_mapping(b"7f00-7f01 rw-s 00000000 00:01 42 "), None);
     }
 
     #[test]

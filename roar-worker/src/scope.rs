@@ -179,9 +179,8 @@ impl Scope {
     }
 
     /// Looks at everything that was written and begins to ask for the digests that are
-    /// missing. Of the `unfinished`, files by device and inode that somebody still has open
-    /// for writing, there are none.
-    pub fn begin_to_finish(&mut self, unfinished: &HashSet<(u64, u64)>, pool: &mut DigestPool) {
+    /// missing. Of the `unfinished`, which somebody still has open for writing, there are none.
+    pub fn begin_to_finish(&mut self, unfinished: &HashSet<BString>, pool: &mut DigestPool) {
         let tasks: Vec<TaskNo> = self.recorder.state.tasks().collect();
         for no in &tasks {
             look_at_outputs(&mut self.recorder, *no, true);
@@ -203,11 +202,11 @@ impl Scope {
         }));
     }
 
-    fn leave_undigested(&mut self, no: TaskNo, unfinished: &HashSet<(u64, u64)>) {
+    fn leave_undigested(&mut self, no: TaskNo, unfinished: &HashSet<BString>) {
         let left = self.recorder.state.unhashed_from(no, Versions::Left, None);
-        let versions = left.map(|(_, version, _)| version);
-        let versions = versions.filter(|version| unfinished.contains(&(version.dev, version.ino)));
-        for version in versions.collect::<Vec<_>>() {
+        let open = left.filter(|(path, _, _)| unfinished.contains(*path));
+        let versions: Vec<_> = open.map(|(_, version, _)| version).collect();
+        for version in versions {
             let outcome = Outcome::None(FileState::Superseded);
             self.recorder.record(&Event::Digested { version, outcome });
         }
