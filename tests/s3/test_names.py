@@ -12,45 +12,51 @@ from servers import S3s, free_port
 SCRIPT = os.path.join(WORKLOADS, "names.py")
 
 
-class Named:
+class Program:
+    """The workload in a directory, with the URL of a store that it is given."""
+
+    def __init__(self, url, cwd, env):
+        self.url, self.cwd, self.env = url, cwd, {**env, "HOME": cwd}
+
+    def run(self, *before, use, stdin=""):
+        done = subprocess.run(
+            [*before, PYTHON, SCRIPT, self.url, use], cwd=self.cwd, env=self.env, input=stdin,
+            capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def report(self, verb, use, stdin=""):
+        """What one task did, and the kinds of gaps."""
+        if verb == "run":
+            self.run(ROAR, "run", "-q", use=use, stdin=stdin)
+            found = graph(self.cwd)
+            (task,) = found["nodes"]
+        else:
+            path = os.path.join(self.cwd, "report.json")
+            self.run(ROAR, "trace", "-q", "--json", path, "--", use=use, stdin=stdin)
+            with open(path) as file:
+                found = document(file.read())
+            (task,) = found["tasks"]
+        return task, {gap["kind"] for gap in found["coverage"]["gaps"]}
+
+
+class Named(Program):
     """A server that takes buckets from its host's name, whose address is in the environment."""
 
     def __init__(self, directory):
         port = free_port()
-        self.url = "http://store.test:%d" % port
-        domain = ("--domain", "store.test:%d" % port)
-        self.server = S3s(os.path.join(directory, "server"), port=port, options=domain)
-        self.cwd = new_project(os.path.join(directory, "project"))
+        domain = "store.test:%d" % port
+        self.server = S3s(
+            os.path.join(directory, "server"), port=port, options=("--domain", domain))
+        cwd = new_project(os.path.join(directory, "project"))
+        super().__init__("http://" + domain, cwd, environment(self.server.url))
         os.makedirs(os.path.join(self.server.root, "data", "in"))
         os.makedirs(os.path.join(self.server.root, "data", "out"))
         for name, text in (("a", "content of a"), ("b", "of b"), ("c", "of c")):
             with open(os.path.join(self.server.root, "data", "in", name), "w") as file:
                 file.write(text)
-        self.env = environment(self.server.url)
         with open(os.path.join(self.cwd, "given"), "w") as file:
             file.write("given")
-
-    def run(self, *before, use, env, stdin=""):
-        env = {**env, "HOME": self.cwd}
-        done = subprocess.run(
-            [*before, PYTHON, SCRIPT, self.url, use], cwd=self.cwd, env=env, input=stdin,
-            capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def report(self, verb, use, env, stdin=""):
-        """What one task did, and the kinds of gaps."""
-        if verb == "run":
-            self.run(ROAR, "run", "-q", use=use, env=env, stdin=stdin)
-            found = graph(self.cwd)
-            (task,) = found["nodes"]
-        else:
-            path = os.path.join(self.cwd, "report.json")
-            self.run(ROAR, "trace", "-q", "--json", path, "--", use=use, env=env, stdin=stdin)
-            with open(path) as file:
-                found = document(file.read())
-            (task,) = found["tasks"]
-        return task, {gap["kind"] for gap in found["coverage"]["gaps"]}
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def named(tmp_path):
 
 
 def test_a_bucket_before_the_stores_name(named):
-    task, gaps = named.report("run", "boto", named.env)
+    task, gaps = named.report("run", "boto")
     reads, writes = objects(task["reads"]), objects(task["writes"])
     assert set(reads) == {"s3://data/in/a", "s3://data/in/b"}
     assert set(writes) == {"s3://data/out/x", "s3://data/data/x", "s3://data/out/copy"}
@@ -72,7 +78,7 @@ def test_a_bucket_before_the_stores_name(named):
 
 
 def test_a_bucket_in_a_url_that_was_signed_for_another_program(named):
-    task, gaps = named.report("run", "curl", named.env)
+    task, gaps = named.report("run", "curl")
     assert set(objects(task["reads"])) == {"s3://data/in/a"}
     assert set(objects(task["writes"])) == {"s3://data/out/x"}
     assert "s3_uncaptured" not in gaps
@@ -81,8 +87,8 @@ def test_a_bucket_in_a_url_that_was_signed_for_another_program(named):
 @pytest.mark.parametrize("use", ["boto", "given"])
 def test_a_host_that_may_be_a_buckets_or_the_stores_is_a_gap(named, use):
     """Below `roar trace` no client tells."""
-    url = named.run(use="sign", env=named.env)
-    task, gaps = named.report("trace", use, named.env, stdin=url)
+    url = named.run(use="sign")
+    task, gaps = named.report("trace", use, stdin=url)
     assert not objects(task["reads"]) and not objects(task["writes"])
     assert "s3_uncaptured" in gaps
 
@@ -97,18 +103,17 @@ def test_a_backend_that_sees_no_connections_says_so(named):
 
 
 def test_an_upload_by_a_form_is_a_gap(named):
-    task, gaps = named.report("run", "form", named.env)
+    task, gaps = named.report("run", "form")
     assert not objects(task["writes"])
     assert "s3_uncaptured" in gaps
 
 
 def test_a_url_that_was_signed_tells_where_the_store_is(place):
     """An endpoint in code, and no request by whom it was told."""
-    named = Named.__new__(Named)  # of which only this is needed:
     place.prepare(("small",))
-    named.url, named.cwd = place.server.url, place.cwd
     place.store.client.put_object(Bucket="data", Key="in/a", Body=b"a")
-    task, gaps = named.report("run", "child", environment())
+    program = Program(place.server.url, place.cwd, environment())
+    task, gaps = program.report("run", "child")
     assert set(objects(task["reads"])) == {"s3://data/in/a"}
     assert set(objects(task["writes"])) == {"s3://data/out/x"}
     assert "s3_uncaptured" not in gaps

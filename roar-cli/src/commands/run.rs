@@ -28,10 +28,9 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
     let settings =
         config::load(directory.as_deref(), &root).map_err(UserError::before_the_start)?;
     let settings = config::ray(&settings, &root);
-    let store = match (&args.store, directory) {
-        (Some(store), _) => Ok(store.clone()),
-        (None, Some(directory)) => Ok(directory),
-        (None, None) => project::create(&root).map(|(directory, _)| directory),
+    let store = match args.store.clone().or(directory) {
+        Some(store) => Ok(store),
+        None => project::create(&root).map(|(directory, _)| directory),
     };
     if let Err(error) = &store {
         let what = format!("nothing is kept: {} ({})", error.what, error.why);

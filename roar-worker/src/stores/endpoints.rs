@@ -241,7 +241,7 @@ impl Endpoints {
 }
 
 /// A host that is an address.
-fn literal(host: &str) -> Option<IpAddr> {
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse().ok()
 }

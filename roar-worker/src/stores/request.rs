@@ -1,10 +1,9 @@
 //! What a request asks of an object store: Amazon S3 API Reference, "Actions".
 
-use std::net::IpAddr;
-
 use bstr::{BString, ByteSlice};
 use percent_encoding::percent_decode_str;
 
+use super::endpoints::literal;
 use super::http::{FirstLine, Head};
 
 /// What is asked for.
@@ -230,8 +229,7 @@ impl<'a> Host<'a> {
         if let Some(bucket) = buckets.min_by_key(|bucket| bucket.len()) {
             return Self::Buckets(bucket);
         }
-        let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
-        if is_address || !name.contains('.') {
+        if literal(name).is_some() || !name.contains('.') {
             return Self::Stores;
         }
         Self::of_amazon(name)

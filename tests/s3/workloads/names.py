@@ -4,7 +4,6 @@ store's of whose name and buckets' names nobody but this program knows where the
 import socket
 import subprocess
 import sys
-import time
 
 import boto3
 import requests
