@@ -15,7 +15,7 @@ use crate::object::{DrivenJob, ObjectUse};
 use crate::s3::ObjectAccess;
 
 /// First bytes of a task log; the last one is the format's version.
-pub const MAGIC: [u8; 8] = *b"ROARLOG\x04";
+pub const MAGIC: [u8; 8] = *b"ROARLOG\x05";
 
 /// File name extension of a task log, without the dot.
 pub const EXTENSION: &str = "roarlog";
@@ -110,6 +110,9 @@ pub enum Event {
         path: BString,
         /// The version there, none when there is no regular file.
         version: Option<FileVersion>,
+        /// When it wrote there last, since not every repeated write is logged; 0 where it did
+        /// not.
+        last: Stamp,
     },
     /// The outcome of hashing a version.
     Digested {

@@ -169,6 +169,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             task,
             path,
             version,
+            last: 0,
         }
     });
     let object = (0u32..2, object_access()).prop_map(|(task, access)| Event::S3 {
@@ -439,6 +440,7 @@ fn what_is_at_a_path_is_what_its_last_writer_left() {
         task: no,
         path: PATHS[0].into(),
         version: Some(version(ino)),
+        last: 0,
     };
     let written = |state: &Accumulator, no, again| -> Vec<_> {
         state.written(no, again, None).cloned().collect()

@@ -105,32 +105,78 @@ if os.fork() == 0:
 time.sleep(0.3)
 ";
 
-/// Two runs at once; neither sees what the other does.
-#[test]
-fn what_another_run_took_away_was_written_nevertheless() {
+/// Two runs at once; neither sees what the other does. Gives the graph, of which the first
+/// writes `out` and goes on until `done` is there.
+fn beside_a_writer_of_out(other: &str) -> (Project, serde_json::Value) {
     let project = Project::new();
-    let writer = "echo A > out; until [ -e moved ]; do sleep 0.05; done";
+    let writer = "echo A > out; until [ -e done ]; do sleep 0.05; done";
     let mut writing = project
         .roar(["run", "-q", "sh", "-c", writer])
         .spawn()
         .unwrap();
     assert!(wait_until(Duration::from_secs(20), || project.has("out")));
-    let taker = ["run", "-q", "sh", "-c", "cat out > seen; mv out moved"];
-    assert!(project.roar(taker).status().unwrap().success());
+    let other = ["run", "-q", "sh", "-c", other];
+    assert!(project.roar(other).status().unwrap().success());
     assert!(writing.wait().unwrap().success());
     let dag = project.document(&["dag", "--json"]);
+    (project, dag)
+}
+
+/// How a step of a graph wrote `out`.
+fn write_of_out<'a>(dag: &'a serde_json::Value, step: &serde_json::Value) -> &'a serde_json::Value {
+    let nodes = dag["nodes"].as_array().unwrap();
+    let node = nodes.iter().find(|node| node["id"] == *step).unwrap();
+    let mut writes = node["writes"].as_array().unwrap().iter();
+    let is_out = |file: &&serde_json::Value| file["path"].as_str().unwrap().ends_with("/out");
+    writes.find(is_out).unwrap_or_else(|| panic!("{dag:#}"))
+}
+
+#[test]
+fn what_another_run_took_away_was_written_nevertheless() {
+    let (_project, dag) = beside_a_writer_of_out("cat out > seen; mv out done");
     let edges = dag["edges"].as_array().unwrap();
     let [edge] = &edges[..] else {
         panic!("{dag:#}");
     };
-    let node = |id: &serde_json::Value| {
-        let nodes = dag["nodes"].as_array().unwrap();
-        nodes.iter().find(|node| node["id"] == *id).unwrap().clone()
-    };
-    let write = &node(&edge["from"])["writes"][0];
-    assert!(write["path"].as_str().unwrap().ends_with("/out"));
-    assert_eq!(write["state"], "missing");
+    assert_eq!(write_of_out(&dag, &edge["from"])["state"], "missing");
     assert!(edge["path"].as_str().unwrap().ends_with("/out"));
+}
+
+#[test]
+fn what_another_run_wrote_meanwhile_is_not_what_the_first_left() {
+    let (project, dag) = beside_a_writer_of_out("echo B > out; : > done");
+    let of = |step: usize| write_of_out(&dag, &dag["nodes"][step]["id"]);
+    assert_eq!(of(1)["digest"], digest(project.path("out")));
+    assert_eq!(
+        (&of(0)["state"], &of(0)["digest"]),
+        (&"superseded".into(), &().into())
+    );
+    let shown = project.document(&["show", "--json", "out"]);
+    let text = shown.to_string();
+    assert_eq!(text.matches("superseded").count(), 1, "{shown:#}");
+}
+
+/// What another roar's command inside of it left, a run has seen too.
+#[test]
+fn a_roar_inside_a_roar_does_not_supersede_it() {
+    let project = Project::new();
+    let roar = roar_tests::roar();
+    let line = format!(
+        "echo a > out; {} run -q sh -c 'echo b > out'; sleep 0.2; echo c > other",
+        roar.display()
+    );
+    assert!(
+        project
+            .roar(["run", "-q", "sh", "-c", &line])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let dag = project.document(&["dag", "--json"]);
+    for step in 0..2 {
+        let write = write_of_out(&dag, &dag["nodes"][step]["id"]);
+        assert_eq!(write["digest"], digest(project.path("out")), "{dag:#}");
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(super) struct Written {
     pub(super) via: Option<Box<BString>>,
     pub(super) first: Stamp,
     pub(super) last: Stamp,
+    /// The last that was logged.
+    logged: Stamp,
     /// What was there when it was last looked at.
     pub(super) left: Option<Option<FileVersion>>,
 }
@@ -90,12 +92,13 @@ impl Entry {
     ) -> bool {
         let deleted = self.deleted.take();
         if let Some(write) = &mut self.write {
-            let again = stamp.saturating_sub(write.last) > LOG_AGAIN;
+            let again = stamp.saturating_sub(write.logged) > LOG_AGAIN;
             let news = write.how.insert(how) || (replaces && !write.replaces);
             write.replaces |= replaces;
             write.left = None;
+            write.last = stamp;
             if again || news {
-                write.last = stamp;
+                write.logged = stamp;
             }
             return again || news;
         }
@@ -106,6 +109,7 @@ impl Entry {
             via: via.cloned().map(Box::new),
             first: stamp,
             last: stamp,
+            logged: stamp,
             left: None,
         }));
         true
@@ -166,6 +170,7 @@ impl Entry {
             via: None,
             first,
             last: stamp,
+            logged: stamp,
             left: None,
         }));
     }

@@ -4,7 +4,7 @@ use bstr::BString;
 
 use super::Accumulator;
 use crate::event::{Outcome, TaskNo};
-use crate::model::FileVersion;
+use crate::model::{FileVersion, Stamp};
 
 impl Accumulator {
     pub(super) fn has_digest(&self, version: FileVersion) -> bool {
@@ -16,6 +16,7 @@ impl Accumulator {
         no: TaskNo,
         path: &BString,
         version: Option<FileVersion>,
+        last: Stamp,
     ) -> bool {
         let write = self
             .tasks
@@ -25,6 +26,7 @@ impl Accumulator {
         match write {
             Some(write) if write.left != Some(version) => {
                 write.left = Some(version);
+                write.last = write.last.max(last);
                 true
             }
             Some(_) => false,

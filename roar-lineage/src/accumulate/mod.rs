@@ -153,7 +153,8 @@ impl Accumulator {
                 task,
                 path,
                 version,
-            } => self.left(*task, path, *version),
+                last,
+            } => self.left(*task, path, *version, *last),
             // What is known of a version stays so, though it is not found any more.
             Event::Digested { version, outcome }
                 if matches!(outcome, Outcome::None(_)) && self.has_digest(*version) =>
@@ -250,7 +251,8 @@ impl Accumulator {
                 {
                     news = entry.read(*before, *how, via.as_ref(), false, stamp);
                 }
-                entry.wrote(*before, *how, *truncates, via.as_ref(), stamp) || news
+                let is_told = entry.wrote(*before, *how, *truncates, via.as_ref(), stamp);
+                is_told || news || !is_own
             }
             Access::Rename {
                 from,

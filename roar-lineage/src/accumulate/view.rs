@@ -10,7 +10,7 @@ use crate::category::Classifier;
 use crate::client::{self, Part};
 use crate::event::{ProcessKey, TaskNo};
 use crate::fragment::Fragment;
-use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Task, TaskKind};
+use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Stamp, Task, TaskKind};
 
 /// Which versions of a task's files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,10 +86,11 @@ impl Accumulator {
         self.writers.get(path) == Some(&no)
     }
 
-    /// What was at a path before a task wrote there.
-    pub fn before(&self, no: TaskNo, path: &BString) -> Option<FileVersion> {
+    /// What was at a path before a task wrote there, and when it did so last.
+    pub fn before(&self, no: TaskNo, path: &BString) -> Option<(Option<FileVersion>, Stamp)> {
         let entry = self.tasks.get(&no)?.files.get(path)?;
-        entry.write.as_ref()?.before()
+        let write = entry.write.as_ref()?;
+        Some((write.before(), write.last))
     }
 
     /// The paths that a task has deleted, unless the call failed.

@@ -53,6 +53,7 @@ fn made(no: usize, (kind, (host, boot, start), byte, uses, objects): &Made) -> F
         session: Some("s".into()),
     });
     let mut made = fragment(task);
+    made.observer = format!("o{}", no % 2);
     for &(role, path, content, category, version, at) in uses {
         let path = PATHS[path];
         let name = (content > 0).then(|| content.to_string());

@@ -145,6 +145,45 @@ fn digests_that_differ_split_an_edge_unless_the_writer_was_going_on() {
 }
 
 #[test]
+fn what_another_may_have_written_before_the_end_is_superseded() {
+    let left = |change: &dyn Fn(&mut Fragment, &mut Fragment)| {
+        let mut a = fragment(task("a", TaskKind::Command, 0, 30));
+        a.writes.push(file("/p/x", Some("1"), 5, 6));
+        let mut b = fragment(task("b", TaskKind::Command, 7, 12));
+        (b.observer, b.task.pid) = ("other".into(), Some(2));
+        b.writes.push(file("/p/x", Some("2"), 10, 11));
+        change(&mut a, &mut b);
+        let graph = graph(&[a, b]);
+        let writes = graph.recorded.uses.iter().map(|used| used.file.state);
+        writes.collect::<Vec<_>>()
+    };
+    use FileState::{Exact, Superseded};
+    assert_eq!(left(&|_, _| ()), [Superseded, Exact]);
+    assert_eq!(left(&|a, _| a.task.ended = Some(9)), [Exact, Exact]);
+    assert_eq!(left(&|a, _| a.task.ended = None), [Superseded, Exact]);
+    assert_eq!(left(&|a, _| a.task.boot = "c".into()), [Exact, Exact]);
+    assert_eq!(left(&|a, _| a.writes[0].last = 13), [Exact, Superseded]);
+    // Of one observer, or where one was a part of the other.
+    assert_eq!(
+        left(&|a, b| b.observer.clone_from(&a.observer)),
+        [Exact, Exact]
+    );
+    let process = |pid| Process {
+        pid,
+        ppid: 1,
+        start_ticks: 1,
+        exe: None,
+        argv: vec![],
+        started_at: 0,
+        ended_at: None,
+        exit_code: None,
+        signal: None,
+    };
+    assert_eq!(left(&|a, _| a.processes.push(process(2))), [Exact, Exact]);
+    assert_eq!(left(&|_, b| b.processes.push(process(1))), [Exact, Exact]);
+}
+
+#[test]
 fn equal_content_elsewhere_and_own_files_are_no_edge() {
     let mut a = fragment(task("a", TaskKind::Command, 0, 10));
     a.writes.push(file("/p/x", Some(""), 5, 6));

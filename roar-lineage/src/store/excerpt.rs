@@ -9,7 +9,7 @@ use bstr::BString;
 use rusqlite::{Connection, Params, Row, Transaction};
 
 use super::load::{USE, filter, of_json, use_of};
-use super::{Location, Recorded, Store, StoreError, Usage, Use, objects};
+use super::{Location, Recorded, Store, StoreError, Usage, Use, objects, overwritten};
 use crate::digest::Digest;
 use crate::model::TaskKind;
 
@@ -128,6 +128,8 @@ impl Excerpt<'_> {
         );
         let mut uses = self.uses(&sql, [path])?;
         objects::share_digests(&mut uses);
+        let tasks = &self.recorded.tasks;
+        overwritten::supersede(&self.db, &mut uses, tasks, &self.tasks.numbers)?;
         Ok(self.keep(uses))
     }
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::names::{Named, of_names};
-use super::{Store, StoreError, objects};
+use super::{Store, StoreError, objects, overwritten};
 use crate::digest::Digest;
 use crate::fragment::RAY_OBSERVER;
 use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
@@ -128,6 +128,7 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
         recorded.jobs.push(job);
     }
     let mut task_index = HashMap::new();
+    let mut numbers = Vec::new();
     let tasks = "SELECT task.n, task.job, task.record FROM task JOIN job ON job.n = task.job
                  WHERE session = ? ORDER BY task.id";
     each(&db, tasks, session, |row| {
@@ -135,7 +136,9 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
             .get(&row.get::<_, i64>(1)?)
             .copied()
             .unwrap_or_default();
-        task_index.insert(row.get::<_, i64>(0)?, recorded.tasks.len());
+        let number: i64 = row.get(0)?;
+        task_index.insert(number, recorded.tasks.len());
+        numbers.push(number);
         let task = of_json(&row.get::<_, String>(2)?)?;
         recorded.tasks.push(Usage { task, job });
         Ok(())
@@ -212,6 +215,7 @@ fn load(db: &Connection, all: bool) -> Result<Recorded, rusqlite::Error> {
         Ok(())
     })?;
     objects::share_digests(&mut recorded.uses);
+    overwritten::supersede(&db, &mut recorded.uses, &recorded.tasks, &numbers)?;
     Ok(recorded)
 }
 

@@ -9,6 +9,7 @@ mod merge;
 mod names;
 mod neighbours;
 mod objects;
+mod overwritten;
 mod rows;
 mod schema;
 
