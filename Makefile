@@ -32,7 +32,7 @@ build: ## target/release/roar and target/release/roar-worker
 	$(CARGO) build --release --locked -p roar-cli
 
 debug:
-	$(CARGO) build --locked -p roar-cli
+	$(CARGO) build --locked --workspace --bins
 
 venv: $(VENV_READY) ## .venv with Ray and what the tests need
 
@@ -77,17 +77,17 @@ test-clusters: debug venv $(S3S) ## Clusters on loopback
 
 test-rust: debug venv $(S3S) ## Units; capture by both backends, with the accelerator and without; faults
 	$(CARGO) test --locked --workspace --no-fail-fast
-	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --no-fail-fast -p roar-tests \
+	ROAR_TEST_BACKEND=ptrace $(CARGO) test --locked --workspace --no-fail-fast \
 		--test trace --test passthrough
-	ROAR_TEST_ACCEL=off $(CARGO) test --locked --no-fail-fast -p roar-tests --test trace
+	ROAR_TEST_ACCEL=off $(CARGO) test --locked --workspace --no-fail-fast --test trace
 
 coverage: debug venv ## docs/coverage.md, from a run of its cases
-	ROAR_WRITE_COVERAGE=1 $(CARGO) test --locked -p roar-tests --test coverage
+	ROAR_WRITE_COVERAGE=1 $(CARGO) test --locked --workspace --test coverage
 
 soak: debug venv ## Random programs, races, and deaths of the supervisor, by the thousand
-	ROAR_SOAK=10000 $(CARGO) test --locked -p roar-tests --test oracle -- --nocapture
+	ROAR_SOAK=10000 $(CARGO) test --locked --workspace --test oracle -- --nocapture
 	ROAR_HARMLESS_ROUNDS=$${ROAR_HARMLESS_ROUNDS:-1000} \
-		$(CARGO) test --locked -p roar-tests --test harmless -- --include-ignored
+		$(CARGO) test --locked --workspace --test harmless -- --include-ignored
 
 test-shim: venv
 	$(PYTEST) tests/shim
