@@ -114,8 +114,10 @@ impl Submitted<'_> {
         tracing::keep(self.home.store, &fragments)?;
         if !self.home.quiet {
             match recorded {
-                0 => eprintln!("roar: nothing was recorded of the job"),
-                _ => eprintln!("roar: {recorded} tasks recorded; `roar dag` shows them"),
+                0 => output::say("roar: nothing was recorded of the job"),
+                _ => output::say(format_args!(
+                    "roar: {recorded} tasks recorded; `roar dag` shows them"
+                )),
             }
             let gap = |gap: &Gap| {
                 format!(
@@ -126,7 +128,10 @@ impl Submitted<'_> {
             };
             let list: Vec<String> = missing.iter().map(gap).collect();
             if !list.is_empty() {
-                eprintln!("roar: the record is not complete: {}", list.join("; "));
+                output::say(format_args!(
+                    "roar: the record is not complete: {}",
+                    list.join("; ")
+                ));
             }
         }
         Ok(())

@@ -64,6 +64,7 @@ impl From<StoreError> for UserError {
     fn from(error: StoreError) -> Self {
         let hint = match &error {
             StoreError::Missing(_) => "`roar run CMD…` records the first job",
+            StoreError::Older { .. } => "a roar that may write there renews it",
             StoreError::Newer { .. } => "a newer roar made it: upgrade this one",
             StoreError::Damaged(_) => "move it away and merge the fragments again",
             StoreError::Full(_) => "nothing was changed; free some space and try again",

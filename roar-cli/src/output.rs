@@ -1,5 +1,6 @@
-//! Writing to stdout. A reader that went away (`roar dag | head`) is no error.
+//! Writing to stdout and stderr. A reader that went away (`roar dag | head`) is no error.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,6 +24,11 @@ pub fn json<T: Serialize>(document: &T) -> Result<(), UserError> {
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush()),
     )
+}
+
+/// Writes a line to stderr. Where that cannot be there is nobody to tell.
+pub fn say(line: impl Display) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn finish(written: io::Result<()>) -> Result<(), UserError> {

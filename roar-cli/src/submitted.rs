@@ -77,7 +77,10 @@ pub fn run(
     let mut address = None;
     if args.verbose > 0 && !args.quiet {
         let found = connection.resolve(&ray);
-        eprintln!("roar: the job goes to {}", output::masked(&found));
+        output::say(format_args!(
+            "roar: the job goes to {}",
+            output::masked(&found)
+        ));
         address = Some(found);
     }
     let instrumented = submission.instrument(tracing, |file| python::read_yaml(&ray, file));
@@ -145,9 +148,9 @@ pub fn run(
 /// Says that the record is still on the cluster.
 fn later(home: Home<'_>, submission_id: &str) {
     if !home.quiet {
-        eprintln!(
+        output::say(format_args!(
             "roar: the job's record stays on the cluster; `roar ray fetch {submission_id}` collects it"
-        );
+        ));
     }
 }
 
@@ -158,7 +161,7 @@ fn explain(submission: &Submission, home: Home<'_>) {
     };
     let what = format!("the working_dir is {size} MiB, and Ray takes at most 100 MiB");
     tracing::warn(home.quiet, &what);
-    eprintln!("hint: name what is not needed in .gitignore or in excludes of the runtime_env");
+    output::say("hint: name what is not needed in .gitignore or in excludes of the runtime_env");
 }
 
 /// What became of a job's record.
@@ -249,7 +252,9 @@ pub fn bring_home(
     tracing::keep(home.store, &found.fragments)?;
     let tasks = count_tasks(&found.fragments);
     if !home.quiet {
-        eprintln!("roar: {tasks} tasks recorded; `roar dag` shows them");
+        output::say(format_args!(
+            "roar: {tasks} tasks recorded; `roar dag` shows them"
+        ));
     }
     Ok(BroughtHome {
         tasks,

@@ -130,7 +130,7 @@ impl Plan {
         report(&args, &fragments, &root, began);
         if !args.quiet && client::was_used(&fragments) {
             warn(false, "the tasks that went through ray:// were not traced");
-            eprintln!("hint: `roar run ray job submit … -- CMD` traces them");
+            output::say("hint: `roar run ray job submit … -- CMD` traces them");
         }
         if let Some(store) = store.as_deref() {
             let home = Home {
@@ -232,7 +232,7 @@ fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant)
     }
     if !args.quiet {
         let text = summary::of(fragments, args, root, began.elapsed());
-        eprint!("{text}");
+        output::say(text.trim_end_matches('\n'));
     }
     let Some(file) = &args.json else { return };
     let Some(document) = trace_report(fragments, args.all) else {
@@ -261,7 +261,7 @@ fn write(file: &Path, document: &TraceReport) -> Result<(), UserError> {
 /// One line on stderr, unless the user wants quiet.
 pub fn warn(quiet: bool, what: &str) {
     if !quiet {
-        eprintln!("roar: warning: {what}");
+        output::say(format_args!("roar: warning: {what}"));
     }
 }
 

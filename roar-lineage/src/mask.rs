@@ -20,17 +20,33 @@ const SECRET_WORDS: &[&[u8]] = &[
     b"signature",
     b"private-key",
     b"private_key",
+    b"authorization",
+    b"bearer",
+    b"passphrase",
 ];
+
+/// Names of headers that say who somebody is, beside those with a secret's word.
+const SECRET_HEADERS: &[&[u8]] = &[b"cookie", b"x-auth", b"x-auth-key"];
+
+/// Programs whose `-p` is followed by a password, with or without a space.
+const PASSWORD_PROGRAMS: &[&[u8]] = &[b"mysql", b"mariadb", b"sshpass"];
 
 /// Options of curl and wget that are followed by `user:password`.
 const USER_OPTIONS: &[&[u8]] = &[b"-u", b"-U", b"--user", b"--proxy-user"];
 
-/// Arguments with credentials replaced by `***`: values of options, variables and JSON
-/// keys whose name says that they are secret, the user part of URLs, signatures in query
+/// Arguments with credentials replaced by `***`: values of options, variables, headers and
+/// JSON keys whose name says that they are secret, the user part of URLs, signatures in query
 /// strings.
 pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
     let mut hide_next = false;
     let mut names_user = false;
+    let program = argv.first().map(|program| program.as_ref());
+    let program = program.and_then(|program| program.rsplit_str(b"/").next());
+    let has_password = program.is_some_and(|program| {
+        PASSWORD_PROGRAMS
+            .iter()
+            .any(|name| program.starts_with(name))
+    });
     argv.iter()
         .map(|argument| {
             let argument = argument.as_ref();
@@ -42,10 +58,51 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
             if let (true, Some((user, _))) = (hides_password, argument.split_once_str(b":")) {
                 return [user, b":", MASK].concat().into();
             }
-            hide_next = is_option(argument) && !argument.contains(&b'=') && is_secret(argument);
-            one(argument)
+            if let (true, Some(password)) = (has_password, argument.strip_prefix(b"-p")) {
+                hide_next = password.is_empty() && program == Some(b"sshpass");
+                let shown: &[u8] = if password.is_empty() { b"" } else { MASK };
+                return [&b"-p"[..], shown].concat().into();
+            }
+            let names_secret = is_secret(argument) || argument == b"--auth";
+            hide_next = is_option(argument) && !argument.contains(&b'=') && names_secret;
+            one(&without_headers(argument))
         })
         .collect()
+}
+
+/// A text in which the values of headers (`Name: value`, up to a quote or the line's end) are
+/// masked whose name says that they are secret.
+fn without_headers(text: &[u8]) -> Vec<u8> {
+    let mut masked = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once_str(b":") {
+        masked.extend_from_slice(before);
+        masked.push(b':');
+        rest = after;
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+        let name = before.iter().rev().take_while(|byte| is_part(byte)).count();
+        let (prefix, name) = before.split_at(before.len() - name);
+        let begins = prefix.last().is_none_or(|byte| b" \n\"'=".contains(byte));
+        let value = rest.trim_start_with(|c| c == ' ');
+        if !begins || !is_secret_header(name) || value.starts_with(b"//") {
+            continue;
+        }
+        let (spaces, value) = rest.split_at(rest.len() - value.len());
+        let end = value.find_byteset(b"\"'\n").unwrap_or(value.len());
+        let (value, behind) = value.split_at(end);
+        masked.extend_from_slice(spaces);
+        if !value.is_empty() {
+            masked.extend_from_slice(MASK);
+        }
+        rest = behind;
+    }
+    masked.extend_from_slice(rest);
+    masked
+}
+
+fn is_secret_header(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    is_secret(name) || SECRET_HEADERS.iter().any(|name| lower.ends_with(name))
 }
 
 fn one(argument: &[u8]) -> BString {
@@ -144,6 +201,58 @@ fn is_secret(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_and_passwords_of_programs_are_masked() {
+        let masked = |argv: &[&str]| -> Vec<String> {
+            arguments(argv).iter().map(ToString::to_string).collect()
+        };
+        let curl = [
+            "curl",
+            "-H",
+            "Authorization: Bearer h1",
+            "-HX-Api-Key:h2",
+            "http://h:80/a",
+        ];
+        assert_eq!(
+            masked(&curl)[2..],
+            ["Authorization: ***", "-HX-Api-Key:***", "http://h:80/a"]
+        );
+        let others = [
+            "sh",
+            "curl -H 'Cookie: s=h3; t=h4' -H \"Accept: text/html\" x",
+            "http.extraheader=AUTHORIZATION: basic h5",
+            "--header=Private-Token: h6",
+            "https://token:8080/x",
+            "/data/token:1",
+            "--auth",
+            "h7",
+            "-p",
+            "8",
+        ];
+        assert_eq!(
+            masked(&others)[1..],
+            [
+                "curl -H 'Cookie: ***' -H \"Accept: text/html\" x",
+                "http.extraheader=AUTHORIZATION: ***",
+                "--header=Private-Token: ***",
+                "https://token:8080/x",
+                "/data/token:1",
+                "--auth",
+                "***",
+                "-p",
+                "8",
+            ]
+        );
+        assert_eq!(
+            masked(&["/usr/bin/mysqldump", "-ph8", "db"])[1..],
+            ["-p***", "db"]
+        );
+        assert_eq!(
+            masked(&["sshpass", "-p", "h9", "ssh"])[1..],
+            ["-p", "***", "ssh"]
+        );
+    }
 
     #[test]
     fn secrets_are_masked_and_the_rest_is_kept() {

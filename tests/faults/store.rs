@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use roar_tests::{Project, is_root, roar, wait_until};
 
@@ -138,6 +139,81 @@ exit $code",
     let log: serde_json::Value = serde_json::from_str(&project.read("log.json")).unwrap();
     roar_tests::validate(&log);
     assert_eq!(log["jobs"].as_array().unwrap().len(), 1, "{log:#}");
+}
+
+#[test]
+fn files_that_may_not_grow_are_a_warning() {
+    let project = Project::new();
+    let line = format!(
+        "ulimit -f 0; exec {} run -- sh -c 'echo out; exit 5'",
+        roar().display()
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &line]).current_dir(project.path(""));
+    assert_warned(&bash.output().unwrap(), "nothing is kept");
+}
+
+#[test]
+fn a_store_where_nothing_can_be_written_answers() {
+    if !is_root("a_store_where_nothing_can_be_written_answers") {
+        return;
+    }
+    let project = Project::new();
+    let keep = || project.trace_as("run", &[], &["true"], |_| ());
+    keep();
+    let log = |script: &str| {
+        let script = format!("{script} {} log --json", roar().display());
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "bash", "-c", &script]);
+        let output = unshare.current_dir(project.path("")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let log: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        log["jobs"].as_array().unwrap().len()
+    };
+    let read_only = "mount --bind . . && mount -o remount,ro,bind . && cd $PWD &&";
+    assert_eq!(log(read_only), 1);
+    keep();
+    assert_eq!(log(read_only), 2);
+}
+
+/// A disk that was full leaves such, and so does a copy that was cut off.
+#[test]
+fn a_fragment_file_that_is_none_leaves_the_others() {
+    let project = Project::new();
+    let mut worker = Command::new(roar_tests::bin_dir().join("roar-worker"));
+    worker.args(["sh", "-c", "echo 1 > made"]);
+    worker.env("ROAR_FRAGMENTS", project.path("fragments"));
+    assert!(
+        worker
+            .current_dir(project.path(""))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let is_sealed = || {
+        let files = fs::read_dir(project.path("fragments"))
+            .into_iter()
+            .flatten();
+        let names = files.flatten().map(|file| file.file_name());
+        let names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.len() == 1 && names[0].ends_with(".roarfrag")
+    };
+    assert!(wait_until(Duration::from_secs(20), is_sealed));
+    project.write("fragments/empty.roarfrag", "");
+    project.write("fragments/cut.roarlog", "ROAR");
+    let output = project.roar(["merge", "--json", "fragments"]).output();
+    let output = output.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors.matches("roar: warning: ").count(), 2, "{errors}");
+    let merged: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(merged["taken"], 1);
+    // Asked for by its name, or alone, it is an error.
+    for path in ["fragments/empty.roarfrag", "alone"] {
+        project.write("alone/empty.roarfrag", "");
+        let output = project.roar(["merge", path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
 }
 
 #[test]

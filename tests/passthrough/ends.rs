@@ -43,6 +43,21 @@ fn a_signal_that_kills_the_command_ends_roar_as_well() {
 }
 
 #[test]
+fn a_summary_that_nobody_takes_changes_nothing() {
+    let project = Project::new();
+    let roar = roar_tests::roar();
+    for errors in ["2>/dev/full", "2> >(true)", "2>&-"] {
+        let line = format!(
+            "for i in 1 2 3; do {} trace sh -c 'sleep 0.1; exit 3' {errors}; echo $?; done",
+            roar.display()
+        );
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", &line]).current_dir(project.path(""));
+        assert_eq!(output.output().unwrap().stdout, b"3\n3\n3\n", "{errors}");
+    }
+}
+
+#[test]
 fn no_such_command_is_127_in_one_line() {
     let project = Project::new();
     let output = trace(&project, &["no-such-command"]);

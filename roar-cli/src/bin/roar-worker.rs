@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use roar_cli::output;
+
 const USAGE: &str = "\
 usage: roar-worker [--job=ID] [--root=DIR] [--] COMMAND [ARG…]
 
@@ -19,16 +21,14 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|word| word.to_str()) {
         None => {
-            eprintln!("roar-worker: no command was given\nhint: roar-worker python script.py");
+            output::say("roar-worker: no command was given\nhint: roar-worker python script.py");
             return ExitCode::from(2);
         }
         Some("--help" | "-h") => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
+            return written(USAGE);
         }
         Some("--version" | "-V") => {
-            println!("roar-worker {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return written(concat!("roar-worker ", env!("CARGO_PKG_VERSION")));
         }
         Some(_) => {}
     }
@@ -38,7 +38,17 @@ fn main() -> ExitCode {
         .find(|word| !word.as_encoded_bytes().starts_with(b"--"))
         .cloned()
         .unwrap_or_default();
-    eprintln!("roar-worker: cannot run {} ({error})", command.display());
+    output::say(format_args!(
+        "roar-worker: cannot run {} ({error})",
+        command.display()
+    ));
     let found = error.kind() != std::io::ErrorKind::NotFound;
     ExitCode::from(if found { 126 } else { 127 })
+}
+
+fn written(text: &str) -> ExitCode {
+    match output::write(&format!("{text}\n")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
 }

@@ -66,8 +66,23 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
                 .hint("fragments of Ray workers are in SESSION/logs/roar of each node"),
         );
     }
+    let mut refused = None;
     for file in &files {
-        fragments.extend(read(file)?);
+        match read(file) {
+            Ok(read) => fragments.extend(read),
+            // One is no reason to leave the others.
+            Err(error) if !args.paths.contains(file) => {
+                output::say(format_args!(
+                    "roar: warning: {} ({})",
+                    error.what, error.why
+                ));
+                refused = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (Some(error), true) = (refused, fragments.is_empty()) {
+        return Err(error);
     }
     let directory = match project::nearest(&cwd) {
         Some(directory) => directory,
@@ -147,7 +162,10 @@ fn of_sink(place: &Place, file: &Kept) -> Result<Vec<Fragment>, UserError> {
     let cannot = |why| UserError::new(format!("cannot read {place}{}", file.name), why);
     let (fragments, is_torn) = fragments_of(&file.bytes, false).map_err(cannot)?;
     if !file.is_whole {
-        eprintln!("roar: warning: {}", sink::torn(place, &file.name));
+        output::say(format_args!(
+            "roar: warning: {}",
+            sink::torn(place, &file.name)
+        ));
     } else if is_torn {
         let path = format!("{place}{}", file.name);
         warn(path.as_ref(), TORN);
@@ -199,7 +217,7 @@ fn running(fragment: &Fragment) -> u64 {
 }
 
 fn warn(path: &Path, what: &str) {
-    eprintln!("roar: warning: {}: {what}", path.display());
+    output::say(format_args!("roar: warning: {}: {what}", path.display()));
 }
 
 /// What lies beneath this project's root is its data or code, wherever it was traced.

@@ -92,15 +92,15 @@ fn of_path(recorded: &Recorded, range: Range<usize>, edges: &mut Vec<Edge>) {
     edges.extend(of_reads(recorded, &writers, range));
 }
 
-/// The edges from `writers` of a path to `uses` of it that are reads, one for each producer
-/// and consumer.
+/// The edges from `writers` of a path to `uses` of it that are reads, one for each producer,
+/// consumer and content.
 pub(super) fn of_reads(
     recorded: &Recorded,
     writers: &Writers,
     uses: impl Iterator<Item = usize>,
 ) -> impl Iterator<Item = Edge> {
     let search = Search { recorded, writers };
-    let mut found: BTreeMap<(usize, usize), Edge> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, usize), Vec<Edge>> = BTreeMap::new();
     for index in uses {
         let read = &recorded.uses[index];
         if read.role != Role::Read {
@@ -109,25 +109,52 @@ pub(super) fn of_reads(
         let Some((index_of_write, write)) = search.producer(read) else {
             continue;
         };
-        let digests = (read.file.digest, write.file.digest);
-        let differ = matches!(digests, (Some(read), Some(written)) if read != written);
-        if differ && !search.was_going_on(write, read) {
+        if differ(write, read) && !search.was_going_on(write, read) {
             continue;
         }
-        found
-            .entry((write.task, read.task))
-            .or_insert_with(|| Edge {
-                from: write.task,
-                to: read.task,
-                path: read.file.path.clone(),
-                via: Via::File {
-                    digest: read.file.digest.or(write.file.digest),
-                    write: index_of_write,
-                    read: index,
-                },
-            });
+        let digest = read.file.digest.or_else(|| {
+            let digest = write.file.digest;
+            digest.filter(|_| is_one_version(write, read))
+        });
+        let edges = found.entry((write.task, read.task)).or_default();
+        let is_known = |edge: &Edge| digest.is_none() || edge.digest() == digest;
+        if edges.iter().any(is_known) {
+            continue;
+        }
+        let edge = Edge {
+            from: write.task,
+            to: read.task,
+            path: read.file.path.clone(),
+            via: Via::File {
+                digest,
+                write: index_of_write,
+                read: index,
+            },
+        };
+        // One that says what went over it says more than one that does not.
+        match edges.iter_mut().find(|edge| edge.digest().is_none()) {
+            Some(nameless) => *nameless = edge,
+            None => edges.push(edge),
+        }
     }
-    found.into_values()
+    found.into_values().flatten()
+}
+
+/// Whether what was read is certainly not what the writer left.
+fn differ(write: &Use, read: &Use) -> bool {
+    let (left, seen) = (&write.file, &read.file);
+    match (left.digest, seen.digest) {
+        (Some(left), Some(seen)) => left != seen,
+        _ if seen.object.is_some() => false,
+        _ => left.size.is_some() && seen.size.is_some() && left.size != seen.size,
+    }
+}
+
+/// Whether what was read is what the writer left, so that what is known of one is known of
+/// both. Objects are only joined where it is.
+fn is_one_version(write: &Use, read: &Use) -> bool {
+    let of = |used: &Use| used.file.version.map(identity);
+    read.file.object.is_some() || of(write).is_some() && of(write) == of(read)
 }
 
 /// The writers of one path, ready to be searched.
@@ -136,6 +163,7 @@ pub(super) struct Writers {
     /// Uses of the path, the writers' among them.
     range: Range<usize>,
     by_version: HashMap<Identity, Vec<usize>>,
+    deletes: Vec<usize>,
     /// By location, and by boot.
     by_clock: BTreeMap<usize, BTreeMap<String, Ordered>>,
 }
@@ -153,10 +181,14 @@ impl Writers {
         let mut writers = Self {
             range: range.clone(),
             by_version: HashMap::new(),
+            deletes: Vec::new(),
             by_clock: BTreeMap::new(),
         };
         for index in range {
             let used = &recorded.uses[index];
+            if used.role == Role::Delete {
+                writers.deletes.push(index);
+            }
             if !matches!(used.role, Role::Write | Role::Ephemeral) {
                 continue;
             }
@@ -186,6 +218,16 @@ impl Writers {
     }
 }
 
+/// When a writer wrote last before a read, as far as is known.
+fn time_before(write: &Use, read: &Use, time: impl Fn(&Use, Stamp) -> i128) -> i128 {
+    let last = time(write, write.file.last);
+    if last <= time(read, read.file.first) {
+        last
+    } else {
+        time(write, write.file.first)
+    }
+}
+
 /// Who wrote what was read.
 struct Search<'a> {
     recorded: &'a Recorded,
@@ -205,8 +247,12 @@ impl<'a> Search<'a> {
         if let Some(object) = &read.file.object {
             return self.of_object(read, object.identity(read.file.digest));
         }
+        let same_boot = || {
+            let last = self.of_same_boot(read);
+            last.filter(|(_, write)| !self.is_deleted_between(write, read))
+        };
         self.of_version(read)
-            .or_else(|| self.of_same_boot(read))
+            .or_else(same_boot)
             .or_else(|| self.of_other_boot(read))
     }
 
@@ -247,26 +293,30 @@ impl<'a> Search<'a> {
         if let Some(exact) = self.nearest(read, exact) {
             return Some(exact);
         }
-        let at = self.wall(read, read.file.first);
-        let time = |write: &Use| {
-            let last = self.wall(write, write.file.last);
-            if last <= at {
-                last
-            } else {
-                self.wall(write, write.file.first)
-            }
-        };
+        let time = |write: &Use| time_before(write, read, |used, stamp| self.wall(used, stamp));
         let last = [self.of_same_boot(read), self.of_other_boot(read)];
         let (index, write) = last
             .into_iter()
             .flatten()
             .max_by_key(|(index, write)| (time(write), *index))?;
-        let is_deleted_since = self.writers.range.clone().any(|index| {
+        let is_it = is_wanted(write).is_none() && !self.is_deleted_between(write, read);
+        is_it.then_some((index, write))
+    }
+
+    /// Whether what was written was deleted before the read: then that was of something else.
+    fn is_deleted_between(&self, write: &Use, read: &Use) -> bool {
+        self.writers.deletes.iter().any(|&index| {
             let used = &self.recorded.uses[index];
-            let deleted = self.wall(used, used.file.last);
-            used.role == Role::Delete && time(write) < deleted && deleted <= at
-        });
-        (is_wanted(write).is_none() && !is_deleted_since).then_some((index, write))
+            let boots = [write, read].map(|other| &self.task(other).boot);
+            let is_one_boot = boots.iter().all(|boot| **boot == self.task(used).boot);
+            let time = |used: &Use, stamp| match is_one_boot {
+                true => i128::from(stamp),
+                false => self.wall(used, stamp),
+            };
+            let deleted = time(used, used.file.last);
+            let is_later = time_before(write, read, time) < deleted;
+            used.location == write.location && is_later && deleted <= time(read, read.file.first)
+        })
     }
 
     /// The last write before the read, by the clock of one boot.
@@ -320,14 +370,18 @@ impl<'a> Search<'a> {
             .map(|(_, index, write)| (index, write))
     }
 
-    /// Whether the read happened before the writing task ended.
+    /// Whether the read happened before the writing task, and what it started, ended.
     fn was_going_on(&self, write: &Use, read: &Use) -> bool {
         let writer = self.task(write);
+        // What the task started may write after its end.
         if writer.boot == self.task(read).boot {
-            writer.ended.is_none_or(|ended| read.file.first < ended)
+            let ended = writer.ended.map(|ended| ended.max(write.file.last));
+            ended.is_none_or(|ended| read.file.first < ended)
         } else {
             let at = self.wall(read, read.file.first);
-            writer.ended_at.is_none_or(|ended| at < i128::from(ended))
+            let last = self.wall(write, write.file.last);
+            let ended = writer.ended_at.map(|ended| i128::from(ended).max(last));
+            ended.is_none_or(|ended| at < ended)
         }
     }
 

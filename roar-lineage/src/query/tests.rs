@@ -184,6 +184,69 @@ fn what_another_may_have_written_before_the_end_is_superseded() {
 }
 
 #[test]
+fn what_was_changed_or_deleted_in_between_is_no_edge() {
+    let between = |change: &dyn Fn(&mut Fragment, &mut Fragment, &mut Fragment)| {
+        let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+        a.writes.push(file("/p/x", Some("1"), 5, 6));
+        let mut d = fragment(task("d", TaskKind::Command, 11, 14));
+        let mut r = fragment(task("r", TaskKind::Command, 15, 20));
+        r.reads.push(file("/p/x", None, 16, 16));
+        change(&mut a, &mut d, &mut r);
+        let edges = graph(&[a, d, r]).dag().edges;
+        edges
+            .into_iter()
+            .map(|edge| edge.digest)
+            .collect::<Vec<_>>()
+    };
+    // What was read was not hashed: it may be another content of the same size.
+    assert_eq!(between(&|_, _, _| ()), [None]);
+    let digest = file("/p/x", Some("1"), 0, 0)
+        .digest
+        .map(|digest| digest.to_string());
+    let same = |a: &mut Fragment, _: &mut Fragment, r: &mut Fragment| {
+        a.writes[0].version = version(1);
+        r.reads[0].version = version(1);
+    };
+    assert_eq!(between(&same), std::slice::from_ref(&digest));
+    assert_eq!(between(&|_, _, r| r.reads[0].size = Some(14)), []);
+    let delete = |d: &mut Fragment| d.deletes.push(file("/p/x", None, 12, 12));
+    assert_eq!(between(&|_, d, _| delete(d)), []);
+    let back = |a: &mut Fragment, d: &mut Fragment, r: &mut Fragment| {
+        delete(d);
+        same(a, d, r);
+    };
+    assert_eq!(between(&back), [digest]);
+}
+
+#[test]
+fn a_reader_of_two_versions_has_an_edge_for_each() {
+    let mut a = fragment(task("a", TaskKind::Command, 0, 20));
+    a.writes.push(file("/p/x", Some("2"), 5, 12));
+    let mut r = fragment(task("r", TaskKind::Command, 6, 30));
+    for (content, at) in [("1", 7), ("1", 8), ("2", 25)] {
+        r.reads.push(file("/p/x", Some(content), at, at));
+    }
+    r.reads.push(file("/p/x", None, 26, 26));
+    let edges = graph(&[a, r]).dag().edges;
+    let digests: Vec<_> = edges.iter().map(|edge| edge.digest.clone()).collect();
+    let digest = |content| {
+        file("", Some(content), 0, 0)
+            .digest
+            .map(|digest| digest.to_string())
+    };
+    assert_eq!(digests, [digest("1"), digest("2")]);
+}
+
+#[test]
+fn a_child_may_write_again_after_the_end() {
+    let mut a = fragment(task("a", TaskKind::Command, 0, 10));
+    a.writes.push(file("/p/x", Some("2"), 5, 30));
+    let mut r = fragment(task("r", TaskKind::Command, 15, 20));
+    r.reads.push(file("/p/x", Some("1"), 16, 16));
+    assert_eq!(edges(&graph(&[a, r])), [one("a", "r", "/p/x")]);
+}
+
+#[test]
 fn equal_content_elsewhere_and_own_files_are_no_edge() {
     let mut a = fragment(task("a", TaskKind::Command, 0, 10));
     a.writes.push(file("/p/x", Some(""), 5, 6));

@@ -15,13 +15,14 @@ mod schema;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statfs;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub(crate) use excerpt::{Excerpt, Users};
 pub use load::{Location, Recorded, Role, Usage, Use};
@@ -66,6 +67,14 @@ pub enum StoreError {
         found: u32,
         /// The newest format known here.
         known: u32,
+    },
+    /// Written by an earlier roar, where it cannot be made one of today.
+    #[error("{} has the old format {found}, and cannot be written", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
     },
     /// Not a store, or damaged.
     #[error("{} is not a roar store or is damaged", .0.display())]
@@ -125,24 +134,53 @@ impl Store {
         Self::connect(path)
     }
 
-    /// Opens the store in `directory`, which must be there.
+    /// Opens the store in `directory`, which must be there, also where nothing can be written.
     pub fn open_existing(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         if !path.exists() {
             return Err(StoreError::Missing(path));
         }
-        Self::connect(path)
+        match Self::prepare(&path) {
+            Err(Preparation::Sql(error)) if is_unwritable(&error) && !has_log(&path) => {
+                Self::connected(Self::prepare_unchanging(&path), path)
+            }
+            prepared => Self::connected(prepared, path),
+        }
     }
 
     fn connect(path: PathBuf) -> Result<Self, StoreError> {
-        match Self::prepare(&path) {
+        Self::connected(Self::prepare(&path), path)
+    }
+
+    fn connected(
+        prepared: Result<Connection, Preparation>,
+        path: PathBuf,
+    ) -> Result<Self, StoreError> {
+        match prepared {
             Ok(connection) => Ok(Self { connection, path }),
             Err(Preparation::Newer(found)) => Err(StoreError::Newer {
                 path,
                 found,
                 known: schema::MIGRATIONS.len() as u32,
             }),
+            Err(Preparation::Older(found)) => Err(StoreError::Older { path, found }),
             Err(Preparation::Sql(source)) => Err(explained(&path, source)),
+        }
+    }
+
+    /// Opens a store that nobody changes meanwhile, and which has the format of today.
+    fn prepare_unchanging(path: &Path) -> Result<Connection, Preparation> {
+        let mut uri = "file:".to_owned();
+        for byte in path.as_os_str().as_bytes() {
+            uri.push_str(&format!("%{byte:02x}"));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri + "?immutable=1", flags)?;
+        let known = schema::MIGRATIONS.len() as u32;
+        match format(&connection)? {
+            found if found > known => Err(Preparation::Newer(found)),
+            found if found < known => Err(Preparation::Older(found)),
+            _ => Ok(connection),
         }
     }
 
@@ -156,11 +194,8 @@ impl Store {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "cache_size", -CACHE)?;
-        let version = |connection: &Connection| -> Result<u32, rusqlite::Error> {
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-        };
         let known = schema::MIGRATIONS.len() as u32;
-        let found = version(&connection)?;
+        let found = format(&connection)?;
         if found > known {
             return Err(Preparation::Newer(found));
         }
@@ -170,7 +205,7 @@ impl Store {
                 let _ = connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()));
             }
             let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let found = version(&migration)?;
+            let found = format(&migration)?;
             for step in schema::MIGRATIONS.iter().skip(found as usize) {
                 migration.execute_batch(step)?;
             }
@@ -197,8 +232,26 @@ impl Store {
     }
 }
 
+/// The format of a store: how many of the migrations it has had.
+fn format(connection: &Connection) -> Result<u32, rusqlite::Error> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether a store could not be used since nothing can be written beside it.
+fn is_unwritable(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Whether something of a store stands beside it still (https://www.sqlite.org/wal.html).
+fn has_log(path: &Path) -> bool {
+    let log = path.with_extension("db-wal");
+    log.metadata().is_ok_and(|log| log.len() > 0)
+}
+
 enum Preparation {
     Newer(u32),
+    Older(u32),
     Sql(rusqlite::Error),
 }
 

@@ -48,9 +48,11 @@ pub fn execute(program: &CString, argv: &[CString], environment: &[CString]) -> 
     io::Error::last_os_error()
 }
 
-/// Dispositions at the start: std ignores SIGPIPE, and this crate hears of its children.
-static AT_START: [(libc::c_int, AtomicUsize); 2] = [
+/// Dispositions at the start: std ignores SIGPIPE, this crate hears of its children, and a
+/// limit to the size of files (RLIMIT_FSIZE) is an error of one write.
+static AT_START: [(libc::c_int, AtomicUsize); 3] = [
     (libc::SIGPIPE, AtomicUsize::new(0)),
+    (libc::SIGXFSZ, AtomicUsize::new(0)),
     (libc::SIGCHLD, AtomicUsize::new(0)),
 ];
 static CLOSED_AT_START: AtomicU32 = AtomicU32::new(0);
@@ -73,6 +75,8 @@ extern "C" fn note_the_start() {
             }
         }
     }
+    // SAFETY: nothing but an action of a number is set.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 // SAFETY: the section holds pointers to functions of this type (ELF gABI, .init_array).

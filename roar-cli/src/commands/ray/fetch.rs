@@ -79,7 +79,7 @@ pub(super) fn main(args: &FetchArgs) -> Result<ExitCode, UserError> {
             missed: brought.missed,
         })?;
     } else if asked.is_running() {
-        eprintln!("roar: the job has not ended; fetch again when it has");
+        output::say("roar: the job has not ended; fetch again when it has");
     }
     Ok(ExitCode::SUCCESS)
 }
