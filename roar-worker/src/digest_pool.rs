@@ -295,9 +295,12 @@ fn digest(
     if !goes_on(0) {
         return None;
     }
-    let known = with_cache(|cache| cache.get(job.version)).map(Outcome::Exact);
+    // Somebody has seen this version there: what it was, whatever is there now.
+    if let Some(known) = with_cache(|cache| cache.get(job.version)) {
+        return Some(Outcome::Exact(known));
+    }
     if job.is_gone {
-        return Some(known.unwrap_or(Outcome::None(FileState::Superseded)));
+        return Some(Outcome::None(FileState::Superseded));
     }
     let failed = |error: io::Error| {
         sys::note_starvation(&error);
@@ -319,9 +322,6 @@ fn digest(
     };
     if !is_same(&file) {
         return Some(Outcome::None(FileState::Superseded));
-    }
-    if known.is_some() {
-        return known;
     }
     while !is_settled(job.version) {
         let rest = TICK.saturating_sub(age(job.version)) + Duration::from_millis(1);
@@ -419,10 +419,15 @@ mod tests {
             is_gone: false,
             is_early: false,
         };
-        assert_eq!(hash(&job), Outcome::Exact(Digest::of(b"one")));
+        let one = Outcome::Exact(Digest::of(b"one"));
+        assert_eq!(hash(&job), one);
         std::fs::write(&path, "two").unwrap();
-        assert_eq!(hash(&job), Outcome::None(FileState::Superseded));
+        let mut unknown = job.clone();
+        unknown.version.ino = 0;
+        assert_eq!(hash(&unknown), Outcome::None(FileState::Superseded));
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(hash(&job), Outcome::None(FileState::Missing));
+        assert_eq!(hash(&unknown), Outcome::None(FileState::Missing));
+        // As it was hashed once.
+        assert_eq!(hash(&job), one);
     }
 }

@@ -34,6 +34,20 @@ open('a', 'w').write(t)";
 }
 
 #[test]
+fn what_an_earlier_run_hashed_is_known_when_it_is_overwritten() {
+    let project = Project::new();
+    project.write("a", "2\n1\n").write("b", "gone");
+    let gone = digest(project.path("b"));
+    assert_eq!(project.shell("cat a b").reads(), ["a open", "b open"]);
+    let report = project.shell("cat b; echo 2 > a; echo 1 >> a; rm b; touch a");
+    assert_eq!(report.file("reads", "b")["digest"], gone);
+    assert_eq!(report.writes(), ["a open+append+modify [unchanged]"]);
+    let report = project.shell("touch a");
+    assert_eq!(report.reads(), ["a modify"]);
+    assert_eq!(report.writes(), ["a modify [unchanged]"]);
+}
+
+#[test]
 fn without_hashing_nothing_has_a_digest() {
     let project = Project::new();
     project.write("a", "x");
