@@ -156,27 +156,29 @@ fn what_another_run_wrote_meanwhile_is_not_what_the_first_left() {
     assert_eq!(text.matches("superseded").count(), 1, "{shown:#}");
 }
 
-/// What another roar's command inside of it left, a run has seen too.
+/// What another roar's command inside of it left, a run has seen too: it is the inner one's.
 #[test]
-fn a_roar_inside_a_roar_does_not_supersede_it() {
+fn steps_of_a_run_inside_a_run_are_joined_to_each_other() {
     let project = Project::new();
     let roar = roar_tests::roar();
-    let line = format!(
-        "echo a > out; {} run -q sh -c 'echo b > out'; sleep 0.2; echo c > other",
-        roar.display()
-    );
-    assert!(
-        project
-            .roar(["run", "-q", "sh", "-c", &line])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let line = "echo x > a; $ROAR run -q sh -c 'cat a > out'; sleep 0.2
+        $ROAR run -q sh -c 'cat out > c'; $ROAR run -q cp c d; echo > other";
+    let line = line.replace("$ROAR", &roar.display().to_string());
+    let output = project.roar(["run", "-q", "sh", "-c", &line]).output();
+    assert!(output.unwrap().status.success());
     let dag = project.document(&["dag", "--json"]);
     for step in 0..2 {
         let write = write_of_out(&dag, &dag["nodes"][step]["id"]);
         assert_eq!(write["digest"], digest(project.path("out")), "{dag:#}");
     }
+    let nodes = dag["nodes"].as_array().unwrap();
+    let step = |id: &serde_json::Value| nodes.iter().position(|node| node["id"] == *id).unwrap();
+    let edges = dag["edges"].as_array().unwrap().iter();
+    let mut edges: Vec<_> = edges
+        .map(|edge| [step(&edge["from"]), step(&edge["to"])])
+        .collect();
+    edges.sort_unstable();
+    assert_eq!(edges, [[0, 1], [1, 2], [2, 3]], "{dag:#}");
 }
 
 #[test]

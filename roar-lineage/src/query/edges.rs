@@ -210,9 +210,13 @@ impl Writers {
             }
         }
         for ordered in writers.by_clock.values_mut().flat_map(BTreeMap::values_mut) {
-            let file = |index: usize| &recorded.uses[index].file;
-            ordered.by_last.sort_by_key(|&index| file(index).last);
-            ordered.by_first.sort_by_key(|&index| file(index).first);
+            let used = |index: usize| &recorded.uses[index];
+            // What a roar inside of a roar saw both have: it is the inner one's.
+            let began = |index: usize| recorded.tasks[used(index).task].task.started;
+            let by_last = |&index: &usize| (used(index).file.last, began(index));
+            let by_first = |&index: &usize| (used(index).file.first, began(index));
+            ordered.by_last.sort_by_key(by_last);
+            ordered.by_first.sort_by_key(by_first);
         }
         writers
     }
@@ -274,9 +278,10 @@ impl<'a> Search<'a> {
         candidates
             .filter(|(_, write)| write.task != read.task && before(write))
             .max_by_key(|(_, write)| {
-                let at = self.wall(write, write.file.last);
+                let at = self.wall_beside(read, write, write.file.last);
                 let is_before = at <= self.wall(read, read.file.first);
-                (is_before, if is_before { at } else { -at })
+                let began = self.task(write).started;
+                (is_before, if is_before { at } else { -at }, began)
             })
     }
 
@@ -382,6 +387,15 @@ impl<'a> Search<'a> {
             let last = self.wall(write, write.file.last);
             let ended = writer.ended_at.map(|ended| i128::from(ended).max(last));
             ended.is_none_or(|ended| at < ended)
+        }
+    }
+
+    /// The same from the start of another task's where that is of the same boot, so that
+    /// equal stamps are equal times.
+    fn wall_beside(&self, other: &Use, used: &Use, stamp: Stamp) -> i128 {
+        match self.task(other).boot == self.task(used).boot {
+            true => self.wall(other, stamp),
+            false => self.wall(used, stamp),
         }
     }
 
