@@ -189,7 +189,7 @@ pub struct ShowArgs {
 /// `roar lineage`.
 #[derive(Args, Debug)]
 pub struct LineageArgs {
-    /// A path, a URL, a digest, or the beginning of one
+    /// A path, a directory, a URL, a digest, or the beginning of one
     #[arg(value_name = "REF")]
     pub reference: OsString,
     /// Ancestors: the tasks that made it, and all that they used (the default)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
-use roar_lineage::query::{Artifact, Direction, Lineage, lineage};
+use roar_lineage::query::{Artifact, Direction, Lineage, NotFound, lineage};
 
 use super::show::short;
 use crate::cli::LineageArgs;
@@ -25,8 +25,11 @@ pub fn main(args: &LineageArgs) -> Result<ExitCode, UserError> {
     }
     let artifact = found.map_err(|error| {
         let what = format!("no lineage of {}", output::one_line(reference));
-        UserError::new(what, error)
-            .hint("`roar dag` lists files, `roar show` knows steps and tasks")
+        let why = match error {
+            NotFound::Nothing => "no file, directory or digest of this session".to_owned(),
+            other => other.to_string(),
+        };
+        UserError::new(what, why).hint("`roar dag` lists files, `roar show` knows steps and tasks")
     })?;
     let direction = match args.down {
         true => Direction::Down,

@@ -21,6 +21,8 @@ use crate::store::{Excerpt, Neighbours, Role, Store, StoreError, Users};
 pub enum Artifact {
     /// Whatever was at a path or URL.
     At(BString),
+    /// All that was in a directory, or begins with a URL and a slash.
+    Below(BString),
     /// The content, wherever it was.
     Content(Digest),
 }
@@ -36,8 +38,8 @@ pub enum Direction {
 }
 
 impl Artifact {
-    /// What `reference` stands for: a path (relative to `cwd`) or URL that was used, a digest
-    /// or its beginning.
+    /// What `reference` stands for: a path (relative to `cwd`) or URL that was used, or below
+    /// which any was, a digest or its beginning.
     pub fn find(
         store: &Store,
         reference: &[u8],
@@ -46,6 +48,9 @@ impl Artifact {
         let path = absolute(reference, cwd);
         if store.knows(&path)? {
             return Ok(Ok(Self::At(path.into())));
+        }
+        if store.knows_below(&path)? {
+            return Ok(Ok(Self::Below(path.into())));
         }
         let text = std::str::from_utf8(reference).unwrap_or_default();
         let hex = text.strip_prefix("blake3:").unwrap_or(text);
@@ -174,11 +179,12 @@ impl Walk<'_> {
                 let written = self.excerpt.load_path(path, Users::Writers)?;
                 return Ok(self.users(written, None).into_iter().collect());
             }
-            Artifact::At(_) => None,
+            Artifact::At(_) | Artifact::Below(_) => None,
             Artifact::Content(digest) => Some(*digest),
         };
         let paths = match artifact {
             Artifact::At(path) => vec![path.clone()],
+            Artifact::Below(path) => self.excerpt.paths_below(path)?,
             Artifact::Content(digest) => self.excerpt.paths_with(*digest)?,
         };
         let mut tasks = BTreeSet::new();

@@ -113,6 +113,7 @@ fn expected(graph: &Graph, artifact: &Artifact, direction: Direction) -> serde_j
     let recorded = &graph.recorded;
     let is_meant = |index: usize| match artifact {
         Artifact::At(path) => recorded.uses[index].file.path == *path,
+        Artifact::Below(path) => recorded.uses[index].file.path.starts_with(path),
         Artifact::Content(digest) => recorded.uses[index].file.digest == Some(*digest),
     };
     let is_up = direction == Direction::Up;
@@ -200,7 +201,8 @@ proptest! {
         let graph = Graph::load(&store, all).unwrap();
         let contents = [b"1", b"2"].map(|content| Artifact::Content(Digest::of(content)));
         let paths = PATHS.iter().map(|&path| Artifact::At(path.into()));
-        for artifact in paths.chain(contents) {
+        let directories = ["/p", "s3://b"].map(|path| Artifact::Below(path.into()));
+        for artifact in paths.chain(contents).chain(directories) {
             for direction in [Direction::Up, Direction::Down] {
                 let found = lineage(&store, &artifact, direction, all).unwrap();
                 let ids = found.tasks.into_iter().map(|task| task.id).collect();

@@ -9,7 +9,7 @@ use bstr::BString;
 use rusqlite::{Connection, Params, Row, Transaction};
 
 use super::load::{USE, filter, of_json, use_of};
-use super::{Location, Recorded, Store, StoreError, Usage, Use, objects, overwritten};
+use super::{Location, Recorded, Store, StoreError, Usage, Use, artifacts, objects, overwritten};
 use crate::digest::Digest;
 use crate::model::TaskKind;
 
@@ -76,6 +76,12 @@ impl Excerpt<'_> {
             filter(self.all)
         );
         self.list(&sql, [self.number(task)], path_of)
+    }
+
+    /// The paths and URLs below one.
+    pub(crate) fn paths_below(&self, path: &[u8]) -> Result<Vec<BString>, rusqlite::Error> {
+        let sql = "SELECT DISTINCT path FROM location WHERE path > ? AND path < ?";
+        self.list(sql, artifacts::below(path), path_of)
     }
 
     /// The paths where the content was.
