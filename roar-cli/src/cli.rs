@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 const QUICK_START: &str = "\
 Quick start:
@@ -50,6 +51,21 @@ pub enum Command {
     /// Show and change this project's settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print what completes roar's words in a shell
+    Completions(CompletionsArgs),
+    /// Print roar's manual page
+    Man,
+}
+
+/// `roar completions`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "For bash:  roar completions bash > ~/.local/share/bash-completion/completions/roar"
+)]
+pub struct CompletionsArgs {
+    /// Of which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
 }
 
 /// How to observe.
@@ -165,8 +181,14 @@ pub struct MergeArgs {
 #[derive(Args, Debug)]
 pub struct DagArgs {
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, group = "format")]
     pub json: bool,
+    /// Print it in Graphviz's language: `roar dag --dot | dot -Tsvg > graph.svg`
+    #[arg(long, group = "format")]
+    pub dot: bool,
+    /// Print it as a Mermaid flowchart, which Markdown may have
+    #[arg(long, group = "format")]
+    pub mermaid: bool,
     /// Files and edges of every category
     #[arg(long)]
     pub all: bool,

@@ -48,5 +48,7 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Doctor(args) => commands::doctor::main(&args),
         Command::Ray(command) => commands::ray::main(&command),
         Command::Config(command) => commands::config::main(&command),
+        Command::Completions(args) => commands::manual::completions(&args),
+        Command::Man => commands::manual::page(),
     }
 }

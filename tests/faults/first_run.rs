@@ -83,6 +83,26 @@ fn a_second_step_is_joined_to_the_first() {
     assert_eq!(edges[0]["from"], dag["nodes"][0]["id"]);
     assert_eq!(edges[0]["to"], dag["nodes"][1]["id"]);
     assert!(edges[0]["path"].as_str().unwrap().ends_with("/mid"));
+    let arrows = |option: &str, arrow: &str| {
+        let output = project.roar(["dag", option]).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let label = |node: &str| {
+            let line = text.lines().find(|line| line.trim().starts_with(node));
+            let (_, rest) = line.unwrap().split_once('"').unwrap();
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let ends = |line: &str| {
+            let (from, to) = line.trim().trim_end_matches(';').split_once(arrow)?;
+            Some(label(from) + " " + &label(to))
+        };
+        let mut arrows: Vec<_> = text.lines().filter_map(ends).collect();
+        arrows.sort();
+        arrows
+    };
+    let expected = ["@1 bash mid", "@2 bash out", "in @1 bash", "mid @2 bash"];
+    assert_eq!(arrows("--dot", " -> "), expected);
+    assert_eq!(arrows("--mermaid", " --> "), expected);
     for document in ["status", "log"] {
         project.document(&[document, "--json"]);
     }

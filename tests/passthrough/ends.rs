@@ -113,6 +113,29 @@ fn signals_sent_to_roar_reach_the_command() {
 }
 
 #[test]
+fn the_manual_and_completions_know_every_command() {
+    let project = Project::new();
+    let printed = |arguments: &[&str]| {
+        let output = project.roar(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let page = printed(&["man"]);
+    for command in ["trace", "dag", "ray fetch", "config set", "completions"] {
+        assert!(
+            page.contains(&format!(".SH \"roar {command}\"\n")),
+            "{command}"
+        );
+    }
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-nc", &printed(&["completions", "bash"])]);
+    assert!(bash.status().unwrap().success());
+    for shell in ["zsh", "fish"] {
+        assert!(printed(&["completions", shell]).contains("lineage"));
+    }
+}
+
+#[test]
 fn the_version_is_printed() {
     let output = Project::new().roar(["--version"]).output().unwrap();
     assert!(output.status.success());

@@ -10,6 +10,7 @@ use roar_lineage::document::File;
 use roar_lineage::model::Status;
 use roar_lineage::query::{Composite, Dag, Node};
 
+use super::drawing::Drawing;
 use crate::cli::DagArgs;
 use crate::error::UserError;
 use crate::{listing, output, project};
@@ -21,10 +22,12 @@ const LISTED: usize = 8;
 pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     let opened = project::open(args.all)?;
     let dag = opened.graph.dag();
-    if args.json {
-        output::json(&dag)?;
-    } else {
-        output::write(&text(&dag, &opened.root, args.all))?;
+    let drawing = || Drawing::new(&dag, &opened.root);
+    match () {
+        () if args.json => output::json(&dag)?,
+        () if args.dot => output::write(&drawing().dot())?,
+        () if args.mermaid => output::write(&drawing().mermaid())?,
+        () => output::write(&text(&dag, &opened.root, args.all))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,9 +3,11 @@
 pub mod config;
 pub mod dag;
 pub mod doctor;
+pub mod drawing;
 pub mod init;
 pub mod lineage;
 pub mod log;
+pub mod manual;
 pub mod merge;
 pub mod ray;
 pub mod run;
