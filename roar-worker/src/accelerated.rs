@@ -37,6 +37,10 @@ impl Supervisor {
         if process.rings.is_some() || !has_own_memory || self.is_confined(pid) {
             return None;
         }
+        // It may have set one itself since it began.
+        if sys::process::is_memory_limited(pid) {
+            return None;
+        }
         let (rings, file) = Rings::new(self.accelerator.as_ref()?.secret()).ok()?;
         let process = self.table.get_mut(pid)?;
         if process.page.is_some() {

@@ -194,7 +194,9 @@ impl DigestPool {
                 if job.is_early {
                     early.fetch_sub(1, Ordering::Relaxed);
                 }
-                let outcome = if is_idle {
+                let outcome = if is_idle && file::is_leased(job.version.ino) {
+                    None
+                } else if is_idle {
                     let goes_on = |_| !hurry.load(Ordering::Relaxed);
                     let outcome = digest(&job, &goes_on, file_digest::alone).filter(|_| goes_on(0));
                     outcome.filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)))

@@ -61,6 +61,12 @@ fn both(mode: &str, options: &[&str], at_least: u64) -> (Traced, Traced) {
 }
 
 #[test]
+fn what_a_program_limits_itself_to_is_its_own() {
+    both("limited", &["-pthread"], 0);
+    both("descriptors", &["-pthread"], 0);
+}
+
+#[test]
 fn threads_record_at_once() {
     let (on, off) = both("threads", &["-pthread"], 15_000);
     let notified = |traced: &Traced| traced.report.document["coverage"]["notified"].as_u64();

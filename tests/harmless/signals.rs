@@ -43,6 +43,23 @@ fn a_shells_traps_run_between_its_commands() {
     );
 }
 
+/// Whoever reads a file breaks a lease on it, and SIGIO ends a holder that does not expect it.
+#[test]
+fn a_lease_is_not_broken_by_hashing() {
+    let program = "
+import fcntl, os, time
+fcntl.fcntl(os.open('leased', os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+time.sleep(1)";
+    for backend in backends() {
+        let project = Project::new();
+        project.write("leased", vec![7; 1 << 20]);
+        let traced = project.trace_with(&["--backend", backend], &["python3", "-c", program]);
+        assert!(traced.output.status.success(), "{:?}", traced.output);
+        let expected = roar_tests::digest(project.path("leased"));
+        assert_eq!(traced.report.file("reads", "leased")["digest"], expected);
+    }
+}
+
 /// A group without a shell that controls its jobs, as under `setsid`, cron or in a container:
 /// the kernel hangs it up when what connects it to its session ends and a process is stopped.
 #[test]

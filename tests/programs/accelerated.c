@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -443,6 +444,30 @@ static void directories(void)
     }
 }
 
+static void limited(void)
+{
+    char line[200];
+    unsigned long kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && !kib && fgets(line, sizeof line, status))
+        sscanf(line, "VmSize: %lu", &kib);
+    struct rlimit memory = {(kib + 4096) << 10, RLIM_INFINITY};
+    if (!kib || setrlimit(RLIMIT_AS, &memory))
+        err(1, "RLIMIT_AS");
+    get(files[0]);
+    void *most = mmap(NULL, 3900 << 10, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (most == MAP_FAILED)
+        err(1, "mmap");
+}
+
+static void descriptors(void)
+{
+    struct rlimit three = {3, 3};
+    if (setrlimit(RLIMIT_NOFILE, &three))
+        err(1, "RLIMIT_NOFILE");
+    missing(files[0], EMFILE);
+}
+
 int main(int count, char **args)
 {
     static const struct {
@@ -455,7 +480,8 @@ int main(int count, char **args)
         {"confined", confined}, {"reads", reads}, {"failing_exec", failing_exec},
         {"vfork_first", vfork_first}, {"handler_forks", handler_forks},
         {"maps_over", maps_over}, {"relative", relative},
-        {"directories", directories},
+        {"directories", directories}, {"limited", limited},
+        {"descriptors", descriptors},
     };
     files = args + 2;
     for (size_t i = 0; count > 2 && i < sizeof modes / sizeof *modes; i++)

@@ -216,13 +216,17 @@ pub fn send_descriptor(listener: BorrowedFd<'_>, id: u64, fd: BorrowedFd<'_>) ->
         newfd_flags: libc::O_CLOEXEC as u32,
     };
     // SAFETY: the ioctl reads one `AddFd`, which is alive during the call.
-    let added = checked(unsafe {
+    let added = unsafe {
         libc::ioctl(
             listener.as_raw_fd(),
             NOTIF_ADDFD,
             std::ptr::from_ref(&request),
         )
-    })?;
+    };
+    if added < 0 {
+        // That the caller has no descriptors left is not this process's want of them.
+        return Err(io::Error::last_os_error());
+    }
     send_result(listener, id, added.into(), 0)
 }
 
