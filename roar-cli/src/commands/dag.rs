@@ -22,12 +22,14 @@ const LISTED: usize = 8;
 pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     let opened = project::open(args.all)?;
     let dag = opened.graph.dag();
-    let drawing = || Drawing::new(&dag, &opened.root);
-    match () {
-        () if args.json => output::json(&dag)?,
-        () if args.dot => output::write(&drawing().dot())?,
-        () if args.mermaid => output::write(&drawing().mermaid())?,
-        () => output::write(&text(&dag, &opened.root, args.all))?,
+    if args.json {
+        output::json(&dag)?;
+    } else if args.dot {
+        output::write(&Drawing::new(&dag, &opened.root).dot())?;
+    } else if args.mermaid {
+        output::write(&Drawing::new(&dag, &opened.root).mermaid())?;
+    } else {
+        output::write(&text(&dag, &opened.root, args.all))?;
     }
     Ok(ExitCode::SUCCESS)
 }

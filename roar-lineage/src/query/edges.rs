@@ -222,16 +222,6 @@ impl Writers {
     }
 }
 
-/// When a writer wrote last before a read, as far as is known.
-fn time_before(write: &Use, read: &Use, time: impl Fn(&Use, Stamp) -> i128) -> i128 {
-    let last = time(write, write.file.last);
-    if last <= time(read, read.file.first) {
-        last
-    } else {
-        time(write, write.file.first)
-    }
-}
-
 /// Who wrote what was read.
 struct Search<'a> {
     recorded: &'a Recorded,
@@ -298,7 +288,15 @@ impl<'a> Search<'a> {
         if let Some(exact) = self.nearest(read, exact) {
             return Some(exact);
         }
-        let time = |write: &Use| time_before(write, read, |used, stamp| self.wall(used, stamp));
+        let at = self.wall(read, read.file.first);
+        let time = |write: &Use| {
+            let last = self.wall(write, write.file.last);
+            if last <= at {
+                last
+            } else {
+                self.wall(write, write.file.first)
+            }
+        };
         let last = [self.of_same_boot(read), self.of_other_boot(read)];
         let (index, write) = last
             .into_iter()
@@ -308,7 +306,8 @@ impl<'a> Search<'a> {
         is_it.then_some((index, write))
     }
 
-    /// Whether what was written was deleted before the read: then that was of something else.
+    /// Whether what was written, and not again, was deleted before the read: then that was of
+    /// something else.
     fn is_deleted_between(&self, write: &Use, read: &Use) -> bool {
         self.writers.deletes.iter().any(|&index| {
             let used = &self.recorded.uses[index];
@@ -319,7 +318,7 @@ impl<'a> Search<'a> {
                 false => self.wall(used, stamp),
             };
             let deleted = time(used, used.file.last);
-            let is_later = time_before(write, read, time) < deleted;
+            let is_later = time(write, write.file.last) < deleted;
             used.location == write.location && is_later && deleted <= time(read, read.file.first)
         })
     }

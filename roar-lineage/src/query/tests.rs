@@ -216,6 +216,13 @@ fn what_was_changed_or_deleted_in_between_is_no_edge() {
         same(a, d, r);
     };
     assert_eq!(between(&back), [digest]);
+    // It may have been written again in between.
+    let again = |a: &mut Fragment, d: &mut Fragment| {
+        delete(d);
+        a.task.ended = Some(30);
+        a.writes[0].last = 20;
+    };
+    assert_eq!(between(&|a, d, _| again(a, d)), [None]);
 }
 
 #[test]
