@@ -93,7 +93,7 @@ fn what_the_shell_outside_had_redirected_is_inherited() {
     let roar = roar_tests::roar();
     let report = project.report_path();
     let line = format!(
-        "{} trace --json {} -- sort < in.txt > out.txt 2>> log",
+        "{} trace --json {} -- sort < in.txt > out.txt 2>> log 3>> log",
         roar.display(),
         report.display()
     );
@@ -109,5 +109,43 @@ fn what_the_shell_outside_had_redirected_is_inherited() {
     assert!(
         writes.contains(&"out.txt inherited".to_owned()),
         "{writes:?}"
+    );
+    // Nothing was written there, and nothing can have been read.
+    let of_log = |file: &String| file.starts_with("log ");
+    assert!(!report.reads().iter().chain(&writes).any(of_log));
+}
+
+/// Each step is handed the log; it is no reason why they should depend on each other.
+#[test]
+fn steps_that_write_one_log_do_not_follow_from_it_unless_they_write() {
+    let project = Project::new();
+    let roar = roar_tests::roar();
+    let steps = ["echo said; echo 1 > a", "echo 2 > b", "echo more"];
+    let run = |step: &&str| format!("{} run -q sh -c '{step}'\n", roar.display());
+    project.write("steps", steps.iter().map(run).collect::<String>());
+    let script = std::process::Command::new("sh")
+        .args(["-c", "sh steps > log"])
+        .current_dir(project.path(""))
+        .status();
+    assert!(script.unwrap().success());
+    let dag = project.document(&["dag", "--json"]);
+    let nodes = dag["nodes"].as_array().unwrap();
+    let uses = |list: &str| -> Vec<usize> {
+        nodes
+            .iter()
+            .map(|node| node[list].as_array().unwrap().len())
+            .collect()
+    };
+    assert_eq!(
+        (uses("reads"), uses("writes")),
+        (vec![0, 0, 1], vec![2, 1, 1]),
+        "{dag:#}"
+    );
+    let [edge] = &dag["edges"].as_array().unwrap()[..] else {
+        panic!("{dag:#}");
+    };
+    assert_eq!(
+        [&edge["from"], &edge["to"]],
+        [&nodes[0]["id"], &nodes[2]["id"]]
     );
 }

@@ -38,6 +38,8 @@ pub(super) struct Written {
     pub(super) last: Stamp,
     /// The last that was logged.
     logged: Stamp,
+    /// Whether what was there is an input if it was changed.
+    pub(super) derives: bool,
     /// What was there when it was last looked at.
     pub(super) left: Option<Option<FileVersion>>,
 }
@@ -110,9 +112,17 @@ impl Entry {
             first: stamp,
             last: stamp,
             logged: stamp,
+            derives: false,
             left: None,
         }));
         true
+    }
+
+    /// It was handed over open for writing alone: nothing comes of it unless it is written.
+    pub(super) fn derives(&mut self) {
+        if let Some(write) = &mut self.write {
+            write.derives = true;
+        }
     }
 
     /// Whether this version is what was there before the task wrote: it has not, so far.
@@ -171,6 +181,7 @@ impl Entry {
             first,
             last: stamp,
             logged: stamp,
+            derives: false,
             left: None,
         }));
     }

@@ -245,14 +245,18 @@ impl Accumulator {
             } => {
                 let is_own = note_writer(&mut self.writers, path, no);
                 let entry = state.files.entry(path.clone()).or_default();
-                let mut news = false;
-                if let (true, Some(before)) = (*reads, before)
-                    && (!is_own || entry.is_as_before(*before))
-                {
-                    news = entry.read(*before, *how, via.as_ref(), false, stamp);
+                let mut news = !is_own;
+                let is_handed = *how == How::Inherited;
+                let derives =
+                    *reads && (!is_own || before.is_some_and(|it| entry.is_as_before(it)));
+                if let (true, false, Some(before)) = (derives, is_handed, before) {
+                    news |= entry.read(*before, *how, via.as_ref(), false, stamp);
                 }
-                let is_told = entry.wrote(*before, *how, *truncates, via.as_ref(), stamp);
-                is_told || news || !is_own
+                news |= entry.wrote(*before, *how, *truncates, via.as_ref(), stamp);
+                if derives && is_handed {
+                    entry.derives();
+                }
+                news
             }
             Access::Rename {
                 from,

@@ -8,7 +8,7 @@ use super::Accumulator;
 use super::entry::{Entry, Written};
 use crate::event::{Outcome, TaskNo};
 use crate::fragment::{Ephemeral, Fragment};
-use crate::model::{FileState, FileUse, FileVersion, TaskKind, WallTime};
+use crate::model::{FileState, FileUse, FileVersion, How, TaskKind, WallTime};
 
 /// A ctime that is older than this (nanoseconds) when a task begins is another after any
 /// change by the task: more than the granularity of the kernel's clock.
@@ -88,6 +88,13 @@ impl Accumulator {
             }
             _ => false,
         };
+        let is_told = |before| entry.reads.iter().any(|seen| seen.version == before);
+        if let Some(before) = write.before().filter(|it| write.derives && !is_told(*it)) {
+            fragment.reads.push(FileUse {
+                how: [How::Inherited].into(),
+                ..blank(Some(before), write.first, write.first)
+            });
+        }
         let mut file = blank(left, write.first, write.last);
         if write.left.is_none() && !self.wrote_last(no, path) {
             file.state = FileState::Superseded;
