@@ -1,4 +1,5 @@
-/* Opens a file many times and says how often that failed: opens FILE TIMES. */
+/* Opens a file many times, says when it has begun and how often that failed: opens FILE
+   TIMES. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,15 +11,18 @@ int main(int argc, char **argv)
     int failed = 0;
     if (argc != 3)
         return 2;
-    puts("began");
-    fflush(stdout);
-    for (int left = atoi(argv[2]); left > 0; left--) {
+    int times = atoi(argv[2]);
+    for (int left = times; left > 0; left--) {
         int fd = open(argv[1], O_RDONLY);
         if (fd < 0) {
             failed++;
             perror("open");
         } else {
             close(fd);
+        }
+        if (left == times) {
+            puts("began");
+            fflush(stdout);
         }
     }
     printf("failed %d\n", failed);
