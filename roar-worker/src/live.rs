@@ -11,7 +11,7 @@ use nix::fcntl::{readlink, readlinkat};
 use crate::deep;
 use crate::mounts;
 use crate::paths::{self, is_plain, parent, split};
-use crate::proc::Credentials;
+use crate::proc::{self, Credentials};
 use crate::served::Served;
 use crate::sys::file::{self, Stat};
 use crate::sys::{note_starvation, process};
@@ -369,6 +369,10 @@ fn found(path: BString, stat: &Stat) -> Found {
 impl Tracee for LiveTracee<'_> {
     fn read_memory(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Unreadable> {
         process::read_memory(self.tid, address, buffer).map_err(|_| Unreadable)
+    }
+
+    fn has_memory(&self, address: u64) -> bool {
+        proc::has_memory(self.tid, address)
     }
 
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup {

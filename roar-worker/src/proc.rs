@@ -216,6 +216,26 @@ pub fn writable_files(pid: u32) -> Vec<BString> {
     open.map(|(_, path, _)| path).chain(mapped).collect()
 }
 
+/// Whether a thread has memory at an address that somebody may read, or nobody knows.
+pub fn has_memory(tid: u32, address: u64) -> bool {
+    let maps = read(&format!("/proc/{tid}/maps"));
+    maps.map_or(true, |maps| {
+        maps.lines().any(|line| is_around(line, address))
+    })
+}
+
+/// Whether a line of `/proc/PID/maps` is of memory around an address, with any permission.
+fn is_around(line: &[u8], address: u64) -> bool {
+    let parse = || {
+        let (range, rest) = line.split_once_str(b" ")?;
+        let (start, end) = range.to_str().ok()?.split_once('-')?;
+        let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).ok());
+        let is_meant = (start?..end?).contains(&address);
+        Some(is_meant && !rest.starts_with(b"---"))
+    };
+    parse().unwrap_or(true)
+}
+
 /// The file of a line of `/proc/PID/maps`: `ADDRESS PERMISSIONS OFFSET DEVICE INODE PATH`.
 fn shared_mapping(line: &[u8]) -> Option<BString> {
     let permissions = line.fields().nth(1)?;
@@ -236,6 +256,17 @@ mod tests {
         assert_eq!(of("rw-s"), Some("/a b".into()));
         assert_eq!([of("rw-p"), of("r--s")], [None, None]);
         assert_eq!(shared_mapping(b"7f00-7f01 rw-s 00000000 00:01 42 "), None);
+    }
+
+    #[test]
+    fn memory_is_where_it_may_be_read() {
+        let line = b"7f00-7f10 rw-p 00000000 00:00 0 ";
+        assert!(is_around(line, 0x7f00) && is_around(line, 0x7f0f));
+        assert!(!is_around(line, 0x7eff) && !is_around(line, 0x7f10));
+        assert!(!is_around(b"7f00-7f10 ---p 00000000 00:00 0 ", 0x7f00));
+        let here = 7;
+        assert!(has_memory(std::process::id(), (&raw const here) as u64));
+        assert!(!has_memory(std::process::id(), 0));
     }
 
     #[test]

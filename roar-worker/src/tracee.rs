@@ -103,6 +103,9 @@ pub trait Tracee {
     /// Fills `buffer` from memory; gives how many bytes could be read.
     fn read_memory(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Unreadable>;
 
+    /// Whether there is memory at an address, or may be.
+    fn has_memory(&self, address: u64) -> bool;
+
     /// Looks a path up as the thread would: from its root and working directory, in its
     /// mount namespace.
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup;
@@ -146,16 +149,17 @@ const PATH_MAX: usize = 4096;
 /// Memory is read up to such boundaries first, since the next page may not be there.
 const CHUNK: u64 = 512;
 
-/// The C string at an address, without its final zero. `None` where it is longer than a
-/// path may be: the call will fail with ENAMETOOLONG.
+/// The C string at an address, without its final zero. `None` where the call will fail: with
+/// ENAMETOOLONG, since it is longer than a path may be, or with EFAULT, since there is none.
 pub fn c_string(
     tracee: &impl Tracee,
     address: u64,
     limit: usize,
 ) -> Result<Option<BString>, Unreadable> {
-    if address == 0 {
-        return Err(Unreadable);
-    }
+    let nothing = |at| match tracee.has_memory(at) {
+        true => Err(Unreadable),
+        false => Ok(None),
+    };
     let mut string = BString::default();
     let mut at = address;
     while string.len() < limit {
@@ -164,14 +168,16 @@ pub fn c_string(
         let Some(window) = chunk.get_mut(..wanted) else {
             return Err(Unreadable);
         };
-        let read = tracee.read_memory(at, window)?;
+        let Ok(read) = tracee.read_memory(at, window) else {
+            return nothing(at);
+        };
         let part = window.get(..read).unwrap_or_default();
         if let Some(end) = part.iter().position(|byte| *byte == 0) {
             string.extend_from_slice(part.get(..end).unwrap_or_default());
             return Ok(Some(string));
         }
         if read < wanted {
-            return Err(Unreadable);
+            return nothing(at + read as u64);
         }
         string.extend_from_slice(part);
         at += read as u64;

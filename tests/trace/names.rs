@@ -27,6 +27,27 @@ fn a_link_to_a_directory_leads_to_the_files_own_path() {
     report.file("reads", "d/a");
 }
 
+/// What the kernel cannot read either is no file.
+#[test]
+fn a_path_that_is_nowhere_is_no_gap() {
+    let project = Project::new();
+    project.write("in", "x");
+    let report = project.python(
+        "
+import ctypes, mmap
+libc = ctypes.CDLL(None, use_errno=True)
+page = mmap.mmap(-1, 2 * 4096)
+start = ctypes.addressof(ctypes.c_char.from_buffer(page))
+libc.mprotect(ctypes.c_void_p(start + 4096), ctypes.c_size_t(4096), 0)
+page[4094:4096] = b'in'
+openat = 257
+for path in (None, ctypes.c_void_p(8), ctypes.c_void_p(start + 4094)):
+    assert libc.syscall(openat, -100, path, 0) == -1 and ctypes.get_errno() == 14
+open('in').read()",
+    );
+    report.assert(&["in open"], &[], &[]);
+}
+
 #[test]
 fn relative_paths_follow_the_working_directory() {
     let project = Project::new();
