@@ -91,7 +91,7 @@ impl Drawing {
         self.nodes.len() - 1
     }
 
-    /// In the DOT language (https://graphviz.org/doc/info/lang.html).
+    /// In the DOT language (<https://graphviz.org/doc/info/lang.html>).
     pub fn dot(&self) -> String {
         let mut text = "digraph roar {\n  rankdir=LR;\n".to_owned();
         for (index, (shape, label)) in self.nodes.iter().enumerate() {
@@ -112,7 +112,7 @@ impl Drawing {
         text + "}\n"
     }
 
-    /// As a flowchart of Mermaid's (https://mermaid.js.org/syntax/flowchart.html).
+    /// As a flowchart of Mermaid's (<https://mermaid.js.org/syntax/flowchart.html>).
     pub fn mermaid(&self) -> String {
         let mut text = "flowchart LR\n".to_owned();
         for (index, (shape, label)) in self.nodes.iter().enumerate() {

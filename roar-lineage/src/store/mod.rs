@@ -243,7 +243,7 @@ fn is_unwritable(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// Whether something of a store stands beside it still (https://www.sqlite.org/wal.html).
+/// Whether something of a store stands beside it still (<https://www.sqlite.org/wal.html>).
 fn has_log(path: &Path) -> bool {
     let log = path.with_extension("db-wal");
     log.metadata().is_ok_and(|log| log.len() > 0)
