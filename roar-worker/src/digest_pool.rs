@@ -24,6 +24,7 @@ use roar_lineage::model::{FileState, FileVersion};
 
 use crate::file_digest::{self, GoesOn, Read};
 use crate::meter::Meter;
+use crate::proc;
 use crate::sys::{self, file, process};
 
 /// Granularity of a local file system's timestamps: one tick of the slowest kernel clock.
@@ -194,11 +195,11 @@ impl DigestPool {
                 if job.is_early {
                     early.fetch_sub(1, Ordering::Relaxed);
                 }
-                let outcome = if is_idle && file::is_leased(job.version.ino) {
-                    None
-                } else if is_idle {
+                let outcome = if is_idle {
                     let goes_on = |_| !hurry.load(Ordering::Relaxed);
-                    let outcome = digest(&job, &goes_on, file_digest::alone).filter(|_| goes_on(0));
+                    let may_open = |inode| !proc::is_leased(inode);
+                    let outcome = digest(&job, &goes_on, may_open, file_digest::alone);
+                    let outcome = outcome.filter(|_| goes_on(0));
                     outcome.filter(|outcome| !job.is_early || matches!(outcome, Outcome::Exact(_)))
                 } else {
                     let goes_on = |read| {
@@ -207,7 +208,7 @@ impl DigestPool {
                             !meter.has_ended()
                         })
                     };
-                    let outcome = digest(&job, &goes_on, file_digest::together);
+                    let outcome = digest(&job, &goes_on, |_| true, file_digest::together);
                     if let Some(meter) = &meter {
                         meter.done();
                     }
@@ -239,7 +240,8 @@ impl DigestPool {
 
 /// Hashes in the calling thread.
 pub fn hash(job: &HashJob) -> Outcome {
-    digest(job, &|_| true, file_digest::alone).unwrap_or(Outcome::None(FileState::Skipped))
+    digest(job, &|_| true, |_| true, file_digest::alone)
+        .unwrap_or(Outcome::None(FileState::Skipped))
 }
 
 fn age(version: FileVersion) -> Duration {
@@ -288,10 +290,11 @@ fn open_cache() -> Option<DigestCache> {
     DigestCache::open(&caches.join("roar"), &crate::host::boot()).ok()
 }
 
-/// `None` when it was given up.
+/// `None` when it was given up, or the file with its inode may not be opened now.
 fn digest(
     job: &HashJob,
     goes_on: &GoesOn,
+    may_open: fn(u64) -> bool,
     read: fn(&File, u64, &GoesOn) -> io::Result<Read>,
 ) -> Option<Outcome> {
     if !goes_on(0) {
@@ -311,6 +314,9 @@ fn digest(
             _ => FileState::Unreadable,
         }))
     };
+    if !may_open(job.version.ino) {
+        return None;
+    }
     let file = match open(&job.path) {
         Ok(file) => file,
         Err(error) => return failed(error),

@@ -236,6 +236,19 @@ fn is_around(line: &[u8], address: u64) -> bool {
     parse().unwrap_or(true)
 }
 
+/// Whether somebody has a lease on a file with this inode that reading would break, which
+/// ends a holder that awaits no signal: fcntl(2), proc_locks(5).
+pub fn is_leased(inode: u64) -> bool {
+    let locks = read("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| {
+        let mut words = line.fields().skip_while(|word| *word != b"LEASE");
+        let is_writers = words.nth(2) == Some(b"WRITE");
+        let id = words.nth(1).and_then(|id| id.rsplit_str(b":").next());
+        let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
+        is_writers && id == Some(inode)
+    })
+}
+
 /// The file of a line of `/proc/PID/maps`: `ADDRESS PERMISSIONS OFFSET DEVICE INODE PATH`.
 fn shared_mapping(line: &[u8]) -> Option<BString> {
     let permissions = line.fields().nth(1)?;

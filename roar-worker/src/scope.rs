@@ -335,7 +335,7 @@ pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
         for path in paths {
             let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
             let version = stat.map(|stat| stat.version());
-            let (before, last) = recorder.state.before(task, &path).unwrap_or_default();
+            let (before, last) = recorder.state.writing(task, &path).unwrap_or_default();
             let version = version.map(|version| without_copy_up(&path, before, version));
             recorder.record(&Event::Left {
                 task,

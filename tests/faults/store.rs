@@ -161,8 +161,11 @@ fn a_store_where_nothing_can_be_written_answers() {
     let project = Project::new();
     let keep = || project.trace_as("run", &[], &["true"], |_| ());
     keep();
-    let log = |script: &str| {
-        let script = format!("{script} {} log --json", roar().display());
+    let jobs_where_nothing_can_be_written = || {
+        let script = format!(
+            "mount --bind . . && mount -o remount,ro,bind . && cd $PWD && {} log --json",
+            roar().display()
+        );
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "bash", "-c", &script]);
         let output = unshare.current_dir(project.path("")).output().unwrap();
@@ -170,10 +173,9 @@ fn a_store_where_nothing_can_be_written_answers() {
         let log: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         log["jobs"].as_array().unwrap().len()
     };
-    let read_only = "mount --bind . . && mount -o remount,ro,bind . && cd $PWD &&";
-    assert_eq!(log(read_only), 1);
+    assert_eq!(jobs_where_nothing_can_be_written(), 1);
     keep();
-    assert_eq!(log(read_only), 2);
+    assert_eq!(jobs_where_nothing_can_be_written(), 2);
 }
 
 /// A disk that was full leaves such, and so does a copy that was cut off.

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::cli::MergeArgs;
 use crate::error::UserError;
-use crate::{output, project, sink};
+use crate::{output, project, sink, tracing};
 
 /// Directories deeper than this below a given path are not entered.
 const DEPTH: usize = 64;
@@ -72,10 +72,7 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
             Ok(read) => fragments.extend(read),
             // One is no reason to leave the others.
             Err(error) if !args.paths.contains(file) => {
-                output::say(format_args!(
-                    "roar: warning: {} ({})",
-                    error.what, error.why
-                ));
+                tracing::warn(false, &format!("{} ({})", error.what, error.why));
                 refused = Some(error);
             }
             Err(error) => return Err(error),
@@ -162,10 +159,7 @@ fn of_sink(place: &Place, file: &Kept) -> Result<Vec<Fragment>, UserError> {
     let cannot = |why| UserError::new(format!("cannot read {place}{}", file.name), why);
     let (fragments, is_torn) = fragments_of(&file.bytes, false).map_err(cannot)?;
     if !file.is_whole {
-        output::say(format_args!(
-            "roar: warning: {}",
-            sink::torn(place, &file.name)
-        ));
+        tracing::warn(false, &sink::torn(place, &file.name));
     } else if is_torn {
         let path = format!("{place}{}", file.name);
         warn(path.as_ref(), TORN);
@@ -217,7 +211,7 @@ fn running(fragment: &Fragment) -> u64 {
 }
 
 fn warn(path: &Path, what: &str) {
-    output::say(format_args!("roar: warning: {}: {what}", path.display()));
+    tracing::warn(false, &format!("{}: {what}", path.display()));
 }
 
 /// What lies beneath this project's root is its data or code, wherever it was traced.

@@ -87,7 +87,7 @@ impl Accumulator {
     }
 
     /// What was at a path before a task wrote there, and when it did so last.
-    pub fn before(&self, no: TaskNo, path: &BString) -> Option<(Option<FileVersion>, Stamp)> {
+    pub fn writing(&self, no: TaskNo, path: &BString) -> Option<(Option<FileVersion>, Stamp)> {
         let entry = self.tasks.get(&no)?.files.get(path)?;
         let write = entry.write.as_ref()?;
         Some((write.before(), write.last))

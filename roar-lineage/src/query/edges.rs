@@ -309,17 +309,13 @@ impl<'a> Search<'a> {
     /// Whether what was written, and not again, was deleted before the read: then that was of
     /// something else.
     fn is_deleted_between(&self, write: &Use, read: &Use) -> bool {
+        let time = |used: &Use, stamp| self.wall_beside(read, used, stamp);
+        let written = time(write, write.file.last);
+        let at = time(read, read.file.first);
         self.writers.deletes.iter().any(|&index| {
             let used = &self.recorded.uses[index];
-            let boots = [write, read].map(|other| &self.task(other).boot);
-            let is_one_boot = boots.iter().all(|boot| **boot == self.task(used).boot);
-            let time = |used: &Use, stamp| match is_one_boot {
-                true => i128::from(stamp),
-                false => self.wall(used, stamp),
-            };
             let deleted = time(used, used.file.last);
-            let is_later = time(write, write.file.last) < deleted;
-            used.location == write.location && is_later && deleted <= time(read, read.file.first)
+            used.location == write.location && written < deleted && deleted <= at
         })
     }
 

@@ -85,6 +85,12 @@ pub(super) fn file(path: &str, content: Option<&str>, first: u64, last: u64) -> 
     }
 }
 
+/// As an edge has it.
+fn digest_of(content: &str) -> Option<String> {
+    let digest = file("", Some(content), 0, 0).digest;
+    digest.map(|digest| digest.to_string())
+}
+
 fn version(ino: u64) -> Option<FileVersion> {
     Some(FileVersion {
         dev: 1,
@@ -200,9 +206,7 @@ fn what_was_changed_or_deleted_in_between_is_no_edge() {
     };
     // What was read was not hashed: it may be another content of the same size.
     assert_eq!(between(&|_, _, _| ()), [None]);
-    let digest = file("/p/x", Some("1"), 0, 0)
-        .digest
-        .map(|digest| digest.to_string());
+    let digest = digest_of("1");
     let same = |a: &mut Fragment, _: &mut Fragment, r: &mut Fragment| {
         a.writes[0].version = version(1);
         r.reads[0].version = version(1);
@@ -236,12 +240,7 @@ fn a_reader_of_two_versions_has_an_edge_for_each() {
     r.reads.push(file("/p/x", None, 26, 26));
     let edges = graph(&[a, r]).dag().edges;
     let digests: Vec<_> = edges.iter().map(|edge| edge.digest.clone()).collect();
-    let digest = |content| {
-        file("", Some(content), 0, 0)
-            .digest
-            .map(|digest| digest.to_string())
-    };
-    assert_eq!(digests, [digest("1"), digest("2")]);
+    assert_eq!(digests, [digest_of("1"), digest_of("2")]);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Store {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
         options.open(&path).map_err(failed("open", &path))?;
-        Self::connect(path)
+        Self::connected(Self::prepare(&path), path)
     }
 
     /// Opens the store in `directory`, which must be there, also where nothing can be written.
@@ -146,10 +146,6 @@ impl Store {
             }
             prepared => Self::connected(prepared, path),
         }
-    }
-
-    fn connect(path: PathBuf) -> Result<Self, StoreError> {
-        Self::connected(Self::prepare(&path), path)
     }
 
     fn connected(

@@ -251,16 +251,3 @@ pub fn clock(clock: libc::clockid_t) -> i64 {
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
-/// Whether somebody has a lease on a file with this inode that reading would break, which
-/// ends a holder that awaits no signal: fcntl(2), proc_locks(5).
-pub fn is_leased(inode: u64) -> bool {
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| {
-        let mut words = line
-            .split_ascii_whitespace()
-            .skip_while(|word| *word != "LEASE");
-        let is_writers = words.nth(2) == Some("WRITE");
-        let id = words.nth(1).and_then(|id| id.rsplit(':').next());
-        is_writers && id.and_then(|id| id.parse().ok()) == Some(inode)
-    })
-}
