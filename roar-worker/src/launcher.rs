@@ -33,6 +33,7 @@ use crate::inner::Outer;
 use crate::launch::{self, Program, Start};
 use crate::meter::{Hashing, Meter};
 use crate::proc;
+use crate::pulse::Pulse;
 use crate::scope::{self, Spec};
 use crate::supervisor_process;
 use crate::sys::process::{self, Fork};
@@ -44,7 +45,7 @@ use crate::task_log::{self, Recorder};
 pub(crate) enum Word {
     /// The command's process id, before its exec.
     Started(i32),
-    /// It has no guardian: a supervisor that is stopped holds it up.
+    /// It has no guardian: a supervisor that is stopped or hangs holds it up.
     HeldUp,
     /// Nothing observes it, and why: the command runs untraced.
     Untraced(String),
@@ -189,10 +190,11 @@ fn run_outermost(
     let signals = Forwarder::new().map_err(setup("signalfd"))?;
     let log = log.try_clone().map_err(setup("dup"))?;
     let meter = Meter::new().ok();
+    let pulse = Pulse::new().map_err(setup("mmap"))?;
     let supervisor = match process::fork().map_err(setup("fork"))? {
         Fork::Child => {
             drop((ours, signals));
-            supervisor_process::main(launch, program, original, log, theirs, meter)
+            supervisor_process::main(launch, program, original, log, theirs, (meter, pulse))
         }
         Fork::Parent(pid) => Pid::from_raw(pid),
     };
@@ -201,7 +203,7 @@ fn run_outermost(
         meter,
         tell: launch.hashing.take(),
     };
-    let ended = wait_with_supervisor(&ours, &signals, supervisor, &mut wait);
+    let ended = wait_with_supervisor(&ours, &signals, (supervisor, &pulse), &mut wait);
     wait.tell(None);
     ended
 }
@@ -237,7 +239,7 @@ impl Wait {
 fn wait_with_supervisor(
     supervisor: &OwnedFd,
     signals: &Forwarder,
-    supervisor_pid: Pid,
+    (supervisor_pid, pulse): (Pid, &Pulse),
     wait: &mut Wait,
 ) -> Result<Ended, LaunchError> {
     let mut command = None;
@@ -247,6 +249,7 @@ fn wait_with_supervisor(
     let mut has_begun = false;
     let mut unwell = 0;
     let mut is_held_up = false;
+    let mut stop = None;
     let mut looked = Instant::now();
     loop {
         let mut fds = [
@@ -274,13 +277,14 @@ fn wait_with_supervisor(
             }
             looked = Instant::now();
             // The command has ended, or does not begin, and its supervisor does not get
-            // on with it; or it is held up by one that is stopped.
+            // on with it; or it is held up by one that is stopped, or that waits itself.
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
-            let is_stopped = is_stopped(supervisor_pid);
-            let is_silent = wait_status.is_none() || is_stopped;
+            let before = std::mem::replace(&mut stop, pulse.stop());
+            let hangs = is_stopped(supervisor_pid) || stop.is_some() && stop == before;
+            let is_silent = wait_status.is_none() || hangs;
             let is_stuck = match has_begun {
-                true => (has_ended && is_silent) || (is_held_up && is_stopped),
-                false => is_stopped,
+                true => (has_ended && is_silent) || (is_held_up && hangs),
+                false => hangs,
             };
             unwell = if is_stuck { unwell + 1 } else { 0 };
             if unwell > MAX_LOOKS {

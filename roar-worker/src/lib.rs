@@ -43,6 +43,7 @@ pub mod preload;
 pub mod proc;
 pub mod process_table;
 mod ptrace;
+mod pulse;
 pub mod ray;
 pub mod rings;
 #[cfg(feature = "s3")]

@@ -21,6 +21,7 @@ use crate::launcher::{Launch, Word, raw_status, wait_raw};
 use crate::meter::Meter;
 use crate::preload::{self, Receiver};
 use crate::ptrace::Tracer;
+use crate::pulse::Pulse;
 use crate::scope::{self, Phase, Scope};
 use crate::supervisor::{Source, Supervisor, Turn};
 use crate::sys::process::{self, Fork};
@@ -42,7 +43,7 @@ pub(crate) fn main(
     original: &SigSet,
     log: File,
     launcher: OwnedFd,
-    meter: Option<Meter>,
+    (meter, pulse): (Option<Meter>, Pulse),
 ) -> ! {
     let tell = |word: &Word| tell(&launcher, word);
     let (ours, theirs) = match socket::pair() {
@@ -139,6 +140,7 @@ pub(crate) fn main(
         launcher,
         child: Some(ours),
         launch,
+        pulse,
         wait_status: None,
         ended: None,
         alone: false,
@@ -224,6 +226,7 @@ struct Watch {
     launcher: OwnedFd,
     child: Option<OwnedFd>,
     launch: Launch,
+    pulse: Pulse,
     wait_status: Option<i32>,
     ended: Option<Instant>,
     /// Whether the launcher is gone as it should: its command has ended.
@@ -358,7 +361,7 @@ impl Watch {
                 self.command_ended(status);
             }
             ptrace::take(pid);
-            let stopped = self.supervisor.stopped(pid, status);
+            let stopped = self.pulse.during(|| self.supervisor.stopped(pid, status));
             if let (true, Some(signal)) = (is_command, stopped) {
                 tell(&self.launcher, &Word::Stopped(signal));
             }

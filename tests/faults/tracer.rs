@@ -1,11 +1,13 @@
 //! Without a listener: ptrace or the preloaded library, and what becomes of the program when
 //! the supervisor breaks.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use roar_tests::{Project, Report, children, roar, wait_until};
+use roar_tests::{Project, Report, children, is_root, roar, wait_until};
 
 use crate::processes::{LIMIT, Traced, is_complete, send};
 
@@ -147,5 +149,30 @@ fn a_parent_that_ignores_its_children_makes_no_difference() {
         assert!(wait_until(LIMIT, || child.try_wait().unwrap().is_some()));
         assert_eq!(child.wait().unwrap().code(), Some(3), "{backend}");
         project.report().assert(&[], &["out open"], &[]);
+    }
+}
+
+/// What roar opens waits for the program's decision, and the program for roar.
+#[test]
+fn a_program_that_decides_on_opens_is_held_up_for_seconds_only() {
+    if !is_root("a_program_that_decides_on_opens_is_held_up_for_seconds_only") {
+        return;
+    }
+    for backend in ["notify", "ptrace"] {
+        let project = Project::new();
+        project.write("files/in", "x");
+        project.write("files/script", "#!/bin/sh\nexit 7\n");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(project.path("files/script"), executable).unwrap();
+        let decides = project.compile("decides", &[]);
+        let began = Instant::now();
+        let options = ["--backend", backend];
+        let traced = project.trace_with(&options, &[decides.as_str(), "files"]);
+        let took = began.elapsed();
+        assert_eq!(traced.output.status.code(), Some(7), "{backend}");
+        assert!(took < Duration::from_secs(15), "{backend} {took:?}");
+        if backend == "ptrace" {
+            assert_eq!(traced.report.gaps(), ["supervisor_died"]);
+        }
     }
 }

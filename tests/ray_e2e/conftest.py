@@ -69,7 +69,9 @@ def run(*command, cwd, timeout=150, as_user=(), **extra):
 def roar(*arguments, cwd, code=0, **extra):
     """A command of roar that must end with that status."""
     done = run(ROAR, *arguments, cwd=cwd, **extra)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    if done.returncode != code:
+        print(*arguments, done.stdout, done.stderr, sep="\n")
+    assert done.returncode == code
     return done
 
 

@@ -18,12 +18,18 @@ from conftest import (
 JOBS = os.path.join(HERE, "jobs.py")
 
 
-def submit(cluster, *options, entrypoint, cwd, code=0, before=(), **extra):
-    """`roar run ray job submit`; what it printed."""
-    return roar(
+def submission(cluster, *options, entrypoint, before=()):
+    """Arguments of roar that submit a job."""
+    return (
         "run", *before, RAY, "job", "submit", "--address", cluster.address, "--log-color=false",
-        *options, "--", *entrypoint, cwd=cwd, code=code, **extra,
+        *options, "--", *entrypoint,
     )
+
+
+def submit(cluster, *options, cwd, code=0, entrypoint, before=(), **extra):
+    """`roar run ray job submit`; what it printed."""
+    arguments = submission(cluster, *options, entrypoint=entrypoint, before=before)
+    return roar(*arguments, cwd=cwd, code=code, **extra)
 
 
 def written(project, out):
@@ -246,11 +252,12 @@ def test_collecting_can_be_left_for_later(cluster, project, out):
 
 
 def test_ray_can_be_a_command_like_any_other(cluster, project, out):
-    done = submit(
-        cluster, entrypoint=(PYTHON, JOBS, "speaks", out), cwd=project, before=("-q",),
-        ROAR_WRAP="0",
-    )
-    assert done.stderr.count("roar") == 0
+    job = submission(cluster, entrypoint=(PYTHON, JOBS, "speaks", out), before=("-q",))
+    done = run(ROAR, *job, cwd=project, ROAR_WRAP="0")
+    # In this job there is only Ray, whose drivers do crash, if very rarely.
+    if "\nSegmentation fault\n" in done.stdout:
+        done = roar(*job, cwd=project, ROAR_WRAP="0")
+    assert (done.returncode, done.stderr.count("roar")) == (0, 0), done.stdout + done.stderr
     assert {node["kind"] for node in graph(project)["nodes"]} == {"command"}
 
 
