@@ -39,6 +39,12 @@ pub enum Command {
     Show(ShowArgs),
     /// Show all that a file was made from, or all that was made from it
     Lineage(LineageArgs),
+    /// Show the sources: files that were read and no recorded task made
+    Inputs(InputsArgs),
+    /// Show what differs between two steps, or between what made two files
+    Diff(DiffArgs),
+    /// Read files again, and say which are not what they were
+    Verify(VerifyArgs),
     /// Show the session at a glance
     Status(QueryArgs),
     /// Show the history, newest first
@@ -220,6 +226,49 @@ pub struct LineageArgs {
     /// Descendants: the tasks that used it, and all that they made
     #[arg(long)]
     pub down: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar inputs`.
+#[derive(Args, Debug)]
+pub struct InputsArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// A step (@5), a task id, or a path or digest: the last task that wrote it
+    #[arg(value_name = "A")]
+    pub a: OsString,
+    /// The other one
+    #[arg(value_name = "B")]
+    pub b: OsString,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status: 0 where nothing differs, 1 where something does.")]
+pub struct VerifyArgs {
+    /// A path, a directory, a digest; of a step (@5) or task what it read and wrote [default: all]
+    #[arg(value_name = "REF")]
+    pub reference: Option<OsString>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -1,12 +1,14 @@
 //! The project: the nearest `.roar` from the working directory up, and the git root.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use roar_lineage::query::Graph;
+use roar_lineage::query::{Graph, NotFound};
 use roar_lineage::store::{FILE_NAME, Store};
 
 use crate::config;
@@ -115,10 +117,26 @@ pub fn create(root: &Path) -> Result<(PathBuf, bool), UserError> {
 
 /// A session to answer questions from, and the directory that its paths are shown from.
 pub struct Opened {
+    /// The store.
+    pub store: Store,
     /// The session's graph.
     pub graph: Graph,
     /// The project's root.
     pub root: PathBuf,
+    cwd: PathBuf,
+}
+
+impl Opened {
+    /// What `find` finds by `reference` from the working directory, or by the file that it leads
+    /// to through symbolic links.
+    pub fn find<T>(
+        &self,
+        reference: &OsStr,
+        find: impl Fn(&[u8], &[u8]) -> Result<T, NotFound>,
+    ) -> Result<T, NotFound> {
+        let find = |reference: &OsStr| find(reference.as_bytes(), self.cwd.as_os_str().as_bytes());
+        find(reference).or_else(|error| find(target(reference).ok_or(error)?.as_os_str()))
+    }
 }
 
 /// Opens the nearest project's store for a question, and loads its graph.
@@ -129,7 +147,13 @@ pub fn open(all: bool) -> Result<Opened, UserError> {
     if config::ray(&config::load(Some(&directory), &root)?, &root).per_actor {
         graph = graph.by_actor();
     }
-    Ok(Opened { graph, root })
+    let cwd = working_directory()?;
+    Ok(Opened {
+        store,
+        graph,
+        root,
+        cwd,
+    })
 }
 
 /// Opens the nearest project's store; gives the project's root too.

@@ -34,6 +34,11 @@ const PASSWORD_PROGRAMS: &[&[u8]] = &[b"mysql", b"mariadb", b"sshpass"];
 /// Options of curl and wget that are followed by `user:password`.
 const USER_OPTIONS: &[&[u8]] = &[b"-u", b"-U", b"--user", b"--proxy-user"];
 
+/// Whether something in an argument is masked.
+pub fn is_masked(argument: &[u8]) -> bool {
+    argument.contains_str(MASK)
+}
+
 /// Arguments with credentials replaced by `***`: values of options, variables, headers and
 /// JSON keys whose name says that they are secret, the user part of URLs, signatures in query
 /// strings.

@@ -1,9 +1,11 @@
 //! The digest of an open file's content: by one thread, or of a large file by several, each
 //! of which reads parts of it and hashes them as nodes of BLAKE3's tree.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,6 +33,29 @@ pub(crate) enum Read {
     Short,
     /// It was given up.
     GivenUp,
+}
+
+/// The digest of what is at a path now, and its size (bytes). Symbolic links are followed, and
+/// `progress` hears of every so many bytes more.
+///
+/// Errors: those of open(2) and read(2), and where it is no regular file or shrinks meanwhile.
+pub fn of_path(path: &[u8], progress: impl Fn(u64) + Sync) -> io::Result<(Digest, u64)> {
+    let mut options = OpenOptions::new();
+    // A FIFO is not waited for.
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(OsStr::from_bytes(path))?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("no regular file"));
+    }
+    let goes_on = |read| {
+        progress(read);
+        true
+    };
+    match together(&file, metadata.len(), &goes_on)? {
+        Read::Digest(digest) => Ok((digest, metadata.len())),
+        Read::Short | Read::GivenUp => Err(io::Error::other("it changes")),
+    }
 }
 
 /// Reads a file of this size (bytes) in this thread. A longer one is read whole.

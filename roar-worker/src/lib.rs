@@ -20,7 +20,7 @@ pub mod decode;
 mod deep;
 pub mod digest_pool;
 mod execute;
-mod file_digest;
+pub mod file_digest;
 pub mod filter;
 mod forward;
 pub mod guardian;

@@ -5,5 +5,6 @@ mod first_run;
 mod hashing;
 mod many;
 mod processes;
+mod questions;
 mod store;
 mod tracer;

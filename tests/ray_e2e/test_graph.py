@@ -11,7 +11,7 @@ import tempfile
 import compare
 import pytest
 from conftest import (
-    EXAMPLES, PYTHON, RAY, ROAR, WORKER, Cluster, graph, make_project, roar,
+    EXAMPLES, PYTHON, RAY, ROAR, WORKER, Cluster, document, graph, make_project, roar,
 )
 
 NOBODY = 65534
@@ -21,12 +21,12 @@ BY_HAND = {"py_executable": WORKER + " --"}
 
 def check(project, **extra):
     """The project's graph is the expected one; returns it."""
-    document = graph(project, **extra)
+    whole = graph(project, **extra)
     out = os.path.join(project, "pipeline-out")
-    found = compare.normal_form(document, out)
+    found = compare.normal_form(whole, out)
     lines = compare.differences(found, compare.expected(EXPECTED))
     assert not lines, "\n".join(lines)
-    return document
+    return whole
 
 
 def gaps(document):
@@ -36,7 +36,21 @@ def gaps(document):
 def test_a_local_ray(project):
     done = roar("run", PYTHON, "pipeline.py", cwd=project)
     assert "600 rows, the largest is" in done.stdout
-    assert gaps(check(project)) <= {"still_running"}
+    found = check(project)
+    assert gaps(found) <= {"still_running"}
+
+    def files(*question):
+        return document(roar(*question, "--json", cwd=project).stdout)["files"]
+
+    assert [os.path.basename(file["path"]) for file in files("inputs")] == ["pipeline.py"]
+    verdicts = {file["verdict"] for file in files("verify")}
+    assert verdicts == {"same"}, verdicts
+    steps = {node["step"]: node for node in found["nodes"]}
+    shards = [step for step, node in steps.items() if node["name"] == "make_shard"]
+    compared = files("diff", *("@%d" % step for step in shards[:2]))
+    assert {file["verdict"] for file in compared} == {"only_a", "only_b"}
+    refused = roar("run", "@%d" % shards[0], cwd=project, code=125)
+    assert "hint: `roar run @1` runs that again" in refused.stderr
 
 
 def test_a_job_submitted_through_roar(cluster, project):

@@ -1,10 +1,13 @@
 //! One file for each command.
 
+pub mod again;
 pub mod config;
 pub mod dag;
+pub mod diff;
 pub mod doctor;
 pub mod drawing;
 pub mod init;
+pub mod inputs;
 pub mod lineage;
 pub mod log;
 pub mod manual;
@@ -14,3 +17,4 @@ pub mod run;
 pub mod show;
 pub mod status;
 pub mod trace;
+pub mod verify;

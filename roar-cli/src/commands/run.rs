@@ -1,6 +1,7 @@
 //! `roar run`: a command recorded in the project, with the tasks of a Ray that it starts;
 //! or a Ray job submitted to a cluster.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -10,21 +11,38 @@ use roar_worker::host;
 
 use roar_worker::{shim, stores};
 
+use super::again;
 use crate::cli::TraceArgs;
 use crate::config;
 use crate::error::UserError;
+use crate::output;
 use crate::project::{self, Place};
 use crate::ray::{local, submit};
 use crate::submitted;
 use crate::tracing::{self, Plan};
 
 /// Does it.
-pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
+pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
     let project::Place {
-        root,
+        mut root,
         directory,
-        cwd,
+        mut cwd,
     } = Place::find(args.root.as_deref()).map_err(UserError::before_the_start)?;
+    if let Some(step) = step(&args.command) {
+        let own = [args.json.as_mut(), args.store.as_mut(), Some(&mut root)];
+        for path in own
+            .into_iter()
+            .flatten()
+            .filter(|path| path.as_os_str() != "-")
+        {
+            *path = cwd.join(&path);
+        }
+        let again = again::command(step).map_err(UserError::before_the_start)?;
+        if !args.quiet {
+            output::say(again.line());
+        }
+        (args.command, cwd) = (again.command, again.cwd);
+    }
     let settings =
         config::load(directory.as_deref(), &root).map_err(UserError::before_the_start)?;
     let settings = config::ray(&settings, &root);
@@ -63,6 +81,14 @@ pub fn main(args: TraceArgs) -> Result<ExitCode, UserError> {
         git,
     }
     .run()
+}
+
+/// The step that is to be run again: `@5` alone.
+fn step(command: &[OsString]) -> Option<usize> {
+    let [word] = command else {
+        return None;
+    };
+    word.to_str()?.strip_prefix('@')?.parse().ok()
 }
 
 fn absolute(root: &Path) -> PathBuf {

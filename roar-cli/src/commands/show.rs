@@ -15,24 +15,13 @@ use crate::{output, project};
 
 /// Does it.
 pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
-    let cwd = project::working_directory()?;
     let opened = project::open(args.all)?;
-    let reference = args.reference.as_bytes();
-    let show = opened
-        .graph
-        .show(reference, cwd.as_os_str().as_bytes())
-        .or_else(|error| {
-            let target = project::target(&args.reference).ok_or(error)?;
-            let target = target.as_os_str().as_bytes();
-            opened.graph.show(target, cwd.as_os_str().as_bytes())
-        })
-        .map_err(|error| {
-            UserError::new(
-                format!("cannot show {}", output::one_line(reference)),
-                error,
-            )
+    let find = |reference: &[u8], cwd: &[u8]| opened.graph.show(reference, cwd);
+    let show = opened.find(&args.reference, find).map_err(|error| {
+        let reference = output::one_line(args.reference.as_bytes());
+        UserError::new(format!("cannot show {reference}"), error)
             .hint("`roar dag` lists the steps and their files; --all knows system files too")
-        })?;
+    })?;
     if args.json {
         output::json(&show)?;
         return Ok(ExitCode::SUCCESS);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::dag::EdgeObject;
 use super::edges::{Edge, Writers, of_reads};
 use super::ray;
-use super::show::{NotFound, absolute};
+use super::subject::{NotFound, absolute, hexadecimal};
 use crate::digest::Digest;
 use crate::document::{File, Text, iso_time};
 use crate::model::{Status, Task, TaskKind};
@@ -52,12 +52,9 @@ impl Artifact {
         if store.knows_below(&path)? {
             return Ok(Ok(Self::Below(path.into())));
         }
-        let text = std::str::from_utf8(reference).unwrap_or_default();
-        let hex = text.strip_prefix("blake3:").unwrap_or(text);
-        let is_hex = hex.len() >= 4 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let digests = match is_hex {
-            true => store.digests_beginning(hex)?,
-            false => Vec::new(),
+        let digests = match hexadecimal(reference) {
+            Some(hex) => store.digests_beginning(&hex)?,
+            None => Vec::new(),
         };
         Ok(match digests[..] {
             [] => Err(NotFound::Nothing),

@@ -4,25 +4,33 @@
 mod actors;
 mod composites;
 mod dag;
+mod diff;
 mod edges;
 mod history;
+mod inputs;
 mod lineage;
 mod ray;
 mod show;
+mod standing;
 mod steps;
+mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{self, WORKER_FILES, joined_coverage};
 use crate::model::{Coverage, GapKind, Job, Task, TaskKind};
-use crate::store::{Recorded, Role, Store, StoreError, Use};
+use crate::store::{Recorded, Role, Store, StoreError, Usage, Use};
 
 pub use composites::{Composite, Contents};
 pub use dag::{Dag, EdgeObject, Node};
+pub use diff::{Change, Diff, Side, Verdict};
 pub use edges::{Edge, Via};
 pub use history::{Log, LogEntry, StatusDocument};
+pub use inputs::{Inputs, Source};
 pub use lineage::{Artifact, Direction, Lineage, Relative, lineage};
-pub use show::{Found, NotFound, Producer, Show, Sighting};
+pub use show::{Found, Producer, Show, Sighting};
+pub use standing::Standing;
+pub use subject::NotFound;
 
 /// A session as a graph.
 #[derive(Debug)]
@@ -83,6 +91,25 @@ impl Graph {
         tasks
             .enumerate()
             .map(|(position, task)| (position + 1, task))
+    }
+
+    /// A step's job, and the step that its command is. `None`: there is no such step.
+    pub fn job_of(&self, step: usize) -> Option<(&Job, Option<usize>)> {
+        let job = self.recorded.tasks[*self.order.get(step.checked_sub(1)?)?].job;
+        let is_command = |index: &usize| {
+            let Usage { task, job: of } = &self.recorded.tasks[*index];
+            *of == job && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
+        };
+        let command = self.order.iter().position(is_command);
+        Some((
+            &self.recorded.jobs[job],
+            command.map(|position| position + 1),
+        ))
+    }
+
+    /// Id of the session.
+    pub fn session(&self) -> &str {
+        &self.recorded.session
     }
 
     /// The session's jobs by start.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::dag::{EdgeObject, Node};
+use super::subject::{self, NotFound, Subject};
 use super::{Contents, Edge, Graph};
 use crate::digest::Digest;
 use crate::document::File;
@@ -69,20 +70,6 @@ pub struct Producer {
     pub name: String,
 }
 
-/// Why a reference stands for nothing.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NotFound {
-    /// No such step.
-    #[error("the session has {0} steps")]
-    NoSuchStep(usize),
-    /// Several tasks or digests begin so.
-    #[error("{0} begin so")]
-    Ambiguous(usize),
-    /// Nothing of that name.
-    #[error("no step, task, file or digest of this session")]
-    Nothing,
-}
-
 impl Graph {
     /// What is known of `reference`: `@5`, a task id or its unique beginning, a path
     /// (relative to `cwd`), a directory that is a composite, a digest or its beginning.
@@ -97,61 +84,26 @@ impl Graph {
     }
 
     fn find(&self, reference: &[u8], cwd: &[u8]) -> Result<Found, NotFound> {
-        let text = std::str::from_utf8(reference).unwrap_or_default();
-        if let Some(step) = text
-            .strip_prefix('@')
-            .and_then(|step| step.parse::<usize>().ok())
-        {
-            let index = step
-                .checked_sub(1)
-                .and_then(|position| self.order.get(position));
-            let index = *index.ok_or(NotFound::NoSuchStep(self.order.len()))?;
-            return Ok(self.shown_task(step, index));
-        }
-        let path = absolute(reference, cwd);
-        let uses = self.sightings(|used| used.file.path == path);
-        if !uses.is_empty() {
-            return Ok(Found::File { uses });
-        }
-        let directory = [path.strip_suffix(b"/").unwrap_or(&path), b"/"].concat();
-        let composites = self.contents(|path, _| *path == directory);
-        if !composites.is_empty() {
-            return Ok(Found::Composite { composites });
-        }
-        let hex = text.strip_prefix("blake3:").unwrap_or(text);
-        let is_hex = hex.len() >= 4 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if !is_hex {
-            return Err(NotFound::Nothing);
-        }
-        let hex = hex.to_ascii_lowercase();
-        let tasks = self.order.iter().enumerate();
-        let mut tasks = tasks.filter(|(_, index)| self.task(**index).id.starts_with(&hex));
-        if hex == text
-            && let Some((position, &index)) = tasks.next()
-        {
-            return match tasks.count() {
-                0 => Ok(self.shown_task(position + 1, index)),
-                more => Err(NotFound::Ambiguous(more + 1)),
-            };
-        }
-        let begins = |used: &Use| {
-            used.file
-                .digest
-                .filter(|digest| digest.hex().starts_with(&hex))
+        let uses = match self.subject(reference, cwd) {
+            Ok(Subject::Task(step, index)) => return Ok(self.shown_task(step, index)),
+            Ok(Subject::Path(path)) => self.sightings(|used| used.file.path == path),
+            Ok(Subject::Content(digest)) => self.sightings(|used| used.file.digest == Some(digest)),
+            Ok(Subject::Below(directory)) => {
+                let composites = self.contents(|path, _| *path == directory);
+                return match composites.is_empty() {
+                    true => Err(NotFound::Nothing),
+                    false => Ok(Found::Composite { composites }),
+                };
+            }
+            Err(NotFound::Nothing) => return self.composite_by_digest(reference),
+            Err(other) => return Err(other),
         };
-        let digests: std::collections::BTreeSet<_> =
-            self.recorded.uses.iter().filter_map(begins).collect();
-        match digests.len() {
-            0 => self.composite_by_digest(&hex),
-            1 => Ok(Found::File {
-                uses: self.sightings(|used| begins(used).is_some()),
-            }),
-            several => Err(NotFound::Ambiguous(several)),
-        }
+        Ok(Found::File { uses })
     }
 
-    fn composite_by_digest(&self, hex: &str) -> Result<Found, NotFound> {
-        let begins = |digest: Option<Digest>| digest.filter(|one| one.hex().starts_with(hex));
+    fn composite_by_digest(&self, reference: &[u8]) -> Result<Found, NotFound> {
+        let hex = subject::hexadecimal(reference).ok_or(NotFound::Nothing)?;
+        let begins = |digest: Option<Digest>| digest.filter(|one| one.hex().starts_with(&hex));
         let composites = self.contents(|_, digest| begins(digest).is_some());
         let digests: std::collections::BTreeSet<_> = composites
             .iter()
@@ -195,31 +147,4 @@ impl Graph {
         sightings.sort_by_key(|sighting| (sighting.by.step, sighting.role));
         sightings
     }
-}
-
-/// `path` from `cwd`, without `.` and `..`. URLs stay as they are.
-pub(super) fn absolute(path: &[u8], cwd: &[u8]) -> Vec<u8> {
-    if path.starts_with(b"s3://") {
-        return path.to_vec();
-    }
-    let start = if path.starts_with(b"/") { b"" } else { cwd };
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in [start, path]
-        .into_iter()
-        .flat_map(|half| half.split(|byte| *byte == b'/'))
-    {
-        match part {
-            b"" | b"." => {}
-            b".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let mut absolute = Vec::new();
-    for part in parts {
-        absolute.push(b'/');
-        absolute.extend_from_slice(part);
-    }
-    absolute
 }

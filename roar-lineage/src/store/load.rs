@@ -1,6 +1,6 @@
 //! Giving back: everything of the current session that queries work on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bstr::BString;
 use rusqlite::types::Type;
@@ -12,7 +12,9 @@ use super::names::{Named, of_names};
 use super::{Store, StoreError, objects, overwritten};
 use crate::digest::Digest;
 use crate::fragment::RAY_OBSERVER;
-use crate::model::{Category, Coverage, FileState, FileUse, FileVersion, Job, Task, WallTime};
+use crate::model::{
+    Category, Coverage, FileState, FileUse, FileVersion, Job, Package, Task, WallTime,
+};
 use crate::object::{DrivenJob, ObjectId, ObjectUse};
 
 /// What a task did with a file.
@@ -89,6 +91,21 @@ pub(super) fn of_json<T: DeserializeOwned>(text: &str) -> Result<T, rusqlite::Er
 }
 
 impl Store {
+    /// The distributions that a task loaded.
+    pub fn packages(&self, task: &str) -> Result<BTreeSet<Package>, StoreError> {
+        let find = || -> rusqlite::Result<BTreeSet<Package>> {
+            let sql = "SELECT name, version FROM package JOIN fragment ON fragment.n = fragment
+                       JOIN task ON task.n = task WHERE task.id = ?";
+            let mut find = self.connection.prepare(sql)?;
+            let package = |row: &Row<'_>| {
+                let (name, version) = (row.get(0)?, row.get(1)?);
+                Ok(Package { name, version })
+            };
+            find.query_map([task], package)?.collect()
+        };
+        find().map_err(|error| self.explained(error))
+    }
+
     /// The current session; with files of every category if `all`, else of those that
     /// edges are made of: data, code and temp.
     pub fn recorded(&self, all: bool) -> Result<Recorded, StoreError> {

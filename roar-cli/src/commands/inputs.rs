@@ -1,0 +1,77 @@
+//! `roar inputs`: the sources, which no recorded task made.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use owo_colors::OwoColorize;
+use roar_lineage::query::{Inputs, Source};
+
+use super::show::short;
+use crate::cli::InputsArgs;
+use crate::error::UserError;
+use crate::project::Opened;
+use crate::{listing, output, project};
+
+/// Does it.
+pub fn main(args: &InputsArgs) -> Result<ExitCode, UserError> {
+    let opened = project::open(args.all)?;
+    let inputs = opened.graph.inputs();
+    match args.json {
+        true => output::json(&inputs)?,
+        false => output::write(&text(&inputs, &opened, args.all))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(inputs: &Inputs, opened: &Opened, all: bool) -> String {
+    if inputs.files.is_empty() {
+        return "no recorded task read what none made\n".to_owned();
+    }
+    let steps = opened.graph.steps();
+    let steps: HashMap<&str, usize> = steps.map(|(step, task)| (task.id.as_str(), step)).collect();
+    let composites = match all {
+        true => Vec::new(),
+        false => opened.graph.composites(),
+    };
+    let files = inputs.files.iter();
+    let files = files.map(|source| (source.file.path.bytes().as_ref(), source));
+    let lines = listing::lines(files, |path: &[u8]| {
+        let paths = composites.iter().map(|composite| composite.path.bytes());
+        let around = paths
+            .filter(|around| path.starts_with(around))
+            .min_by_key(|it| it.len());
+        path.get(..around?.len())
+    });
+    let mut text = String::new();
+    for line in &lines {
+        let content = match (line.directory(), &line.files[..]) {
+            (None, [(_, source)]) => {
+                let file = &source.file;
+                short(file.digest.as_deref(), file.etag.as_deref())
+            }
+            _ => String::new(),
+        };
+        let by = readers(line.files.iter().map(|(_, source)| *source), &steps);
+        let _ = writeln!(
+            text,
+            "{:<40}  {:<19}  {}",
+            line.name(&opened.root, 40),
+            content.cyan(),
+            by.dimmed()
+        );
+    }
+    text
+}
+
+/// `@1, @3`.
+fn readers<'a>(sources: impl Iterator<Item = &'a Source>, steps: &HashMap<&str, usize>) -> String {
+    let tasks = sources.flat_map(|source| &source.consumers);
+    let mut numbers: Vec<usize> = tasks
+        .filter_map(|task| steps.get(task.as_str()).copied())
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let numbers: Vec<String> = numbers.iter().map(|step| format!("@{step}")).collect();
+    output::cut(&numbers.join(", "), 16)
+}

@@ -1,0 +1,117 @@
+//! What somebody means who asks of a step, a task, a path or a digest.
+
+use std::collections::BTreeSet;
+
+use super::Graph;
+use crate::digest::Digest;
+use crate::store::Use;
+
+/// What a reference stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Subject {
+    /// A task: its step, and its index.
+    Task(usize, usize),
+    /// What was at a path or URL.
+    Path(Vec<u8>),
+    /// What was in a directory or below a URL: to its last `/`.
+    Below(Vec<u8>),
+    /// The content, wherever it was.
+    Content(Digest),
+}
+
+/// Why a reference stands for nothing.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotFound {
+    /// No such step.
+    #[error("the session has {0} steps")]
+    NoSuchStep(usize),
+    /// Several tasks or digests begin so.
+    #[error("{0} begin so")]
+    Ambiguous(usize),
+    /// It was read, and by no task written.
+    #[error("no recorded task made it")]
+    Unmade,
+    /// Nothing of that name.
+    #[error("no step, task, file or digest of this session")]
+    Nothing,
+}
+
+impl Graph {
+    /// What `reference` stands for: `@5`, a path (relative to `cwd`) or URL, a directory, a task
+    /// id or a digest, or the unique beginning of one.
+    pub(super) fn subject(&self, reference: &[u8], cwd: &[u8]) -> Result<Subject, NotFound> {
+        let text = std::str::from_utf8(reference).unwrap_or_default();
+        let step = text.strip_prefix('@').and_then(|step| step.parse().ok());
+        if let Some(step) = step {
+            let position = usize::checked_sub(step, 1);
+            let index = position.and_then(|position| self.order.get(position));
+            let index = *index.ok_or(NotFound::NoSuchStep(self.order.len()))?;
+            return Ok(Subject::Task(step, index));
+        }
+        let path = absolute(reference, cwd);
+        let uses = &self.recorded.uses;
+        if uses.iter().any(|used| used.file.path == path) {
+            return Ok(Subject::Path(path));
+        }
+        let directory = [path.strip_suffix(b"/").unwrap_or(&path), b"/"].concat();
+        if uses
+            .iter()
+            .any(|used| used.file.path.starts_with(&directory))
+        {
+            return Ok(Subject::Below(directory));
+        }
+        let hex = hexadecimal(reference).ok_or(NotFound::Nothing)?;
+        let tasks = self.order.iter().enumerate();
+        let mut tasks = tasks.filter(|(_, index)| self.task(**index).id.starts_with(&hex));
+        if hex == text
+            && let Some((position, &index)) = tasks.next()
+        {
+            return match tasks.count() {
+                0 => Ok(Subject::Task(position + 1, index)),
+                more => Err(NotFound::Ambiguous(more + 1)),
+            };
+        }
+        let begins = |used: &Use| used.file.digest.filter(|one| one.hex().starts_with(&hex));
+        let digests: BTreeSet<Digest> = uses.iter().filter_map(begins).collect();
+        match (digests.first(), digests.len()) {
+            (None, _) => Err(NotFound::Nothing),
+            (Some(digest), 1) => Ok(Subject::Content(*digest)),
+            (Some(_), several) => Err(NotFound::Ambiguous(several)),
+        }
+    }
+}
+
+/// The hexadecimal digits of what may be a task id or a digest, or the beginning of one.
+pub(super) fn hexadecimal(reference: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(reference).ok()?;
+    let hex = text.strip_prefix("blake3:").unwrap_or(text);
+    let is_hex = hex.len() >= 4 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| hex.to_ascii_lowercase())
+}
+
+/// `path` from `cwd`, without `.` and `..`. URLs stay as they are.
+pub(super) fn absolute(path: &[u8], cwd: &[u8]) -> Vec<u8> {
+    if path.starts_with(b"s3://") {
+        return path.to_vec();
+    }
+    let start = if path.starts_with(b"/") { b"" } else { cwd };
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in [start, path]
+        .into_iter()
+        .flat_map(|half| half.split(|byte| *byte == b'/'))
+    {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut absolute = Vec::new();
+    for part in parts {
+        absolute.push(b'/');
+        absolute.extend_from_slice(part);
+    }
+    absolute
+}
