@@ -46,29 +46,27 @@ pub(crate) struct Directory {
     /// Its device number, as `Stat` has it.
     pub(crate) dev: u64,
     pub(crate) ino: u64,
+    /// Of its name (bytes).
+    pub(crate) length: usize,
 }
 
 /// Which directory it is: device, inode, when that was made, mount.
 type Identity = [u64; 4];
 
-/// Writes the name of a directory into a room: what it is, and the length. `None`: it has no
-/// name, or none so short.
-pub(crate) unsafe fn name(at: c_int, room: &mut Room) -> Option<(Directory, usize)> {
+/// Writes the name of a directory into a room. `None`: it has no name, or none so short.
+pub(crate) unsafe fn name(at: c_int, room: &mut Room) -> Option<Directory> {
     // SAFETY: as the caller says.
     unsafe {
         let id = identity(at, room)?;
-        let directory = Directory {
-            dev: id[0],
-            ino: id[1],
-        };
+        let [dev, ino, ..] = id;
         let known = own::directories()?;
         let epoch = own::epoch();
         if let Some(length) = known.find(&id, epoch, room) {
-            return Some((directory, length));
+            return Some(Directory { dev, ino, length });
         }
-        let length = ask(at, &directory, room)?;
+        let length = ask(at, (dev, ino), room)?;
         known.keep(&id, epoch, room, length);
-        Some((directory, length))
+        Some(Directory { dev, ino, length })
     }
 }
 
@@ -150,7 +148,7 @@ unsafe fn identity(at: c_int, room: &mut Room) -> Option<Identity> {
 }
 
 /// The kernel's name for a directory, if that leads to it.
-unsafe fn ask(at: c_int, directory: &Directory, room: &mut Room) -> Option<usize> {
+unsafe fn ask(at: c_int, directory: (u64, u64), room: &mut Room) -> Option<usize> {
     let mut link = *b"/proc/thread-self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let name: *mut u8 = room.as_mut_ptr().cast();
     // SAFETY: a descriptor's number has ten digits at most; the room is longer than a name
@@ -182,7 +180,7 @@ unsafe fn ask(at: c_int, directory: &Directory, room: &mut Room) -> Option<usize
         let stat: *mut Stat = name.add(LONGEST - size_of::<Stat>()).cast();
         let there = [AT_FDCWD, name as usize, stat as usize, 0, 0, 0];
         let is_it = call(NEWFSTATAT, there) == 0
-            && ((*stat).0[0], (*stat).0[1]) == (directory.dev, directory.ino);
+            && ((*stat).0[0], (*stat).0[1]) == directory;
         is_it.then_some(length)
     }
 }

@@ -74,7 +74,8 @@ impl Name {
             if *self.at == b'/' {
                 return Some((self, None));
             }
-            let (directory, mut length) = directory::name(at, room)?;
+            let directory = directory::name(at, room)?;
+            let mut length = directory.length;
             let name: *mut u8 = room.as_mut_ptr().cast();
             if length > 1 {
                 *name.add(length) = b'/';

@@ -14,3 +14,4 @@ pub(crate) const GETTID: usize = 186;
 pub(crate) const OPENAT: usize = 257;
 pub(crate) const NEWFSTATAT: usize = 262;
 pub(crate) const STATX: usize = 332;
+pub(crate) const OPENAT2: usize = 437;

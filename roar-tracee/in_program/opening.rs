@@ -1,6 +1,8 @@
 //! One open: exempt, or not.
 
 use core::ffi::{c_char, c_int};
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::call::call;
 use crate::libc;
@@ -39,7 +41,7 @@ pub(crate) unsafe fn exempt(at: c_int, path: *const c_char, flags: c_int) -> Opt
     }
     let stamp = libc::now();
     // SAFETY: a call of openat(2) as libc would make it.
-    let fd = unsafe { through_gate(at, path as usize, flags as usize, ready.secret) };
+    let (fd, is_resolved) = unsafe { open(at, path as usize, flags as usize, ready.secret) };
     if fd < 0 {
         libc::set_errno(-fd as c_int);
         return Some(-1);
@@ -58,9 +60,10 @@ pub(crate) unsafe fn exempt(at: c_int, path: *const c_char, flags: c_int) -> Opt
         let Some((name, from)) = given.from(at, &mut room) else {
             return false;
         };
-        // One that is in that directory, and no symbolic link.
-        let from = from.filter(|_| flags & NOFOLLOW != 0 && given.is_single());
-        ring::record(&ready, stamp, &stat, name, from)
+        // In that directory, and no symbolic link.
+        let is_in_it = || from.is_some() && flags & NOFOLLOW != 0 && given.is_single();
+        let is_resolved = is_resolved || is_in_it();
+        ring::record(&ready, stamp, &stat, name, is_resolved.then_some(from))
     };
     let is_known = told == 0 && (!stat.is_regular() || is_recorded());
     if !is_known {
@@ -100,16 +103,64 @@ unsafe extern "C" {
     fn roar_gate();
 }
 
-/// openat(2) by the instruction at the gate: the secret is where a sixth argument would be,
+/// `struct open_how` (linux/openat2.h).
+#[repr(C)]
+struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+
+/// Opens without a notification: openat(2)'s result, and whether no symbolic link was on the
+/// way, so that the file is where the path says.
+unsafe fn open(at: c_int, path: usize, flags: usize, secret: usize) -> (isize, bool) {
+    // Where paths lead through links the next ones may too: so many calls are plain then, and
+    // so many after the next that does.
+    static PLAIN: AtomicUsize = AtomicUsize::new(0);
+    static AFTER_LINK: AtomicUsize = AtomicUsize::new(0);
+    let plain = PLAIN.load(Relaxed);
+    // SAFETY: calls as libc would make them.
+    unsafe {
+        if plain > 0 {
+            PLAIN.store(plain - 1, Relaxed);
+        } else {
+            let after_link = AFTER_LINK.load(Relaxed);
+            let how = How {
+                flags: flags as u64,
+                mode: 0,
+                resolve: RESOLVE_NO_SYMLINKS,
+            };
+            let (how, size) = (&raw const how as usize, size_of::<How>());
+            let fd = through_gate(OPENAT2, [at as usize, path, how, size], secret);
+            match -fd {
+                // ELOOP; EPERM and ENOSYS, where it is not allowed, E2BIG and EINVAL.
+                40 | 1 | 38 | 7 | 22 => {
+                    PLAIN.store(after_link, Relaxed);
+                    AFTER_LINK.store((2 * after_link + 1).min(63), Relaxed);
+                }
+                _ => {
+                    AFTER_LINK.store(0, Relaxed);
+                    return (fd, true);
+                }
+            }
+        }
+        let fd = through_gate(OPENAT, [at as usize, path, flags, 0], secret);
+        (fd, false)
+    }
+}
+
+/// A system call by the instruction at the gate: the secret is where a sixth argument would be,
 /// and is not left there.
-unsafe fn through_gate(at: c_int, path: usize, flags: usize, secret: usize) -> isize {
+unsafe fn through_gate(number: usize, args: [usize; 4], secret: usize) -> isize {
     let result: isize;
     // SAFETY: as the caller says; the gate returns, and changes what a system call does.
     unsafe {
         core::arch::asm!(
             "call {gate}", "xor r9d, r9d", gate = sym roar_gate,
-            inlateout("rax") OPENAT => result, in("rdi") at as usize, in("rsi") path,
-            in("rdx") flags, in("r10") 0usize, in("r8") 0usize, inlateout("r9") secret => _,
+            inlateout("rax") number => result, in("rdi") args[0], in("rsi") args[1],
+            in("rdx") args[2], in("r10") args[3], in("r8") 0usize, inlateout("r9") secret => _,
             lateout("rcx") _, lateout("r11") _,
         );
     }

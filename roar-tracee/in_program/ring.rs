@@ -14,13 +14,14 @@ const SLOT_GAP: usize = 64;
 /// How often the supervisor is asked to make room.
 const TRIES: usize = 3;
 
-/// Records that a file was opened. False: it could not be.
+/// Records that a file was opened; where no symbolic link was followed also from which
+/// directory, if from one. False: it could not be.
 pub(crate) unsafe fn record(
     ready: &Ready,
     stamp: u64,
     stat: &Stat,
     name: Name,
-    is_in: Option<Directory>,
+    resolved: Option<Option<Directory>>,
 ) -> bool {
     let tid = own::thread();
     let length = name.length;
@@ -31,6 +32,7 @@ pub(crate) unsafe fn record(
         page => task_of(page, tid as u64),
     };
     let size = (record::PATH + length).next_multiple_of(8);
+    let from = resolved.flatten();
     let words = [
         size as u64 | (length as u64) << 32,
         stamp,
@@ -41,8 +43,9 @@ pub(crate) unsafe fn record(
         time(13),
         s[2],
         task,
-        is_in.map_or(0, |directory| directory.dev),
-        is_in.map_or(0, |directory| directory.ino),
+        resolved.map_or(0, |from| 1 + from.map_or(0, |from| from.length as u64)),
+        from.map_or(0, |from| from.dev),
+        from.map_or(0, |from| from.ino),
     ];
     for _ in 0..TRIES {
         for index in 0..RING_COUNT {

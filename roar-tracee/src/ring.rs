@@ -12,7 +12,7 @@
 /// First eight bytes of the header.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ROARRING");
 /// Version of this layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Offset of the version word.
 pub const VERSION_AT: usize = 8;
 /// Offset of the secret that an exempt call has in its sixth argument.
@@ -74,17 +74,19 @@ pub mod record {
     /// The number on the attribution page of the task that the thread worked for; 0 for
     /// none, [`crate::abi::MANY`] where nobody knows.
     pub const TASK: usize = 64;
-    /// Where the path is that of a directory, as the kernel names it, and of one name in it that
-    /// is no symbolic link: the directory's device number, as above.
-    pub const DIRECTORY_DEV: usize = 72;
-    /// Likewise: its inode number; else 0.
-    pub const DIRECTORY_INO: usize = 80;
+    /// 0 where a symbolic link may have been followed. Else 1 and, where the path begins with the
+    /// kernel's name for a directory, since a relative one was given, the length of that name.
+    pub const RESOLVED: usize = 72;
+    /// That directory's device number, as above.
+    pub const DIRECTORY_DEV: usize = 80;
+    /// Its inode number.
+    pub const DIRECTORY_INO: usize = 88;
     /// The path: absolute.
-    pub const PATH: usize = 88;
+    pub const PATH: usize = 96;
 }
 
 /// In the place of a path's length: the rest of the ring is empty.
 pub const SKIP: u32 = u32::MAX;
 
 /// Opening this gives a program its rings. Without a supervisor it fails with ENOTDIR.
-pub const RING_PATH: &[u8] = b"/dev/null/roar/1/ring/2";
+pub const RING_PATH: &[u8] = b"/dev/null/roar/1/ring/3";

@@ -16,16 +16,15 @@ use crate::attribution::{Page, Work};
 use crate::decode;
 use crate::filter;
 use crate::observe::imports;
-use crate::paths;
 use crate::proc;
 use crate::process_table::Membership;
-use crate::rings::{Record, Rings};
+use crate::rings::{Record, Rings, Start};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, file};
 use crate::tracee::{Base, Found, Tracee};
 
-/// A directory whose path was seen to be canonical, and which that is, where it is told.
-pub(crate) type Known = (BString, Option<(u64, u64)>);
+/// A directory's path, and its device and inode number.
+pub(crate) type Known = (BString, (u64, u64));
 
 impl Supervisor {
     /// Gives a process rings of its own.
@@ -55,8 +54,11 @@ impl Supervisor {
     /// what a name leads to.
     pub(crate) fn catch_up_before(&mut self, pid: u32, call: Call, args: [u64; 6]) {
         let [_, second, third, ..] = args;
-        if let Call::Seccomp | Call::Prctl = call {
-            self.forbid_exemptions(pid);
+        match call {
+            Call::Seccomp | Call::Prctl => self.forbid_exemptions(pid),
+            // Who watches calls, or changes them, is to see the program's own.
+            Call::Ptrace => self.forbid_all_exemptions(),
+            _ => {}
         }
         let changes_names = match call {
             Call::Open => filter::changes(second),
@@ -133,7 +135,8 @@ impl Supervisor {
         filters.is_none() || filters > self.filters
     }
 
-    /// The tree serves a file system: the library would ask for the state of its files too.
+    /// The tree has a tracer, or serves a file system of whose files the library would ask for
+    /// the state.
     pub(crate) fn forbid_all_exemptions(&mut self) {
         self.accelerator = None;
         for pid in &self.with_rings {
@@ -192,30 +195,13 @@ impl Supervisor {
             };
             let tracee = self.tracee(process, pid);
             let is_here = !tracee.is_elsewhere && tracee.served.is_none();
-            let is_place = |known: &Option<Known>| {
-                let place = (paths::parent(&record.path), record.directory);
-                known
-                    .as_ref()
-                    .is_some_and(|(path, which)| (path.as_slice(), *which) == place)
-            };
-            let place = || Some((paths::parent(&record.path).into(), record.directory));
-            if is_here && !is_place(&known) && is_in_its_directory(record) {
-                known = place();
-            }
-            let is_known = is_here && is_place(&known);
             let mut is_gone = false;
             let mut accesses = Vec::new();
-            if is_known && (record.directory.is_some() || is_at(record)) {
+            if is_here && is_resolved(record, &mut known) {
                 accesses.push(access(record, record.path.clone(), None));
             } else {
-                known = None;
                 match read(&tracee, record) {
-                    Ok(Some(found)) => {
-                        if is_here && found.path == record.path {
-                            known = place();
-                        }
-                        accesses.push(access(record, found.path, found.via));
-                    }
+                    Ok(Some(found)) => accesses.push(access(record, found.path, found.via)),
                     Ok(None) => {}
                     Err(Gone) => is_gone = true,
                 }
@@ -282,19 +268,23 @@ fn access(record: &Record, path: BString, via: Option<BString>) -> Access {
     }
 }
 
-/// Whether the path of the directory that a file is in is the one that it had.
-fn is_in_its_directory(record: &Record) -> bool {
-    let is_it = |directory| {
-        let there = file::stat_path(paths::parent(&record.path));
-        there.is_ok_and(|there| (there.dev, there.ino) == directory)
+/// Whether the file was where its path says. `known` is a directory that is where it was.
+fn is_resolved(record: &Record, known: &mut Option<Known>) -> bool {
+    let is_from_known = match record.resolved {
+        None => false,
+        Some(Start::Root) => true,
+        Some(Start::Directory { length, identity }) => {
+            let Some(path) = record.path.get(..length) else {
+                return false;
+            };
+            let is_known = |(at, which): &Known| (at.as_slice(), *which) == (path, identity);
+            known.as_ref().is_some_and(is_known) || {
+                let there = file::stat_path(path);
+                let is_there = there.is_ok_and(|there| (there.dev, there.ino) == identity);
+                *known = is_there.then(|| (path.into(), identity));
+                is_there
+            }
+        }
     };
-    record.directory.is_some_and(is_it)
-        && decode::is_recorded(&record.path)
-        && !is_kernels(record.version.dev)
-}
-
-/// Whether the file that was opened is at its path, and no symbolic link.
-fn is_at(record: &Record) -> bool {
-    let there = file::stat_path(&record.path);
-    there.is_ok_and(|there| (there.dev, there.ino) == (record.version.dev, record.version.ino))
+    is_from_known && decode::is_recorded(&record.path) && !is_kernels(record.version.dev)
 }

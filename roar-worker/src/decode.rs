@@ -150,7 +150,7 @@ pub fn decode(
             },
             None => Decoded::Files(Vec::new()),
         }),
-        Call::Access | Call::Rmdir => files(Vec::new()),
+        Call::Access | Call::Rmdir | Call::Ptrace => files(Vec::new()),
     }
 }
 

@@ -6,7 +6,8 @@
 //! Everything unknown is allowed: the filter forbids nothing.
 //!
 //! With an accelerator ([`Exemption`]) an open for reading is also allowed that comes from
-//! the accelerator's gate with its secret (`roar_tracee::ring`).
+//! the accelerator's gate with its secret (`roar_tracee::ring`). The filter sees that openat(2)
+//! only reads; of openat2(2), whose flags are in memory, the library says so.
 
 use libc::sock_filter;
 use roar_tracee::ring;
@@ -79,10 +80,25 @@ pub fn program(io_uring: IoUring, exemption: Option<Exemption>) -> Vec<sock_filt
         let exemption = exemption.filter(|_| is_accelerated(abi));
         match call {
             Call::Access => exemption.map(|exemption| asks(exemption.asks_at)),
+            Call::Ptrace => has_accelerator.then(traces),
             Call::Rmdir => has_accelerator.then(|| vec![statement(RETURN, NOTIFY)]),
             Call::Openat => {
-                let mut verdict = exemption.map_or(Vec::new(), exempts);
+                let reads = [
+                    statement(LOAD, argument(2)),
+                    jump(JUMP_SET, CHANGES, 1, 0),
+                    statement(RETURN, ALLOW),
+                ];
+                let exempt = exemption.map(|exemption| exempts(exemption, &reads));
+                let mut verdict = exempt.unwrap_or_default();
                 verdict.extend(open_flags(argument(2)));
+                Some(verdict)
+            }
+            // Its flags are in memory: that they change nothing is the library's word.
+            Call::Openat2 => {
+                let allow = [statement(RETURN, ALLOW)];
+                let exempt = exemption.map(|exemption| exempts(exemption, &allow));
+                let mut verdict = exempt.unwrap_or_default();
+                verdict.push(statement(RETURN, NOTIFY));
                 Some(verdict)
             }
             _ => Some(verdict(call, io_uring)),
@@ -211,20 +227,32 @@ fn first_argument(value: u32) -> Vec<sock_filter> {
     ]
 }
 
-/// Allowed when it comes from the gate with the secret, and changes nothing.
-fn exempts(exemption: Exemption) -> Vec<sock_filter> {
+/// What is done when it comes from the gate with the secret; else goes on behind that.
+fn exempts(exemption: Exemption, then: &[sock_filter]) -> Vec<sock_filter> {
     let halves = |word: u64| (word as u32, (word >> 32) as u32);
     let (secret, secret_high) = halves(exemption.secret);
-    vec![
+    let length = then.len() as u8;
+    let mut verdict = vec![
         statement(LOAD, INSTRUCTION_POINTER),
         statement(AND, ring::PAGE as u32 - 1),
-        jump(JUMP_EQUAL, ring::GATE_RETURN, 0, 7),
+        jump(JUMP_EQUAL, ring::GATE_RETURN, 0, length + 4),
         statement(LOAD, argument(5)),
-        jump(JUMP_EQUAL, secret, 0, 5),
+        jump(JUMP_EQUAL, secret, 0, length + 2),
         statement(LOAD, argument(5) + 4),
-        jump(JUMP_EQUAL, secret_high, 0, 3),
-        statement(LOAD, argument(2)),
-        jump(JUMP_SET, CHANGES, 1, 0),
+        jump(JUMP_EQUAL, secret_high, 0, length),
+    ];
+    verdict.extend_from_slice(then);
+    verdict
+}
+
+/// Notified when somebody becomes a tracer or a tracee.
+fn traces() -> Vec<sock_filter> {
+    vec![
+        statement(LOAD, argument(0)),
+        jump(JUMP_EQUAL, libc::PTRACE_TRACEME, 2, 0),
+        jump(JUMP_EQUAL, libc::PTRACE_ATTACH, 1, 0),
+        jump(JUMP_EQUAL, libc::PTRACE_SEIZE, 0, 1),
+        statement(RETURN, NOTIFY),
         statement(RETURN, ALLOW),
     ]
 }
@@ -300,8 +328,14 @@ mod tests {
         ] {
             assert_eq!(run_from(gate, openat, args(flags, secret)), NOTIFY);
         }
-        for other in [(0xC000_003E, 2), (0xC000_003E, 437), (0x4000_0003, 295)] {
+        for other in [(0xC000_003E, 2), (0x4000_0003, 437), (0x4000_0003, 295)] {
             assert_eq!(run_from(gate, other, args(reading, secret)), NOTIFY);
+        }
+        let openat2 = (0xC000_003E, 437);
+        assert_eq!(run_from(gate, openat2, args(0, secret)), ALLOW);
+        assert_eq!(run_from(gate, openat2, args(0, secret ^ 1 << 40)), NOTIFY);
+        for from in near {
+            assert_eq!(run_from(from, openat2, args(0, secret)), NOTIFY);
         }
     }
 
@@ -315,6 +349,17 @@ mod tests {
             run(0xC000_003E, 21, [0x7f12_3456_72a0, 4, 0, 0, 0, 0]),
             ALLOW
         );
+    }
+
+    #[test]
+    fn a_tracer_is_notified_when_it_becomes_one() {
+        for call in [(0xC000_003E, 101), (0x4000_0003, 26)] {
+            for (request, expected) in [(0, NOTIFY), (16, NOTIFY), (0x4206, NOTIFY), (7, ALLOW)] {
+                let args = [request, 1, 0, 0, 0, 0];
+                assert_eq!(run_from(0, call, args), expected);
+                assert_eq!(run(call.0, call.1, args), ALLOW);
+            }
+        }
     }
 
     #[test]
@@ -348,6 +393,7 @@ mod tests {
                     Call::Access,
                     Call::Connect,
                     Call::Rmdir,
+                    Call::Ptrace,
                 ];
                 let is_rarely = |call| rarely.contains(&call);
                 let expected = match known {

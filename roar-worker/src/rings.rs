@@ -25,11 +25,25 @@ pub struct Record {
     pub links: u64,
     /// Number on the attribution page of the task that did it; 0 for none.
     pub task: u64,
-    /// Device and inode number of the directory that the file is in by the last name of its
-    /// path, where it is known that the path was canonical.
-    pub directory: Option<(u64, u64)>,
+    /// Where no symbolic link was followed: where the path begins, which was canonical if that
+    /// was.
+    pub resolved: Option<Start>,
     /// The path.
     pub path: BString,
+}
+
+/// Where a path begins: at the root, or in a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// At the root.
+    Root,
+    /// In this directory, by the name that the kernel gave.
+    Directory {
+        /// Length of that name (bytes).
+        length: usize,
+        /// Device and inode number.
+        identity: (u64, u64),
+    },
 }
 
 /// The rings of one process.
@@ -151,8 +165,14 @@ fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Rec
         },
         links: word(record::LINKS),
         task: word(record::TASK),
-        directory: Some((word(record::DIRECTORY_DEV), word(record::DIRECTORY_INO)))
-            .filter(|(_, ino)| *ino != 0),
+        resolved: match word(record::RESOLVED) {
+            0 => None,
+            1 => Some(Start::Root),
+            length => Some(Start::Directory {
+                length: usize::try_from(length - 1).ok()?,
+                identity: (word(record::DIRECTORY_DEV), word(record::DIRECTORY_INO)),
+            }),
+        },
         path: map.bytes(at + record::PATH, path).into(),
     })
 }
@@ -175,25 +195,27 @@ mod tests {
 
     fn a_record() -> Vec<u64> {
         let path = u64::from_le_bytes(*b"/a/b\0\0\0\0");
-        vec![96 | 4 << 32, 7, 1, 2, 3, 4, 5, 1, 9, 0, 0, path]
+        vec![104 | 4 << 32, 7, 1, 2, 3, 4, 5, 1, 9, 1, 0, 0, path]
     }
 
     #[test]
     fn records_are_read_once_and_over_the_end_of_a_ring() {
         let (mut rings, _file) = Rings::new(1).unwrap();
-        let last = ring::RING_SIZE as u64 / 96 * 96;
-        for at in (0..last).step_by(96) {
+        let length = 8 * a_record().len() as u64;
+        let last = ring::RING_SIZE as u64 / length * length;
+        for at in (0..last).step_by(length as usize) {
             write(&rings, at, &a_record());
         }
         set_head(&rings, last);
         let records = rings.take();
-        assert_eq!(records.len() as u64, last / 96);
+        assert_eq!(records.len() as u64, last / length);
+        assert_eq!(records[0].resolved, Some(Start::Root));
         assert_eq!(records[0].path, "/a/b");
         assert_eq!((records[0].task, records[0].version.size), (9, 3));
         let left = ring::RING_SIZE as u64 - last;
         write(&rings, last, &[left | u64::from(ring::SKIP) << 32]);
         write(&rings, 0, &a_record());
-        set_head(&rings, last + left + 96);
+        set_head(&rings, last + left + length);
         assert_eq!(rings.take().len(), 1);
         assert_eq!(rings.take(), []);
         assert_eq!(rings.damaged(), 0);
@@ -207,7 +229,7 @@ mod tests {
             [u64::MAX, 0],
             [1 << 20, 0],
             [16 | 4 << 32, 0],
-            [96 | 20 << 32, 0],
+            [104 | 20 << 32, 0],
         ] {
             let (mut rings, _file) = Rings::new(1).unwrap();
             write(&rings, 0, &words);

@@ -128,7 +128,7 @@ pub struct Supervisor {
     pub(crate) with_rings: BTreeSet<u32>,
     /// Whether a directory may have got another name since the pages were looked at.
     pub(crate) renames: bool,
-    /// Of the file that was recorded last, for as long as that may well be so.
+    /// That the file which was recorded last was opened from, for as long as that may be so.
     pub(crate) known_directory: Option<Known>,
 }
 

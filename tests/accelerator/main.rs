@@ -1,7 +1,9 @@
 //! Opens that are not notified: recorded all the same, and nothing is different for it.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use roar_tests::{Project, Report, Traced, is_root, python};
 use serde_json::Value;
@@ -104,6 +106,43 @@ fn signal_handlers_open_files_amid_a_record() {
 #[test]
 fn errors_and_descriptors_are_the_same() {
     both("errors", &["-pthread"], 3);
+}
+
+#[test]
+fn paths_may_lead_through_symbolic_links() {
+    let (on, _) = both("links", &["-pthread"], 400);
+    assert!(on.report.document["coverage"]["complete"] == true);
+}
+
+/// Somebody whom nobody traces removes a file as soon as it was read.
+#[test]
+fn what_was_read_and_is_gone_at_once_is_an_input() {
+    let (project, files) = project();
+    let mut roar = project.roar(["trace", "-q", "--accel", "on", "--no-hash", "--json"]);
+    roar.arg(project.report_path())
+        .args(["--", python().as_str(), "-c"]);
+    roar.arg("import sys\nfor line in sys.stdin:\n print(open(line[:-1]).read(), end='', flush=1)");
+    roar.args([&files[0]])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = roar.spawn().unwrap();
+    let mut asks = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (index, file) in files.iter().enumerate() {
+        writeln!(asks, "{file}").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), index.to_string());
+        fs::remove_file(file).unwrap();
+    }
+    drop(asks);
+    assert!(child.wait().unwrap().success());
+    let report = project.report();
+    assert_eq!(report.gaps(), [""; 0]);
+    let mut reads = report.reads();
+    reads.retain(|read| read.starts_with('f'));
+    let expected: Vec<String> = (0..4)
+        .map(|index| format!("f{index} open [skipped]"))
+        .collect();
+    assert_eq!(reads, expected);
 }
 
 #[test]

@@ -141,6 +141,32 @@ static void errors(void)
             err(1, "/proc, /dev");
 }
 
+/* Through links and not, by turns and in rows; as openat(2) would have it. */
+static void links(void)
+{
+    char link[4096], there[4096], through[4100];
+    int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+    snprintf(link, sizeof link, "%s.link", files[0]);
+    snprintf(there, sizeof there, "%s.there", files[0]);
+    snprintf(through, sizeof through, "%s/f1", there);
+    if (symlink(files[0], link) || symlink(".", there))
+        err(1, "symlink");
+    for (int i = 0; i < 200; i++) {
+        if (i < 100 || i % 2)
+            get(link);
+        if (i < 50)
+            get(through);
+        get(files[2]);
+    }
+    int fd = open(files[3], flags), other = syscall(SYS_openat, AT_FDCWD, files[3], flags);
+    if (fd < 0 || fcntl(fd, F_GETFL) != fcntl(other, F_GETFL) || fcntl(fd, F_GETFD) != FD_CLOEXEC)
+        errx(1, "other flags");
+    if (open(link, O_RDONLY | O_NOFOLLOW) != -1 || errno != ELOOP)
+        errx(1, "not ELOOP");
+    if (unlink(link) || unlink(there))
+        err(1, "unlink");
+}
+
 static void moves(void)
 {
     char other[4096];
@@ -475,7 +501,7 @@ int main(int count, char **args)
         void (*run)(void);
     } modes[] = {
         {"threads", threads}, {"forks", forks}, {"shared_memory", shared_memory},
-        {"handlers", handlers}, {"errors", errors}, {"moves", moves},
+        {"handlers", handlers}, {"errors", errors}, {"moves", moves}, {"links", links},
         {"elsewhere", elsewhere}, {"filters", filters}, {"cancels", cancels},
         {"confined", confined}, {"reads", reads}, {"failing_exec", failing_exec},
         {"vfork_first", vfork_first}, {"handler_forks", handler_forks},

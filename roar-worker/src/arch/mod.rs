@@ -70,6 +70,8 @@ pub enum Call {
     Namespace,
     /// connect(2).
     Connect,
+    /// ptrace(2), by which somebody becomes a tracer.
+    Ptrace,
     /// access(2), by which the dynamic loader asks for a list of libraries.
     Access,
 }

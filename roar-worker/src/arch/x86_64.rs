@@ -65,6 +65,7 @@ const X86_64: &[(u32, Call)] = &[
     (429, Namespace),   // move_mount
     (21, Access),
     (84, Rmdir),
+    (101, Ptrace),
 ];
 
 const I386: &[(u32, Call)] = &[
@@ -83,6 +84,7 @@ const I386: &[(u32, Call)] = &[
     (10, Unlink),
     (301, Unlinkat),
     (40, Rmdir),
+    (26, Ptrace),
     (92, Truncate),
     (193, Truncate64),
     (11, Execve),
