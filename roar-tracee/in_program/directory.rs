@@ -179,8 +179,7 @@ unsafe fn ask(at: c_int, directory: (u64, u64), room: &mut Room) -> Option<usize
         *name.add(length) = 0;
         let stat: *mut Stat = name.add(LONGEST - size_of::<Stat>()).cast();
         let there = [AT_FDCWD, name as usize, stat as usize, 0, 0, 0];
-        let is_it = call(NEWFSTATAT, there) == 0
-            && ((*stat).0[0], (*stat).0[1]) == directory;
+        let is_it = call(NEWFSTATAT, there) == 0 && ((*stat).0[0], (*stat).0[1]) == directory;
         is_it.then_some(length)
     }
 }
