@@ -15,11 +15,12 @@ pub(super) struct Outcomes(HashMap<Key, Outcome>);
 
 impl Outcomes {
     pub(super) fn get(&self, version: FileVersion) -> Option<Outcome> {
-        self.0.get(&key(version)).copied()
+        let is_any = !self.0.is_empty();
+        is_any.then(|| self.0.get(&key(version)).copied())?
     }
 
     pub(super) fn has(&self, version: FileVersion) -> bool {
-        self.0.contains_key(&key(version))
+        !self.0.is_empty() && self.0.contains_key(&key(version))
     }
 
     /// Gives what was known before.
