@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::abi;
 use crate::directory::{Directory, copy};
 use crate::layout::{CONTROL_SIZE, HEAD, LOCK, PAGE, RING_COUNT, RING_SIZE, SKIP, TAIL, record};
+use crate::libc;
 use crate::name::Name;
 use crate::opening::{self, Stat};
 use crate::own::{self, Ready, word};
@@ -45,7 +46,9 @@ pub(crate) unsafe fn record(
         task,
         resolved.map_or(0, |from| 1 + from.map_or(0, |from| from.length as u64)),
         from.map_or(0, |from| from.dev),
-        from.map_or(0, |from| from.ino),
+        // Another thread may have changed the directory since the call.
+        from.filter(|_| libc::is_only_thread())
+            .map_or(0, |from| from.ino),
     ];
     for _ in 0..TRIES {
         for index in 0..RING_COUNT {

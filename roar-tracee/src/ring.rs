@@ -79,7 +79,7 @@ pub mod record {
     pub const RESOLVED: usize = 72;
     /// That directory's device number, as above.
     pub const DIRECTORY_DEV: usize = 80;
-    /// Its inode number.
+    /// Its inode number; 0 where it may be another one.
     pub const DIRECTORY_INO: usize = 88;
     /// The path: absolute.
     pub const PATH: usize = 96;

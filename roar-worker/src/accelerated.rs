@@ -270,21 +270,26 @@ fn access(record: &Record, path: BString, via: Option<BString>) -> Access {
 
 /// Whether the file was where its path says. `known` is a directory that is where it was.
 fn is_resolved(record: &Record, known: &mut Option<Known>) -> bool {
-    let is_from_known = match record.resolved {
+    let is_at = |path: &[u8], which| {
+        let there = file::stat_path(path);
+        there.is_ok_and(|there| (there.dev, there.ino) == which)
+    };
+    let is_it = match record.resolved {
         None => false,
         Some(Start::Root) => true,
         Some(Start::Directory { length, identity }) => {
-            let Some(path) = record.path.get(..length) else {
-                return false;
-            };
-            let is_known = |(at, which): &Known| (at.as_slice(), *which) == (path, identity);
-            known.as_ref().is_some_and(is_known) || {
-                let there = file::stat_path(path);
-                let is_there = there.is_ok_and(|there| (there.dev, there.ino) == identity);
-                *known = is_there.then(|| (path.into(), identity));
-                is_there
+            match (identity, record.path.get(..length)) {
+                (Some(which), Some(path)) => {
+                    let is_known = |(at, it): &Known| (at.as_slice(), *it) == (path, which);
+                    let is_known = known.as_ref().is_some_and(is_known);
+                    if !is_known {
+                        *known = is_at(path, which).then(|| (path.into(), which));
+                    }
+                    known.is_some()
+                }
+                _ => is_at(&record.path, (record.version.dev, record.version.ino)),
             }
         }
     };
-    is_from_known && decode::is_recorded(&record.path) && !is_kernels(record.version.dev)
+    is_it && decode::is_recorded(&record.path) && !is_kernels(record.version.dev)
 }

@@ -41,8 +41,8 @@ pub enum Start {
     Directory {
         /// Length of that name (bytes).
         length: usize,
-        /// Device and inode number.
-        identity: (u64, u64),
+        /// Device and inode number, if that is certain.
+        identity: Option<(u64, u64)>,
     },
 }
 
@@ -170,7 +170,8 @@ fn record_at(map: &Mapping, at: usize, length: usize, path: usize) -> Option<Rec
             1 => Some(Start::Root),
             length => Some(Start::Directory {
                 length: usize::try_from(length - 1).ok()?,
-                identity: (word(record::DIRECTORY_DEV), word(record::DIRECTORY_INO)),
+                identity: Some((word(record::DIRECTORY_DEV), word(record::DIRECTORY_INO)))
+                    .filter(|(_, ino)| *ino != 0),
             }),
         },
         path: map.bytes(at + record::PATH, path).into(),
