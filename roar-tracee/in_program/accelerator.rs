@@ -1,10 +1,11 @@
 //! The accelerator: opens for reading happen without a notification, and leave a record in
 //! memory that the supervisor reads later.
 //!
-//! The filter lets an `openat` pass that comes from the gate, one instruction of this
-//! library, with this run's secret in an argument that the kernel ignores, and whose flags
-//! create and change nothing. Whatever else is opened, and by whatever else, is notified as
-//! ever: in doubt, the hooks leave a call to libc. No call is both exempt and unrecorded.
+//! The filter lets an `openat` or `openat2` pass that comes from the gate, one instruction of
+//! this library, with this run's secret in an argument that the kernel ignores. Its flags
+//! create and change nothing, which of the former the filter sees. Whatever else is opened,
+//! and by whatever else, is notified as ever: in doubt, the hooks leave a call to libc. No call
+//! is both exempt and unrecorded.
 //!
 //! The library waits for nobody, allocates nothing, and imports all symbols weakly. Where
 //! somebody else stands before libc's own functions, no call is exempt.

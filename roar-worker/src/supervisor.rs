@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use foldhash::HashSet;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use roar_lineage::event::{Event, TaskNo};
 use roar_lineage::model::{GapKind, Status, TaskKind};
@@ -35,7 +36,7 @@ const TICK_MS: u16 = 100;
 /// What an epoll event is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// A notification waits, or the tree is empty.
+    /// The preloaded library says something.
     Listener,
     /// The guardian ended.
     Guardian,
@@ -177,7 +178,6 @@ impl Supervisor {
         };
         match &supervisor.backend {
             Backend::Notify(listener) => {
-                supervisor.watch(listener.as_fd(), Source::Listener)?;
                 supervisor.watch(listener.guardian().pidfd(), Source::Guardian)?;
             }
             Backend::Preload(receiver) => {
@@ -220,12 +220,7 @@ impl Supervisor {
                 return turns;
             }
             let mut events = [EpollEvent::empty(); 64];
-            let timeout = if self.has_pages || !self.with_rings.is_empty() {
-                EpollTimeout::from(TICK_MS)
-            } else {
-                EpollTimeout::NONE
-            };
-            let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let (calls, ready) = self.wait(&mut events);
             self.backend.beat();
             let events = events.get(..ready).unwrap_or_default();
             // Ends first: a new process may have the id of one that ended.
@@ -234,19 +229,15 @@ impl Supervisor {
                     turns.push(self.process_ended(pid));
                 }
             }
+            if calls.contains(PollFlags::POLLIN) {
+                self.notified();
+            } else if calls.contains(PollFlags::POLLHUP) {
+                self.is_tree_empty = true;
+                turns.push(Turn::TreeEmpty);
+            }
             for event in events {
                 match Source::of(event.data()) {
-                    Source::Listener => {
-                        if let Backend::Preload(_) = self.backend {
-                            self.told();
-                        } else if event.events().contains(EpollFlags::EPOLLIN) {
-                            self.notified();
-                        } else if event.events().contains(EpollFlags::EPOLLHUP) {
-                            self.unwatch_listener();
-                            self.is_tree_empty = true;
-                            turns.push(Turn::TreeEmpty);
-                        }
-                    }
+                    Source::Listener => self.told(),
                     Source::Guardian => self.replace_guardian(),
                     Source::Hashing => self.take_digests(),
                     Source::Stores => self.hear_of_stores(),
@@ -260,7 +251,7 @@ impl Supervisor {
                 self.starved();
             }
             let is_time = self.looked.elapsed() >= Duration::from_millis(TICK_MS.into());
-            if ready == 0 || is_time && !self.with_rings.is_empty() {
+            if calls.is_empty() && ready == 0 || is_time && !self.with_rings.is_empty() {
                 turns.push(Turn::Tick);
             }
             if !turns.is_empty() {
@@ -273,10 +264,33 @@ impl Supervisor {
         }
     }
 
-    fn unwatch_listener(&self) {
-        if let Backend::Notify(listener) = &self.backend {
-            self.unwatch(listener.as_fd());
-        }
+    /// Waits until something happens: what the listener has, and how many other events.
+    ///
+    /// The listener is waited for by poll(2): with SYNC_WAKE_UP the kernel wakes this thread on
+    /// the CPU of the caller then. epoll(7) forgets that on the way, and the scheduler prefers an
+    /// idle CPU, all the more as a session of its own makes this process a group of its own
+    /// (sched(7), autogroups): a notification costs twice as much.
+    fn wait(&self, events: &mut [EpollEvent]) -> (PollFlags, usize) {
+        let timeout = if self.has_pages || !self.with_rings.is_empty() {
+            PollTimeout::from(TICK_MS)
+        } else {
+            PollTimeout::NONE
+        };
+        let others = PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN);
+        let mut calls = PollFlags::empty();
+        let is_ready = match &self.backend {
+            Backend::Notify(listener) if !self.is_tree_empty => {
+                let listener = PollFd::new(listener.as_fd(), PollFlags::POLLIN);
+                let mut fds = [listener, others];
+                let _ = poll(&mut fds, timeout);
+                let [listener, others] = fds;
+                calls = listener.revents().unwrap_or(calls);
+                others.any().unwrap_or(false)
+            }
+            _ => poll(&mut [others], timeout).is_ok_and(|ready| ready > 0),
+        };
+        let ready = is_ready.then(|| self.epoll.wait(events, EpollTimeout::ZERO));
+        (calls, ready.and_then(Result::ok).unwrap_or(0))
     }
 
     fn replace_guardian(&mut self) {

@@ -76,6 +76,23 @@ fn sources_are_what_no_recorded_task_made() {
 }
 
 #[test]
+fn a_directory_that_is_no_artifact_is_all_that_was_in_it() {
+    let project = Project::new();
+    project.write("few/a", "a");
+    project.trace_as("run", &["-q"], &["cat", "few/a"], |_| ());
+    let (status, shown, _) = ask(&project, &["show", "few", "--json"]);
+    let paths: Vec<_> = shown["uses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|used| &used["file"]["path"])
+        .collect();
+    let root = project.path("few").canonicalize().unwrap();
+    let path = |name: &str| json!(root.join(name));
+    assert_eq!((status, paths), (0, vec![&path("a")]));
+}
+
+#[test]
 fn two_steps_differ_in_what_they_were_and_left() {
     let project = three_steps();
     let (status, diff, _) = ask(&project, &["diff", "@1", "@2", "--json"]);

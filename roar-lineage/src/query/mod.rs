@@ -201,4 +201,6 @@ mod lineage_tests;
 #[cfg(test)]
 mod object_tests;
 #[cfg(test)]
+mod standing_tests;
+#[cfg(test)]
 mod tests;

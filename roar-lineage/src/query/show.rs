@@ -90,10 +90,10 @@ impl Graph {
             Ok(Subject::Content(digest)) => self.sightings(|used| used.file.digest == Some(digest)),
             Ok(Subject::Below(directory)) => {
                 let composites = self.contents(|path, _| *path == directory);
-                return match composites.is_empty() {
-                    true => Err(NotFound::Nothing),
-                    false => Ok(Found::Composite { composites }),
-                };
+                if !composites.is_empty() {
+                    return Ok(Found::Composite { composites });
+                }
+                self.sightings(|used| used.file.path.starts_with(&directory))
             }
             Err(NotFound::Nothing) => return self.composite_by_digest(reference),
             Err(other) => return Err(other),

@@ -19,7 +19,7 @@ pub struct Standing {
 
 impl Graph {
     /// What all files should be, or those that `reference` stands for (of a step or task, what
-    /// they were to it), by path. What was deleted at last should be nothing.
+    /// they were to it), by path. What was deleted or gone at last is none of them.
     pub fn standing(
         &self,
         reference: Option<&[u8]>,
@@ -50,6 +50,7 @@ impl Graph {
         let mut last: Vec<&Use> = last
             .into_values()
             .filter(|used| matches!(used.role, Role::Read | Role::Write))
+            .filter(|used| used.file.state != FileState::Missing)
             .filter(|used| is_meant(&used.file))
             .collect();
         last.sort_by_key(|used| (&used.file.path, used.location));
