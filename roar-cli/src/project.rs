@@ -1,5 +1,6 @@
 //! The project: the nearest `.roar` from the working directory up, and the git root.
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -127,6 +128,12 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Steps by the ids of their tasks.
+    pub fn steps(&self) -> HashMap<&str, usize> {
+        let steps = self.graph.steps();
+        steps.map(|(step, task)| (task.id.as_str(), step)).collect()
+    }
+
     /// What `find` finds by `reference` from the working directory, or by the file that it leads
     /// to through symbolic links.
     pub fn find<T>(

@@ -32,12 +32,9 @@ impl Again {
 pub fn command(step: usize) -> Result<Again, UserError> {
     let opened = project::open(false)?;
     let cannot = |why: String| UserError::new(format!("cannot run @{step} again"), why);
-    let Some((job, command)) = opened.graph.job_of(step) else {
-        let steps = opened.graph.steps().count();
-        return Err(
-            cannot(format!("the session has {steps} steps")).hint("`roar dag` lists the steps")
-        );
-    };
+    let found = opened.graph.job_of(step);
+    let (job, command) =
+        found.map_err(|error| cannot(error.to_string()).hint("`roar dag` lists the steps"))?;
     if command != Some(step) {
         let error = cannot("it is a task of Ray's, which only its command starts".to_owned());
         return Err(match command {

@@ -1,13 +1,12 @@
 //! `roar inputs`: the sources, which no recorded task made.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
-use roar_lineage::query::{Inputs, Source};
+use roar_lineage::query::Inputs;
 
-use super::show::short;
+use super::show::{list_of_steps, short};
 use crate::cli::InputsArgs;
 use crate::error::UserError;
 use crate::project::Opened;
@@ -28,8 +27,7 @@ fn text(inputs: &Inputs, opened: &Opened, all: bool) -> String {
     if inputs.files.is_empty() {
         return "no recorded task read what none made\n".to_owned();
     }
-    let steps = opened.graph.steps();
-    let steps: HashMap<&str, usize> = steps.map(|(step, task)| (task.id.as_str(), step)).collect();
+    let steps = opened.steps();
     let composites = match all {
         true => Vec::new(),
         false => opened.graph.composites(),
@@ -52,7 +50,8 @@ fn text(inputs: &Inputs, opened: &Opened, all: bool) -> String {
             }
             _ => String::new(),
         };
-        let by = readers(line.files.iter().map(|(_, source)| *source), &steps);
+        let readers = line.files.iter().flat_map(|(_, source)| &source.consumers);
+        let by = list_of_steps(readers, &steps, 16);
         let _ = writeln!(
             text,
             "{:<40}  {:<19}  {}",
@@ -62,16 +61,4 @@ fn text(inputs: &Inputs, opened: &Opened, all: bool) -> String {
         );
     }
     text
-}
-
-/// `@1, @3`.
-fn readers<'a>(sources: impl Iterator<Item = &'a Source>, steps: &HashMap<&str, usize>) -> String {
-    let tasks = sources.flat_map(|source| &source.consumers);
-    let mut numbers: Vec<usize> = tasks
-        .filter_map(|task| steps.get(task.as_str()).copied())
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let numbers: Vec<String> = numbers.iter().map(|step| format!("@{step}")).collect();
-    output::cut(&numbers.join(", "), 16)
 }

@@ -1,6 +1,6 @@
 //! `roar show`: what is known of a step, a task, a path or a digest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -28,14 +28,10 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
     }
     let text = match &show.found {
         Found::Task { task, inputs, .. } => {
-            let steps: HashMap<String, usize> = opened
-                .graph
-                .steps()
-                .map(|(step, task)| (task.id.clone(), step))
-                .collect();
+            let steps = opened.steps();
             let producer = |path: &[u8]| {
                 let edge = inputs.iter().find(|edge| edge.path.bytes() == path)?;
-                steps.get(&edge.from).copied()
+                steps.get(edge.from.as_str()).copied()
             };
             let composites = match args.all {
                 true => Vec::new(),
@@ -50,11 +46,7 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
         }
         Found::File { uses } => uses.iter().map(|seen| line(seen, &opened.root)).collect(),
         Found::Composite { composites } => {
-            let steps: HashMap<&str, usize> = opened
-                .graph
-                .steps()
-                .map(|(step, task)| (task.id.as_str(), step))
-                .collect();
+            let steps = opened.steps();
             let texts = composites
                 .iter()
                 .map(|contents| composite(contents, &steps, &opened.root));
@@ -67,15 +59,6 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
 
 fn composite(contents: &Contents, steps: &HashMap<&str, usize>, root: &std::path::Path) -> String {
     let composite = &contents.composite;
-    let by = |tasks: &[String]| -> String {
-        let mut numbers: Vec<usize> = tasks
-            .iter()
-            .filter_map(|task| steps.get(task.as_str()).copied())
-            .collect();
-        numbers.sort_unstable();
-        let numbers: Vec<String> = numbers.iter().map(|step| format!("@{step}")).collect();
-        output::cut(&numbers.join(", "), 60)
-    };
     let mut text = format!(
         "{}  {} files  {}\n",
         output::shown_path(composite.path.bytes(), Some(root)),
@@ -87,7 +70,7 @@ fn composite(contents: &Contents, steps: &HashMap<&str, usize>, root: &std::path
         ("read by", &composite.consumers),
     ] {
         if !tasks.is_empty() {
-            let _ = writeln!(text, "   {word} {}", by(tasks));
+            let _ = writeln!(text, "   {word} {}", list_of_steps(tasks, steps, 60));
         }
     }
     for file in &contents.files {
@@ -96,6 +79,20 @@ fn composite(contents: &Contents, steps: &HashMap<&str, usize>, root: &std::path
         let _ = writeln!(text, "   {path}  {content}");
     }
     text
+}
+
+/// `@1, @3` in at most `width` characters.
+pub(super) fn list_of_steps<'a>(
+    tasks: impl IntoIterator<Item = &'a String>,
+    steps: &HashMap<&str, usize>,
+    width: usize,
+) -> String {
+    let tasks = tasks.into_iter();
+    let numbers: BTreeSet<usize> = tasks
+        .filter_map(|task| steps.get(task.as_str()).copied())
+        .collect();
+    let numbers: Vec<String> = numbers.iter().map(|step| format!("@{step}")).collect();
+    output::cut(&numbers.join(", "), width)
 }
 
 /// The content in a few characters.

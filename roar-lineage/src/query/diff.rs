@@ -101,17 +101,11 @@ impl Graph {
     /// what was there.
     pub fn task_of(&self, reference: &[u8], cwd: &[u8]) -> Result<(usize, &str), NotFound> {
         let subject = self.subject(reference, cwd)?;
-        let is_meant = |used: &&Use| match &subject {
-            Subject::Task(..) => false,
-            Subject::Path(path) => used.file.path == *path,
-            Subject::Below(directory) => used.file.path.starts_with(directory),
-            Subject::Content(digest) => used.file.digest == Some(*digest),
-        };
         let index = match subject {
             Subject::Task(_, index) => index,
             _ => {
-                let uses = self.recorded.uses.iter().filter(is_meant);
-                let writes = uses.filter(|used| used.role == Role::Write);
+                let uses = self.recorded.uses.iter();
+                let writes = uses.filter(|used| used.role == Role::Write && subject.is(&used.file));
                 let last = writes.max_by_key(|used| self.order_of(used));
                 last.ok_or(NotFound::Unmade)?.task
             }

@@ -93,15 +93,15 @@ impl Graph {
             .map(|(position, task)| (position + 1, task))
     }
 
-    /// A step's job, and the step that its command is. `None`: there is no such step.
-    pub fn job_of(&self, step: usize) -> Option<(&Job, Option<usize>)> {
-        let job = self.recorded.tasks[*self.order.get(step.checked_sub(1)?)?].job;
+    /// A step's job, and the step that its command is.
+    pub fn job_of(&self, step: usize) -> Result<(&Job, Option<usize>), NotFound> {
+        let job = self.recorded.tasks[self.at_step(step)?].job;
         let is_command = |index: &usize| {
             let Usage { task, job: of } = &self.recorded.tasks[*index];
             *of == job && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
         };
         let command = self.order.iter().position(is_command);
-        Some((
+        Ok((
             &self.recorded.jobs[job],
             command.map(|position| position + 1),
         ))

@@ -36,9 +36,8 @@ impl Graph {
         let is_shown = |file: &FileUse| self.all || file.category.is_shown();
         let is_meant = |file: &FileUse| match &subject {
             None | Some(Subject::Task(..)) => is_shown(file),
-            Some(Subject::Path(path)) => file.path == *path,
-            Some(Subject::Below(directory)) => file.path.starts_with(directory) && is_shown(file),
-            Some(Subject::Content(digest)) => file.digest == Some(*digest),
+            Some(below @ Subject::Below(_)) => below.is(file) && is_shown(file),
+            Some(other) => other.is(file),
         };
         let mut last: BTreeMap<usize, &Use> = BTreeMap::new();
         for used in self.recorded.uses.iter().filter(is_in_view) {

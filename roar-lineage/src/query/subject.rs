@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Graph;
 use crate::digest::Digest;
+use crate::model::FileUse;
 use crate::store::Use;
 
 /// What a reference stands for.
@@ -36,17 +37,33 @@ pub enum NotFound {
     Nothing,
 }
 
+impl Subject {
+    /// Whether a file is what it stands for, which is none where it is a task.
+    pub(super) fn is(&self, file: &FileUse) -> bool {
+        match self {
+            Self::Task(..) => false,
+            Self::Path(path) => file.path == *path,
+            Self::Below(directory) => file.path.starts_with(directory),
+            Self::Content(digest) => file.digest == Some(*digest),
+        }
+    }
+}
+
 impl Graph {
+    /// Index of the task that a step is.
+    pub(super) fn at_step(&self, step: usize) -> Result<usize, NotFound> {
+        let position = step.checked_sub(1);
+        let index = position.and_then(|position| self.order.get(position));
+        index.copied().ok_or(NotFound::NoSuchStep(self.order.len()))
+    }
+
     /// What `reference` stands for: `@5`, a path (relative to `cwd`) or URL, a directory, a task
     /// id or a digest, or the unique beginning of one.
     pub(super) fn subject(&self, reference: &[u8], cwd: &[u8]) -> Result<Subject, NotFound> {
         let text = std::str::from_utf8(reference).unwrap_or_default();
         let step = text.strip_prefix('@').and_then(|step| step.parse().ok());
         if let Some(step) = step {
-            let position = usize::checked_sub(step, 1);
-            let index = position.and_then(|position| self.order.get(position));
-            let index = *index.ok_or(NotFound::NoSuchStep(self.order.len()))?;
-            return Ok(Subject::Task(step, index));
+            return Ok(Subject::Task(step, self.at_step(step)?));
         }
         let path = absolute(reference, cwd);
         let uses = &self.recorded.uses;
