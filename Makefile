@@ -19,8 +19,8 @@ export ROAR_TEST_S3S ?= $(CURDIR)/$(S3S)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider -q
 
 .PHONY: help setup build debug venv venvs wheel demo test test-rust test-shim test-ways test-ray \
-	test-s3 test-far test-clusters test-ray-versions check-aarch64 coverage soak lint fmt clippy \
-	doc ci bench bench-s3 clean
+	test-s3 test-formats test-far test-clusters test-ray-versions check-aarch64 coverage soak \
+	lint fmt clippy doc ci bench bench-s3 clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -69,7 +69,7 @@ FAR_S3 := $(patsubst %,tests/s3/test_%.py,addresses attribution pipeline)
 # The oldest Ray with `py_executable`, and the newest that this was tried with.
 RAY_VERSIONS ?= 2.43.0 2.60.0
 
-test: test-rust test-shim test-clusters test-s3 ## All tests
+test: test-rust test-shim test-clusters test-s3 test-formats ## All tests
 
 # Clusters are waited for most of the time: two suites at once, each one's output when it ends.
 test-clusters: debug venv $(S3S) ## Clusters on loopback
@@ -105,6 +105,18 @@ test-far: debug venv $(S3S) ## Clusters in containers, behind TLS, with S3, and 
 test-s3: debug venv $(S3S) ## Objects of S3, by every client
 	$(PYTEST) --durations=5 $(FAR_S3:%=--ignore=%) tests/s3
 
+# The programs that exports are for.
+FORMATS := .cache/formats
+FORMATS_READY := $(FORMATS)/.ready
+
+$(FORMATS_READY): tests/formats/requirements.txt
+	$(PYTHON) -m venv $(FORMATS)
+	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-formats: debug venv $(FORMATS_READY) ## Exports, by the programs that read them; the page, in a browser
+	$(FORMATS)/bin/python -m pytest -p no:cacheprovider -q --durations=5 tests/formats
+
 bench-s3: build venv $(S3S) ## Requests to S3, traced and untraced
 	$(VENV)/bin/python bench/s3.py
 
@@ -118,7 +130,7 @@ bench-s3: build venv $(S3S) ## Requests to S3, traced and untraced
 RAYS_READY := $(RAY_VERSIONS:%=.cache/ray-%/.ready)
 
 # All that is installed from PyPI.
-venvs: venv $(RAYS_READY)
+venvs: venv $(RAYS_READY) $(FORMATS_READY)
 
 test-ray-versions: debug $(RAYS_READY) ## The graph, on older and newer Rays
 	@for version in $(RAY_VERSIONS); do \

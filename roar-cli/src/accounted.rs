@@ -2,14 +2,11 @@
 //! traced or is lost becomes a gap with its cause, and statuses are Ray's where it knows
 //! more.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use roar_lineage::document::joined_coverage;
+use roar_lineage::join;
 use roar_lineage::model::{Gap, GapKind, Job};
-use roar_lineage::{join, mask};
-use roar_worker::{clock, host};
 
 use crate::commands::merge;
 use crate::error::UserError;
@@ -27,10 +24,8 @@ const REPORTED: Duration = Duration::from_millis(1500);
 
 /// A submitted job that has ended, and where it is to be brought.
 pub struct Submitted<'a> {
-    /// The command line as it was given.
-    pub command: &'a [OsString],
-    /// Its id, with which the names of its files begin.
-    pub job: &'a str,
+    /// As it was given; the names of its files begin with its id.
+    pub job: &'a Job,
     /// Ray's id of it.
     pub submission_id: &'a str,
     /// Where it is to be brought.
@@ -51,7 +46,7 @@ impl Submitted<'_> {
         let collected = self.collect(dashboard, &mut gathered, ended);
         // The sink is there when the cluster is gone.
         if let Some(place) = self.home.sink {
-            gathered.add(sink::files_of_job(place, self.job, self.home.quiet));
+            gathered.add(sink::files_of_job(place, &self.job.id, self.home.quiet));
         }
         let (mut fragments, damaged) = gathered.fragments();
         for fragment in &mut fragments {
@@ -98,8 +93,22 @@ impl Submitted<'_> {
             );
             gaps.push((GapKind::UntracedWorker, detail));
         }
-        let job = fragments.iter().map(|fragment| &fragment.job);
-        let job = join::jobs(job).unwrap_or_else(|| compare::job(&account, self.unknown_job()));
+        let recorded = join::jobs(fragments.iter().map(|fragment| &fragment.job));
+        let job = match recorded {
+            // Whoever began first says what the job is, and clocks differ.
+            Some(recorded) => {
+                let started_at = self.job.started_at.min(recorded.started_at - 1);
+                let given = self.job.clone();
+                join::job(
+                    Job {
+                        started_at,
+                        ..given
+                    },
+                    &recorded,
+                )
+            }
+            None => compare::as_given(&account, self.job.clone()),
+        };
         for node in compare::lost_nodes(&home, &account) {
             let detail = format!("lost node {node}: what it recorded last is gone");
             gaps.push((GapKind::LostRecords, detail));
@@ -146,7 +155,7 @@ impl Submitted<'_> {
     ) -> Result<Vec<String>, String> {
         loop {
             let is_late = ended.elapsed() > self.home.patience;
-            match gathered.collect(dashboard, self.job) {
+            match gathered.collect(dashboard, &self.job.id) {
                 Ok(collected) => {
                     let mut names = collected.listed.values().flatten();
                     let is_open = names.clone().any(|name| gather::is_log(name));
@@ -178,22 +187,5 @@ impl Submitted<'_> {
         let recorded = |task: &ListedTask| home.has(task);
         let account = dashboard.account(self.submission_id, &home.ray_jobs(), recorded);
         account.map_err(|error| error.to_string())
-    }
-
-    /// The job, where neither a record nor Ray tells of it.
-    fn unknown_job(&self) -> Job {
-        let words: Vec<&[u8]> = self.command.iter().map(|w| w.as_bytes()).collect();
-        Job {
-            id: self.job.to_owned(),
-            command: mask::arguments(&words),
-            cwd: self.home.root.as_os_str().as_bytes().into(),
-            root: self.home.root.as_os_str().as_bytes().into(),
-            started_at: clock::wall(),
-            ended_at: None,
-            exit_code: None,
-            signal: None,
-            tracer: host::tracer(),
-            git: None,
-        }
     }
 }

@@ -45,6 +45,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Read files again, and say which are not what they were
     Verify(VerifyArgs),
+    /// Make a file again: run its steps once more, as far as it takes, and compare
+    Reproduce(ReproduceArgs),
+    /// Print the session in another format: for catalogues, archives, attestations, traces
+    Export(ExportArgs),
     /// Show the session at a glance
     Status(QueryArgs),
     /// Show the history, newest first
@@ -195,6 +199,9 @@ pub struct DagArgs {
     /// Print it as a Mermaid flowchart, which Markdown may have
     #[arg(long, group = "format")]
     pub mermaid: bool,
+    /// Write it as a page for a browser, which needs nothing but itself (-: stdout)
+    #[arg(long, group = "format", value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Files and edges of every category
     #[arg(long)]
     pub all: bool,
@@ -270,6 +277,57 @@ pub struct VerifyArgs {
     #[arg(value_name = "REF")]
     pub reference: Option<OsString>,
     /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Files of every category
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `roar reproduce`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The steps that made it run again where they ran before, with the environment of now; before
+them those whose results they need and which are not what they were. Nothing runs where a
+source is not what it was, or where it would overwrite what another step wrote later.
+
+Exit status: 0 where it came out as it was, 1 where it did not or could not be made.")]
+pub struct ReproduceArgs {
+    /// A path, a directory, a URL, a digest; of a step (@5) or task all that its command left
+    #[arg(value_name = "REF")]
+    pub reference: OsString,
+    /// Say what would be run, and run nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print one JSON document; what the steps print goes to stderr
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `roar export` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// OpenLineage events of runs, a list
+    Openlineage,
+    /// W3C PROV, as PROV-JSON
+    Prov,
+    /// RO-Crate: the ro-crate-metadata.json of the project's root
+    RoCrate,
+    /// in-toto statements with SLSA provenance, unsigned, one for each command, a list
+    InToto,
+    /// OpenTelemetry spans, as OTLP/JSON
+    Otlp,
+    /// DVC: the dvc.yaml of the project's root
+    Dvc,
+}
+
+/// `roar export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Which
+    #[arg(value_enum, value_name = "FORMAT")]
+    pub format: Format,
+    /// Print one JSON document of roar's, with the other in it
     #[arg(long)]
     pub json: bool,
     /// Files of every category

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod accounted;
+pub mod checked;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod git;
 pub mod joined;
 pub mod listing;
 pub mod manifest;
@@ -46,6 +48,8 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Inputs(args) => commands::inputs::main(&args),
         Command::Diff(args) => commands::diff::main(&args),
         Command::Verify(args) => commands::verify::main(&args),
+        Command::Reproduce(args) => commands::reproduce::main(&args),
+        Command::Export(args) => commands::export::main(&args),
         Command::Status(args) => commands::status::main(&args),
         Command::Log(args) => commands::log::main(&args),
         Command::Doctor(args) => commands::doctor::main(&args),

@@ -26,6 +26,15 @@ pub fn json<T: Serialize>(document: &T) -> Result<(), UserError> {
     )
 }
 
+/// Writes a file that the user has named, or stdout for `-`.
+pub fn file(path: &Path, content: &[u8]) -> Result<(), UserError> {
+    if path == Path::new("-") {
+        return finish(io::stdout().lock().write_all(content));
+    }
+    let cannot = |error| UserError::new(format!("cannot write {}", path.display()), error);
+    std::fs::write(path, content).map_err(cannot)
+}
+
 /// Writes a line to stderr. Where that cannot be there is nobody to tell.
 pub fn say(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());

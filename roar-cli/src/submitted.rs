@@ -18,7 +18,9 @@ use crate::cli::TraceArgs;
 use crate::commands::{merge, run};
 use crate::config;
 use crate::error::UserError;
+use crate::git;
 use crate::ray::collect::{Collected, Fetched};
+use crate::ray::compare;
 use crate::ray::connection::Connection;
 use crate::ray::gather::{self, Gathered, Gathering};
 use crate::ray::python;
@@ -53,12 +55,13 @@ pub struct Home<'a> {
 pub fn run(
     args: &TraceArgs,
     submission: &Submission,
-    root: &Path,
+    (cwd, root): (&Path, &Path),
     store: Option<&Path>,
     settings: &config::Ray,
 ) -> Result<ExitCode, UserError> {
-    let job = host::unique_id();
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let git = git::state(cwd);
+    let job = tracing::job(host::unique_id(), &args.command, cwd, &root, git);
     let launcher = run::worker_launcher().unwrap_or_else(|| "roar-worker".into());
     let ray = args.command.first().cloned().unwrap_or_default();
     let sink = settings.sink.as_ref().map(Place::to_string);
@@ -66,9 +69,9 @@ pub fn run(
     let endpoint = endpoint.filter(|url| !url.is_empty());
     let tracing = Tracing {
         worker_launcher: &launcher,
-        job: &job,
+        job: &job.id,
         root: &root.to_string_lossy(),
-        submission_id: &format!("{ID_PREFIX}{job}"),
+        submission_id: &format!("{ID_PREFIX}{}", job.id),
         ship: settings.ship,
         sink: sink.as_deref(),
         endpoint: endpoint.as_deref(),
@@ -99,7 +102,7 @@ pub fn run(
             let address = address.unwrap_or_else(|| connection.resolve(&ray));
             connection.dashboard(&address).ok()
         };
-        Gathering::start(dashboard, job.clone())
+        Gathering::start(dashboard, job.id.clone())
     });
     let wait_status =
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
@@ -120,7 +123,6 @@ pub fn run(
         } else {
             let address = address.unwrap_or_else(|| connection.resolve(&ray));
             let submitted = Submitted {
-                command: &args.command,
                 job: &job,
                 submission_id: id,
                 home,
@@ -131,7 +133,13 @@ pub fn run(
         };
         match outcome {
             Ok(Outcome::Done) => {}
-            Ok(Outcome::Later) => later(home, id),
+            Ok(Outcome::Later) => {
+                if let Err(error) = tracing::keep(store, &[compare::with_gaps(&job, &[])]) {
+                    let what = format!("the job is not noted: {} ({})", error.what, error.why);
+                    tracing::warn(args.quiet, &what);
+                }
+                later(home, id);
+            }
             Ok(Outcome::Refused) => explain(submission, home),
             Err(error) => {
                 let kept = format!("{} ({})", error.what, error.why);
@@ -186,7 +194,9 @@ fn after(
     match dashboard.job(submitted.submission_id) {
         Ok(None) if !submitted.has_succeeded => Ok(Outcome::Refused),
         // Somebody else's, of the same id.
-        Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(submitted.job) => Ok(Outcome::Done),
+        Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(submitted.job.id.as_str()) => {
+            Ok(Outcome::Done)
+        }
         // Ctrl-C ends the waiting and not the job.
         Ok(Some(info)) if !info.has_ended() => Ok(Outcome::Later),
         _ => {

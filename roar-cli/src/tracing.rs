@@ -170,7 +170,8 @@ fn show_hashing() -> Box<dyn FnMut(Option<meter::Hashing>)> {
     })
 }
 
-fn job(id: String, command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
+/// A job that begins now.
+pub fn job(id: String, command: &[OsString], cwd: &Path, root: &Path, git: Option<Git>) -> Job {
     let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
     Job {
         id,
@@ -247,15 +248,10 @@ fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant)
 }
 
 fn write(file: &Path, document: &TraceReport) -> Result<(), UserError> {
-    if file == Path::new("-") {
-        return output::json(document);
-    }
-    let cannot = |error: &dyn std::fmt::Display| {
-        UserError::new(format!("cannot write {}", file.display()), error)
-    };
-    let mut text = serde_json::to_vec_pretty(document).map_err(|error| cannot(&error))?;
+    let text = serde_json::to_vec_pretty(document);
+    let mut text = text.map_err(|error| UserError::new("cannot tell the report", error))?;
     text.push(b'\n');
-    std::fs::write(file, text).map_err(|error| cannot(&error))
+    output::file(file, &text)
 }
 
 /// One line on stderr, unless the user wants quiet.

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod digest_cache;
 pub mod document;
 pub mod event;
+pub mod export;
 pub mod fragment;
 pub mod frame;
 pub mod join;

@@ -6,5 +6,6 @@ mod hashing;
 mod many;
 mod processes;
 mod questions;
+mod reproduce;
 mod store;
 mod tracer;

@@ -9,7 +9,8 @@ import subprocess
 import compare
 import pytest
 from conftest import (
-    EXAMPLES, HERE, NODE_IP, PYTHON, RAY, ROAR, WORKER, environment, graph, roar, run, wait_for,
+    EXAMPLES, HERE, NODE_IP, PYTHON, RAY, ROAR, WORKER, document, environment, graph, roar, run,
+    wait_for,
 )
 
 BY_HAND = {"py_executable": WORKER + " --"}
@@ -183,6 +184,13 @@ def test_the_users_own_runtime_env_works(cluster, project, through_roar):
         )
         assert "recorded" in done.stderr, done.stderr
         wrote = [n for n in graph(project)["nodes"] if n["name"] == "says"]
+        # The job is what was given, where it was given: that can be run again.
+        [job] = document(roar("log", "--json", cwd=project).stdout)["jobs"]
+        assert job["command"][:3] == [RAY, "job", "submit"]
+        assert job["command"][-len(words):] == list(words)
+        assert (job["cwd"], job["exit_code"]) == (os.path.realpath(project), 0)
+        plan = document(roar("reproduce", "-n", "--json", "@1", cwd=project).stdout)
+        assert [step["job"] for step in plan["steps"]] == [job["id"]]
     else:
         cluster.submit({**own, **BY_HAND}, *words, cwd=project)
         _, wrote = of_job(cluster, project, out)

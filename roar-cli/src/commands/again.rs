@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bstr::ByteSlice;
 use roar_lineage::mask;
+use roar_lineage::model::Job;
 
 use crate::error::UserError;
 use crate::{output, project};
@@ -14,11 +15,40 @@ use crate::{output, project};
 pub struct Again {
     /// The command line.
     pub command: Vec<OsString>,
-    /// Where it is run, which is the working directory now.
+    /// Where it is run.
     pub cwd: PathBuf,
 }
 
 impl Again {
+    /// The command of a job; else why it cannot be run again.
+    pub fn of(job: &Job) -> Result<Self, String> {
+        if job.command.iter().any(|word| mask::is_masked(word)) {
+            return Err("its command had credentials, which are not kept".to_owned());
+        }
+        if job.command.is_empty() {
+            return Err("its command is not known".to_owned());
+        }
+        let cwd = PathBuf::from(OsString::from_vec(job.cwd.to_vec()));
+        match cwd.metadata() {
+            Ok(found) if found.is_dir() => Ok(Self {
+                command: Self::words(job),
+                cwd,
+            }),
+            _ => Err(format!(
+                "its directory {} is not there",
+                output::one_line(job.cwd.as_bytes())
+            )),
+        }
+    }
+
+    /// The command line of a job.
+    pub fn words(job: &Job) -> Vec<OsString> {
+        let words = job.command.iter();
+        words
+            .map(|word| OsString::from_vec(word.to_vec()))
+            .collect()
+    }
+
     /// What will be run.
     pub fn line(&self) -> String {
         let words = self.command.iter().map(|word| word.as_encoded_bytes());
@@ -42,16 +72,8 @@ pub fn command(step: usize) -> Result<Again, UserError> {
             None => error,
         });
     }
-    if job.command.iter().any(|word| mask::is_masked(word)) {
-        let why = "its command had credentials, which are not kept";
-        return Err(cannot(why.to_owned()).hint("`roar log` shows the rest of it"));
-    }
-    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    let cwd = PathBuf::from(owned(&job.cwd));
-    std::env::set_current_dir(&cwd)
-        .map_err(|error| cannot(format!("{}: {error}", output::one_line(job.cwd.as_bytes()))))?;
-    Ok(Again {
-        command: job.command.iter().map(|word| owned(word)).collect(),
-        cwd,
-    })
+    let again =
+        Again::of(job).map_err(|why| cannot(why).hint("`roar log` shows what is known of it"))?;
+    std::env::set_current_dir(&again.cwd).map_err(|error| cannot(error.to_string()))?;
+    Ok(again)
 }

@@ -11,6 +11,7 @@ use roar_lineage::model::Status;
 use roar_lineage::query::{Composite, Dag, Node};
 
 use super::drawing::Drawing;
+use super::page;
 use crate::cli::DagArgs;
 use crate::error::UserError;
 use crate::{listing, output, project};
@@ -28,6 +29,9 @@ pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
         output::write(&Drawing::new(&dag, &opened.root).dot())?;
     } else if args.mermaid {
         output::write(&Drawing::new(&dag, &opened.root).mermaid())?;
+    } else if let Some(file) = &args.html {
+        let page = page::of(&dag, &opened.root);
+        output::file(file, page.as_bytes())?;
     } else {
         output::write(&text(&dag, &opened.root, args.all))?;
     }

@@ -1,6 +1,5 @@
 //! The graph for programs that draw: Graphviz's DOT language, and Mermaid's flowcharts.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -20,7 +19,7 @@ enum Shape {
     File,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 enum Line {
     Solid,
     /// Of what is no file: Ray's objects and actors.
@@ -34,61 +33,30 @@ impl Drawing {
             nodes: Vec::new(),
             arrows: Vec::new(),
         };
-        let mut tasks = HashMap::new();
         for node in &dag.nodes {
             let name = output::cut(&output::one_line(node.name.bytes()), 40);
-            let task = drawing.add(Shape::Task, format!("@{} {name}", node.step));
-            tasks.insert(node.id.as_str(), task);
+            drawing.add(Shape::Task, format!("@{} {name}", node.step));
         }
-        let shown = |path: &[u8]| output::cut(&output::shown_path(path, Some(root)), 60);
-        let mut written: HashMap<(usize, &[u8]), usize> = HashMap::new();
-        for (task, node) in dag.nodes.iter().enumerate() {
-            for file in &node.writes {
-                let path: &[u8] = file.path.bytes();
-                let left = drawing.add(Shape::File, shown(path));
-                written.insert((task, path), left);
-                drawing.arrows.push((task, left, Line::Solid));
-            }
+        let flow = dag.flow();
+        let first = drawing.nodes.len();
+        for version in &flow.versions {
+            let path = output::shown_path(version.file.path.bytes(), Some(root));
+            drawing.add(Shape::File, output::cut(&path, 60));
         }
-        let (mut joined, mut drawn) = (HashSet::new(), HashSet::new());
-        for edge in &dag.edges {
-            let ends = [&edge.from, &edge.to].map(|id| tasks.get(id.as_str()).copied());
-            let [Some(from), Some(to)] = ends else {
-                continue;
-            };
-            let path: &[u8] = edge.path.bytes();
-            let arrow = match edge.via {
-                "file" | "s3" => {
-                    joined.insert((to, path));
-                    let left = written.get(&(from, path)).copied();
-                    (left.unwrap_or(from), to, Line::Solid)
-                }
-                _ => (from, to, Line::Dashed),
-            };
-            // One file may have been read in several versions, or as several objects.
-            if drawn.insert(arrow) {
-                drawing.arrows.push(arrow);
-            }
+        for (version, task) in flow.generated() {
+            drawing.arrows.push((task, first + version, Line::Solid));
         }
-        let mut sources = HashMap::new();
-        for (task, node) in dag.nodes.iter().enumerate() {
-            for file in &node.reads {
-                let path: &[u8] = file.path.bytes();
-                if joined.contains(&(task, path)) {
-                    continue;
-                }
-                let source = *sources
-                    .entry((path, &file.digest))
-                    .or_insert_with(|| drawing.add(Shape::File, shown(path)));
-                drawing.arrows.push((source, task, Line::Solid));
-            }
+        for (task, version) in &flow.used {
+            drawing.arrows.push((first + version, *task, Line::Solid));
+        }
+        for (from, to) in &flow.informed {
+            drawing.arrows.push((*from, *to, Line::Dashed));
         }
         drawing
     }
 
-    fn add(&mut self, shape: Shape, label: String) -> usize {
+    fn add(&mut self, shape: Shape, label: String) {
         self.nodes.push((shape, label));
-        self.nodes.len() - 1
     }
 
     /// In the DOT language (<https://graphviz.org/doc/info/lang.html>).

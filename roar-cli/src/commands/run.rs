@@ -3,18 +3,15 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use roar_lineage::digest::Digest;
-use roar_lineage::model::Git;
-use roar_worker::host;
-
-use roar_worker::{shim, stores};
+use roar_worker::{host, shim, stores};
 
 use super::again;
 use crate::cli::TraceArgs;
 use crate::config;
 use crate::error::UserError;
+use crate::git;
 use crate::output;
 use crate::project::{self, Place};
 use crate::ray::{local, submit};
@@ -58,7 +55,7 @@ pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
         && let Some(submission) = submit::parse(&args.command)
     {
         let store = store.as_deref().ok();
-        return submitted::run(&args, &submission, &root, store, &settings);
+        return submitted::run(&args, &submission, (&cwd, &root), store, &settings);
     }
     let job = host::unique_id();
     let mut environment = worker_launcher()
@@ -70,7 +67,7 @@ pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
         })
         .unwrap_or_default();
     environment.extend(stores::key_log());
-    let git = git(&cwd);
+    let git = git::state(&cwd);
     Plan {
         job,
         args,
@@ -99,33 +96,4 @@ fn absolute(root: &Path) -> PathBuf {
 pub fn worker_launcher() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.with_file_name("roar-worker");
     beside.is_file().then_some(beside)
-}
-
-/// The state of the working tree, where git knows one.
-fn git(cwd: &Path) -> Option<Git> {
-    cwd.ancestors()
-        .find(|directory| directory.join(".git").exists())?;
-    let ask = |arguments: &[&str]| {
-        let asked = Command::new("git")
-            .args(arguments)
-            .current_dir(cwd)
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .stdin(std::process::Stdio::null())
-            .output();
-        asked
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| output.stdout)
-    };
-    let line = |arguments: &[&str]| {
-        let text = String::from_utf8(ask(arguments)?).ok()?.trim().to_owned();
-        (!text.is_empty()).then_some(text)
-    };
-    let commit = line(&["rev-parse", "--verify", "-q", "HEAD"]);
-    let diff = ask(&["diff", "--no-ext-diff", "--no-textconv", "HEAD"]).unwrap_or_default();
-    Some(Git {
-        commit,
-        branch: line(&["symbolic-ref", "-q", "--short", "HEAD"]),
-        diff: (!diff.is_empty()).then(|| Digest::of(&diff)),
-    })
 }

@@ -8,9 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use bstr::ByteSlice;
 use roar_lineage::fragment::{Fragment, RAY_OBSERVER};
-use roar_lineage::mask;
 use roar_lineage::model::{self, Coverage, GapKind, Job, RayIds, Status, Task, TaskKind, WallTime};
 use roar_worker::clock;
 use serde_json::Value;
@@ -147,20 +145,21 @@ pub fn with_gaps(job: &Job, gaps: &[(GapKind, String)]) -> Fragment {
     fragment
 }
 
-/// The job, where nothing that came home tells of it.
-pub fn job(account: &Account, unknown: Job) -> Job {
-    let Some(listed) = &account.job else {
-        return unknown;
-    };
-    let words: Vec<&[u8]> = listed.entrypoint.as_bytes().fields().collect();
-    let wall = |time: Option<i64>| time.map(|at| at.saturating_mul(MILLISECOND));
-    Job {
-        command: mask::arguments(&words),
-        started_at: wall(listed.start_time).unwrap_or(unknown.started_at),
-        ended_at: wall(listed.end_time),
-        exit_code: listed.driver_exit_code,
-        ..unknown
+/// The job as it was given, with how it ended where nothing that came home tells of it.
+pub fn as_given(account: &Account, given: Job) -> Job {
+    match &account.job {
+        Some(listed) => Job {
+            ended_at: wall(listed.end_time),
+            exit_code: listed.driver_exit_code,
+            ..given
+        },
+        None => given,
     }
+}
+
+/// Ray tells times in milliseconds.
+fn wall(time: Option<i64>) -> Option<WallTime> {
+    time.map(|at| at.saturating_mul(MILLISECOND))
 }
 
 fn untraced(coverage: &mut Coverage, cause: &str) {
@@ -245,7 +244,8 @@ fn untraced_driver(
         _ => Status::Unknown,
     };
     task.exit_code = listed.driver_exit_code;
-    (task.started_at, task.ended_at) = (job.started_at, job.ended_at);
+    task.started_at = wall(listed.start_time).unwrap_or(job.started_at);
+    task.ended_at = wall(listed.end_time);
     let mut fragment = fragment(job, task);
     let node = listed.driver_node_id.as_deref();
     untraced(&mut fragment.coverage, &of_node(node, gathered, account));

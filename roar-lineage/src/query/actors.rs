@@ -14,6 +14,7 @@ impl Graph {
     /// The same, with one node for each actor.
     pub fn by_actor(mut self) -> Self {
         let node = self.nodes_of_actors();
+        self.edges_of_calls = Some(self.edges.clone());
         for (index, &to) in node.iter().enumerate() {
             if index != to {
                 let call = self.recorded.tasks[index].task.clone();

@@ -154,8 +154,7 @@ impl Graph {
         for (side, task) in [a, b].into_iter().enumerate() {
             for &index in &self.uses[task] {
                 let used = &self.recorded.uses[index];
-                let is_shown = self.all || used.file.category.is_shown();
-                if is_shown && used.role != Role::Ephemeral {
+                if self.is_shown(used) && used.role != Role::Ephemeral {
                     let pair = pairs.entry((used.role, &used.file.path)).or_default();
                     let is_later = |known: &Use| known.file.last <= used.file.last;
                     if pair[side].is_none_or(is_later) {

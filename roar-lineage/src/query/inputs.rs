@@ -1,12 +1,11 @@
 //! `roar.inputs/1`: the sources, which no recorded task made.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bstr::BString;
 use serde::Serialize;
 
-use super::{Graph, Via};
-use crate::digest::Digest;
+use super::Graph;
+use super::producers::Producers;
 use crate::document::File;
 use crate::store::{Role, Use};
 
@@ -34,27 +33,15 @@ pub struct Source {
 impl Graph {
     /// What was read and no recorded task had made.
     pub fn inputs(&self) -> Inputs {
-        let mut made: HashMap<(usize, &BString), Vec<Option<Digest>>> = HashMap::new();
-        for edge in &self.edges {
-            if let Via::File { digest, .. } = edge.via {
-                let digests = made.entry((edge.to, &edge.path)).or_default();
-                digests.push(digest);
-            }
-        }
-        // An edge stands for all uses of one content.
-        let is_made = |used: &Use| {
-            let own = used.file.digest;
-            let edges = made.get(&(used.task, &used.file.path));
-            let is_it =
-                |digest: &Option<Digest>| digest.is_none() || own.is_none() || *digest == own;
-            edges.is_some_and(|digests| digests.iter().any(is_it))
-        };
+        let producers = Producers::new(&self.recorded, self.edges_of_tasks());
         let mut sources: BTreeMap<_, (&Use, BTreeSet<usize>)> = BTreeMap::new();
         for (position, &task) in self.order.iter().enumerate() {
             for &index in &self.uses[task] {
                 let used = &self.recorded.uses[index];
-                let is_shown = self.all || used.file.category.is_shown();
-                if used.role == Role::Read && is_shown && !is_made(used) {
+                if used.role == Role::Read
+                    && self.is_shown(used)
+                    && producers.of(used).next().is_none()
+                {
                     let host = &self.recorded.locations[used.location].host;
                     let content = (&used.file.path, host, used.file.digest);
                     let source = sources.entry(content);

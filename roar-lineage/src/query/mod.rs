@@ -6,14 +6,17 @@ mod composites;
 mod dag;
 mod diff;
 mod edges;
+mod flow;
 mod history;
 mod inputs;
 mod lineage;
+mod producers;
 mod ray;
 mod show;
 mod standing;
 mod steps;
 mod subject;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +28,14 @@ pub use composites::{Composite, Contents};
 pub use dag::{Dag, EdgeObject, Node};
 pub use diff::{Change, Diff, Side, Verdict};
 pub use edges::{Edge, Via};
+pub use flow::{Flow, Version};
 pub use history::{Log, LogEntry, StatusDocument};
 pub use inputs::{Inputs, Source};
 pub use lineage::{Artifact, Direction, Lineage, Relative, lineage};
 pub use show::{Found, Producer, Show, Sighting};
 pub use standing::Standing;
 pub use subject::NotFound;
+pub use work::{Part, Work};
 
 /// A session as a graph.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Graph {
     /// Indices of tasks in the order of their steps: step 1 first.
     order: Vec<usize>,
     edges: Vec<Edge>,
+    /// Those before actors were joined, where they are.
+    edges_of_calls: Option<Vec<Edge>>,
     /// By task: indices of its uses.
     uses: Vec<Vec<usize>>,
     all: bool,
@@ -80,6 +87,7 @@ impl Graph {
             recorded,
             order,
             edges,
+            edges_of_calls: None,
             uses,
             all,
         }
@@ -105,6 +113,11 @@ impl Graph {
             &self.recorded.jobs[job],
             command.map(|position| position + 1),
         ))
+    }
+
+    /// Edges between tasks, also those of one actor.
+    fn edges_of_tasks(&self) -> &[Edge] {
+        self.edges_of_calls.as_deref().unwrap_or(&self.edges)
     }
 
     /// Id of the session.
@@ -140,7 +153,7 @@ impl Graph {
             let used = &self.recorded.uses[index];
             let is_role = used.role == role
                 || (role == Role::Write && used.role == Role::Ephemeral && linked.contains(&index));
-            let is_shown = self.all || used.file.category.is_shown() || linked.contains(&index);
+            let is_shown = self.is_shown(used) || linked.contains(&index);
             let file = (is_role && is_shown).then(|| self.file(used));
             // Two observers may have seen the same.
             files.extend(file.filter(|file| !files.iter().rev().take(8).any(|seen| seen == file)));

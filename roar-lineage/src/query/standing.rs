@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Graph;
 use super::subject::{NotFound, Subject};
 use crate::document::File;
-use crate::model::{FileState, FileUse, FileVersion, WallTime};
+use crate::model::{FileState, FileVersion, WallTime};
 use crate::store::{Role, Use};
 
 /// What a file was when it was last used.
@@ -33,31 +33,50 @@ impl Graph {
             Some(Subject::Task(_, task)) => used.task == task,
             _ => true,
         };
-        let is_shown = |file: &FileUse| self.all || file.category.is_shown();
-        let is_meant = |file: &FileUse| match &subject {
-            None | Some(Subject::Task(..)) => is_shown(file),
-            Some(below @ Subject::Below(_)) => below.is(file) && is_shown(file),
-            Some(other) => other.is(file),
+        let is_meant = |used: &Use| match &subject {
+            None | Some(Subject::Task(..)) => self.is_shown(used),
+            Some(below @ Subject::Below(_)) => below.is(&used.file) && self.is_shown(used),
+            Some(other) => other.is(&used.file),
         };
+        let uses = self.recorded.uses.iter();
+        let mut last: Vec<&Use> = self
+            .last_of_locations(uses.filter(is_in_view))
+            .into_iter()
+            .filter(|used| matches!(used.role, Role::Read | Role::Write))
+            .filter(|used| used.file.state != FileState::Missing)
+            .filter(|used| is_meant(used))
+            .collect();
+        last.sort_by_key(|used| (&used.file.path, used.location));
+        Ok(last
+            .into_iter()
+            .map(|used| self.standing_of(used))
+            .collect())
+    }
+
+    /// The last use of each location.
+    pub(super) fn last_of_locations<'a>(
+        &'a self,
+        uses: impl Iterator<Item = &'a Use>,
+    ) -> Vec<&'a Use> {
         let mut last: BTreeMap<usize, &Use> = BTreeMap::new();
-        for used in self.recorded.uses.iter().filter(is_in_view) {
+        for used in uses {
             let known = last.entry(used.location).or_insert(used);
             if self.order_of(used) >= self.order_of(known) {
                 *known = used;
             }
         }
-        let mut last: Vec<&Use> = last
-            .into_values()
-            .filter(|used| matches!(used.role, Role::Read | Role::Write))
-            .filter(|used| used.file.state != FileState::Missing)
-            .filter(|used| is_meant(&used.file))
-            .collect();
-        last.sort_by_key(|used| (&used.file.path, used.location));
-        let standing = |used: &Use| Standing {
+        last.into_values().collect()
+    }
+
+    pub(super) fn standing_of(&self, used: &Use) -> Standing {
+        Standing {
             file: self.file(used),
             version: used.file.version,
-        };
-        Ok(last.into_iter().map(standing).collect())
+        }
+    }
+
+    pub(super) fn is_shown(&self, used: &Use) -> bool {
+        self.all || used.file.category.is_shown()
     }
 
     /// Of two uses of one file the later one: when it was seen or left, as wall time, since tasks

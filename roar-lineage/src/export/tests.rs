@@ -1,0 +1,30 @@
+use super::dvc::{from, shell};
+use super::openlineage::uuid;
+
+#[test]
+fn paths_are_seen_from_a_directory() {
+    let seen = |path: &str, directory: &str| from(path.as_bytes(), directory.as_bytes());
+    assert_eq!(seen("/p/a", "/p"), "a");
+    assert_eq!(seen("/p/a/b", "/p/c/d"), "../../a/b");
+    assert_eq!(seen("/p", "/p"), ".");
+    assert_eq!(seen("/other/x", "/p"), "/other/x");
+    assert_eq!(seen("s3://bucket/key", "/p"), "s3://bucket/key");
+}
+
+#[test]
+fn a_command_is_what_a_shell_reads_as_it() {
+    let words = ["sh", "-c", "echo 'a' \"$X\" ${Y} > o", "", "Größe", "a=b"];
+    let line = shell(words.map(str::to_owned));
+    assert_eq!(
+        line,
+        r#"sh -c 'echo '\''a'\'' "$X" ${Y} > o' '' 'Größe' a=b"#
+    );
+}
+
+#[test]
+fn an_id_is_a_uuid_of_version_8() {
+    let uuid = uuid("5f0c");
+    let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 4, 12]);
+    assert_eq!((&uuid[14..15], &uuid[19..20]), ("8", "8"));
+}
