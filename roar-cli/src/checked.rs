@@ -167,6 +167,10 @@ pub fn text(files: &[Checked], root: &Path) -> String {
             };
         }
     }
-    let _ = writeln!(text, "{} files: {}", files.len(), counts.join(", "));
+    let files = match files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    let _ = writeln!(text, "{files}: {}", counts.join(", "));
     text
 }

@@ -15,6 +15,7 @@ pub mod output;
 pub mod progress;
 pub mod project;
 pub mod ray;
+pub mod remake;
 pub mod sink;
 pub mod submitted;
 pub mod summary;

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
+use roar_lineage::document::command_line;
 use serde::Serialize;
 
 use crate::error::UserError;
@@ -77,6 +78,11 @@ pub fn one_line(bytes: &[u8]) -> String {
         }
     };
     bytes.to_str_lossy().chars().map(printable).collect()
+}
+
+/// A command as a shell reads it, without control characters.
+pub fn command(words: &[BString]) -> String {
+    one_line(command_line(words).as_bytes())
 }
 
 /// `text` in at most `width` characters.

@@ -177,6 +177,13 @@ pub enum TaskKind {
     Worker,
 }
 
+impl TaskKind {
+    /// Whether it is what its job's command line started.
+    pub fn is_command(self) -> bool {
+        matches!(self, Self::Command | Self::RayDriver)
+    }
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

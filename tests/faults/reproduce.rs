@@ -109,8 +109,8 @@ fn a_dry_run_runs_nothing() {
     assert!(!project.has("out"));
     let output = project.roar(["reproduce", "-n", "final"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let expected = "@1    bash -c cat in > out; echo made out\n\
-                    @2    bash -c cat out other > final\n";
+    let expected = "@1    bash -c 'cat in > out; echo made out'\n\
+                    @2    bash -c 'cat out other > final'\n";
     assert_eq!(text, expected);
 }
 

@@ -1,7 +1,7 @@
 //! `roar run @5`: the command of a step once more, where it was run.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
@@ -51,8 +51,8 @@ impl Again {
 
     /// What will be run.
     pub fn line(&self) -> String {
-        let words = self.command.iter().map(|word| word.as_encoded_bytes());
-        let command = output::one_line(&bstr::join(" ", words));
+        let words = self.command.iter().map(|word| word.as_bytes().into());
+        let command = output::command(&words.collect::<Vec<_>>());
         let cwd = output::one_line(self.cwd.as_os_str().as_encoded_bytes());
         format!("roar: once more in {cwd}: {}", output::cut(&command, 200))
     }

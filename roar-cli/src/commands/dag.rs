@@ -128,6 +128,10 @@ pub fn step_text(
         Status::Running => writeln!(text, "  {}", "running".yellow()),
         Status::Unknown => writeln!(text, "  {}", "unknown".yellow()),
     };
+    if let Some(command) = &node.command {
+        let line = output::command(command.items());
+        let _ = writeln!(text, "   runs   {}", output::cut(&line, 68).dimmed());
+    }
     let paths = |tasks: fn(&Composite) -> &Vec<String>| -> Vec<&[u8]> {
         let own = composites
             .iter()

@@ -67,7 +67,7 @@ fn block(text: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(entries) if !entries.is_empty() => {
             for (key, value) in entries {
-                let _ = write!(text, "\n{indent}{}:", Value::from(key.as_str()));
+                let _ = write!(text, "\n{indent}{}:", plain_key(key));
                 block(text, value, depth + 1);
             }
         }
@@ -79,5 +79,15 @@ fn block(text: &mut String, value: &Value, depth: usize) {
         plain => {
             let _ = write!(text, " {plain}");
         }
+    }
+}
+
+/// A key, in quotes where it is no name.
+fn plain_key(key: &str) -> String {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    match key.starts_with(|letter: char| letter.is_ascii_alphabetic()) && key.chars().all(is_letter)
+    {
+        true => key.to_owned(),
+        false => Value::from(key).to_string(),
     }
 }

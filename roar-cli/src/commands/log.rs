@@ -35,12 +35,7 @@ pub fn line(job: &LogEntry) -> String {
         [first, .., last] => format!("@{first}…@{last}"),
     };
     let start: String = job.started_at.chars().take(19).collect();
-    let words: Vec<String> = job
-        .command
-        .items()
-        .iter()
-        .map(|word| output::one_line(word))
-        .collect();
-    let line = format!("{start}Z  {end:<9} {steps:<9} {}", words.join(" "));
+    let command = output::command(job.command.items());
+    let line = format!("{start}Z  {end:<9} {steps:<9} {command}");
     format!("{}\n", output::cut(&line, 80))
 }

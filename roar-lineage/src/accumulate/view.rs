@@ -10,7 +10,7 @@ use crate::category::Classifier;
 use crate::client::{self, Part};
 use crate::event::{ProcessKey, TaskNo};
 use crate::fragment::Fragment;
-use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Stamp, Task, TaskKind};
+use crate::model::{Category, Coverage, FileVersion, GapKind, Job, Process, Stamp, Task};
 
 /// Which versions of a task's files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,7 +161,7 @@ impl Accumulator {
     pub fn fragment(&self, no: TaskNo, revision: u64) -> Option<Fragment> {
         let state = self.tasks.get(&no)?;
         let mut job = self.job.clone()?;
-        if matches!(state.task.kind, TaskKind::Command | TaskKind::RayDriver) {
+        if state.task.kind.is_command() {
             job.ended_at = state.task.ended_at;
             job.exit_code = state.task.exit_code;
             job.signal = state.task.signal;
@@ -197,8 +197,7 @@ impl Accumulator {
         };
         // Where connections are seen, those that cannot be looked into are gaps themselves;
         // but not which of a Ray worker's connections are a client's.
-        let is_known = fragment.job.tracer.backend == "notify"
-            && matches!(state.task.kind, TaskKind::Command | TaskKind::RayDriver);
+        let is_known = fragment.job.tracer.backend == "notify" && state.task.kind.is_command();
         if !is_known
             && !state.s3.is_seen()
             && let Some(library) = client::library(&fragment.reads, has_arrow)

@@ -1,6 +1,7 @@
 //! The JSON that other programs read: the objects that several documents share, and the
 //! trace report. Keys may be added here; none may change or go.
 
+mod command;
 mod text;
 mod trace;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::model::{Category, Coverage, FileState, FileUse, Gap, GapKind, How, WallTime};
 
+pub use command::command_line;
 pub use text::Text;
 pub use trace::{Process, Run, Task, TraceReport, Tracer, trace_report};
 

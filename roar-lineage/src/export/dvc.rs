@@ -9,6 +9,7 @@ use bstr::{BString, ByteSlice};
 use serde_json::{Map, Value, json};
 
 use super::{Exported, title};
+use crate::document::command_line;
 use crate::mask;
 use crate::model::{How, Job};
 use crate::query::{Part, Work};
@@ -46,7 +47,7 @@ pub fn dvc(exported: &Exported) -> Value {
             .filter(is_met)
             .map(|part| literal(from(path(part), &job.cwd)))
             .collect();
-        let mut stage = json!({"cmd": command(job)});
+        let mut stage = json!({"cmd": literal(command_line(&job.command))});
         if job.cwd != exported.root {
             stage["wdir"] = literal(from(&job.cwd, exported.root)).into();
         }
@@ -161,28 +162,7 @@ pub(super) fn from(path: &[u8], directory: &[u8]) -> String {
     }
 }
 
-fn command(job: &Job) -> String {
-    let words = job
-        .command
-        .iter()
-        .map(|word| word.to_str_lossy().into_owned());
-    literal(shell(words))
-}
-
 /// What DVC replaces (`${…}`) as it is.
 fn literal(text: String) -> String {
     text.replace("${", r"\${")
-}
-
-/// Words as a shell reads them.
-pub(super) fn shell(words: impl IntoIterator<Item = String>) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "%+,-./:=@_".contains(letter);
-    let quoted =
-        words.into_iter().map(
-            |word| match !word.is_empty() && word.chars().all(is_plain) {
-                true => word,
-                false => format!("'{}'", word.replace('\'', r"'\''")),
-            },
-        );
-    quoted.collect::<Vec<_>>().join(" ")
 }

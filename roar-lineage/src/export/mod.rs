@@ -152,15 +152,5 @@ fn title(node: &Node, job: &Job) -> String {
     }
 }
 
-/// A command line for people.
-fn command_line(job: &Job) -> String {
-    bstr::join(" ", &job.command).to_str_lossy().into_owned()
-}
-
-fn is_of_command(node: &Node) -> bool {
-    use crate::model::TaskKind::{Command, RayDriver};
-    matches!(node.kind, Command | RayDriver)
-}
-
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bstr::ByteSlice;
 use serde_json::{Value, json};
 
-use super::{Exported, URN, is_of_command, title};
+use super::{Exported, URN, title};
 use crate::document::File;
 use crate::model::{Job, Status};
 use crate::query::Node;
@@ -51,13 +51,13 @@ fn of_task(
         run["facets"]["errorMessage"] = facet("1-0-1/ErrorMessageRunFacet", error);
     }
     let mut named = names.get(node.id.as_str()).cloned().unwrap_or_default();
-    let (integration, kind) = match is_of_command(node) {
+    let (integration, kind) = match node.kind.is_command() {
         true => ("ROAR", "COMMAND"),
         false => ("RAY", "TASK"),
     };
     let kind = json!({"processingType": "BATCH", "integration": integration, "jobType": kind});
     named["facets"] = json!({"jobType": facet("2-0-3/JobTypeJobFacet", kind)});
-    if is_of_command(node) {
+    if node.kind.is_command() {
         let words: Vec<_> = job.command.iter().map(|word| word.to_str_lossy()).collect();
         named["facets"]["roar_command"] = json!({
             "_producer": producer(),

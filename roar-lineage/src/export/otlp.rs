@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bstr::ByteSlice;
 use serde_json::{Value, json};
 
-use super::{Exported, hex_of, is_of_command, title};
+use super::{Exported, hex_of, title};
 use crate::document::File;
 use crate::model::{Job, Status, Task};
 use crate::query::Node;
@@ -60,7 +60,7 @@ fn span(exported: &Exported, node: &Node, task: &Task, job: &Job) -> Option<Valu
         attribute("roar.reads", uris(&node.reads)),
         attribute("roar.writes", uris(&node.writes)),
     ];
-    if is_of_command(node) {
+    if node.kind.is_command() {
         let words = job.command.iter();
         let words = list(words.map(|word| word.to_str_lossy().into_owned()));
         attributes.push(attribute("process.command_args", words));

@@ -4,7 +4,8 @@
 use bstr::ByteSlice;
 use serde_json::{Map, Value, json};
 
-use super::{Exported, URN, command_line, is_of_command, title};
+use super::{Exported, URN, title};
+use crate::document::command_line;
 
 /// The document.
 pub fn prov(exported: &Exported) -> Value {
@@ -21,8 +22,8 @@ pub fn prov(exported: &Exported) -> Value {
         if let Some(end) = &node.ended_at {
             activity["prov:endTime"] = end.as_str().into();
         }
-        if is_of_command(node) {
-            activity["roar:command"] = command_line(job).into();
+        if node.kind.is_command() {
+            activity["roar:command"] = command_line(&job.command).into();
             activity["prov:location"] = job.cwd.to_str_lossy().into();
         }
         activities.insert(task(&node.id), activity);

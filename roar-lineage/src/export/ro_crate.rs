@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use bstr::ByteSlice;
 use serde_json::{Value, json};
 
-use super::{Exported, command_line, file_host, title};
-use crate::document::File;
+use super::{Exported, file_host, title};
+use crate::document::{File, command_line};
 use crate::model::Status;
 use crate::query::Version;
 
@@ -39,7 +39,7 @@ pub fn ro_crate(exported: &Exported) -> Value {
             "@id": format!("#task-{}", node.id),
             "@type": "CreateAction",
             "name": format!("@{} {title}", node.step),
-            "description": command_line(job),
+            "description": command_line(&job.command),
             "startTime": node.started_at,
             "instrument": reference(&program),
             "object": objects.remove(&at).unwrap_or_default(),

@@ -1,4 +1,4 @@
-use super::dvc::{from, shell};
+use super::dvc::from;
 use super::openlineage::uuid;
 
 #[test]
@@ -9,16 +9,6 @@ fn paths_are_seen_from_a_directory() {
     assert_eq!(seen("/p", "/p"), ".");
     assert_eq!(seen("/other/x", "/p"), "/other/x");
     assert_eq!(seen("s3://bucket/key", "/p"), "s3://bucket/key");
-}
-
-#[test]
-fn a_command_is_what_a_shell_reads_as_it() {
-    let words = ["sh", "-c", "echo 'a' \"$X\" ${Y} > o", "", "Größe", "a=b"];
-    let line = shell(words.map(str::to_owned));
-    assert_eq!(
-        line,
-        r#"sh -c 'echo '\''a'\'' "$X" ${Y} > o' '' 'Größe' a=b"#
-    );
 }
 
 #[test]

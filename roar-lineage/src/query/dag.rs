@@ -51,6 +51,9 @@ pub struct Node {
     /// `name`.
     #[serde(flatten)]
     pub name: Text,
+    /// `command`, of a command and of a driver: its words, credentials masked.
+    #[serde(flatten)]
+    pub command: Option<Text>,
     /// How it ended.
     pub status: Status,
     /// More about it.
@@ -140,6 +143,8 @@ impl Graph {
             parent: task.parent.clone(),
             kind: task.kind,
             name: Text::new("name", &task.name),
+            command: (task.kind.is_command() && !job.command.is_empty())
+                .then(|| Text::list("command", &job.command)),
             status: task.status,
             status_detail: task.status_detail.clone(),
             exit_code: task.exit_code,

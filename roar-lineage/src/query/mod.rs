@@ -106,7 +106,7 @@ impl Graph {
         let job = self.recorded.tasks[self.at_step(step)?].job;
         let is_command = |index: &usize| {
             let Usage { task, job: of } = &self.recorded.tasks[*index];
-            *of == job && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
+            *of == job && task.kind.is_command()
         };
         let command = self.order.iter().position(is_command);
         Ok((

@@ -37,7 +37,7 @@ pub(super) fn name_drivers(recorded: &mut Recorded) {
     for usage in &mut recorded.tasks {
         let task = &mut usage.task;
         if let Some(ray_job) = ray_jobs.get(&usage.job)
-            && matches!(task.kind, TaskKind::Command | TaskKind::RayDriver)
+            && task.kind.is_command()
         {
             task.kind = TaskKind::RayDriver;
             task.ray.get_or_insert_with(|| RayIds {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::producers::Producers;
 use super::subject::{NotFound, Subject};
 use super::{Edge, Graph, Standing};
-use crate::model::{FileState, How, TaskKind};
+use crate::model::{FileState, How};
 use crate::store::{Role, Use};
 
 /// A file as a task left or read it.
@@ -83,7 +83,7 @@ impl Graph {
         for (position, &task) in self.order.iter().enumerate() {
             let found = self.task(task);
             let of_job = &mut work[job_of(task)].command;
-            if of_job.is_none() && matches!(found.kind, TaskKind::Command | TaskKind::RayDriver) {
+            if of_job.is_none() && found.kind.is_command() {
                 *of_job = Some((position + 1, found.host.clone()));
             }
         }
