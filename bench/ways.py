@@ -84,17 +84,25 @@ def site_packages(venv):
 
 
 def peer_tracers(venv, scratch, env):
-    """The tracers that the peer's package brings, without its hashing and recording."""
+    """The tracers that the peer's package brings, without its hashing and recording: those
+    whose report has a file that was read."""
     directory = os.path.join(site_packages(venv), "roar", "bin")
+    seen, script = os.path.join(scratch, "seen"), os.path.join(scratch, "reads.sh")
+    for path, text in ((seen, "x"), (script, "cat %s\n" % seen)):
+        with open(path, "w") as file:
+            file.write(text)
     found = {}
     for name, program in PEER_TRACERS.items():
         path = os.path.join(directory, program)
         report = os.path.join(scratch, program)
-        works = os.path.exists(path) and subprocess.run(
-            [path, report, "true"], env=env, stdout=subprocess.DEVNULL,
+        ran = os.path.exists(path) and subprocess.run(
+            [path, report, "sh", script], env=env, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL).returncode == 0
-        if works:
-            found["%s %s" % (PEER, name)] = prefixed(path, report)
+        if ran and os.path.exists(report):
+            with open(report, "rb") as file:
+                works = seen.encode() in file.read()
+            if works:
+                found["%s %s" % (PEER, name)] = prefixed(path, report)
     return found
 
 
