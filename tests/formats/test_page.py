@@ -70,3 +70,8 @@ def test_a_step_is_shown_by_its_address(project, tmp_path):
     project.roar("dag", "--html", str(page))
     text = dom(page, tmp_path, "#@3")
     assert str(project.path / "a <final>") in unescape(text)
+    assert """@3 bash -c 'cat out "odd näme #1""" in unescape(text)
+    project.roar("dag", "--all", "--html", str(page))
+    text = dom(page, tmp_path)
+    assert not attributes(text, "composite")
+    assert str(project.path / "parts/a") in [file["data-path"] for file in attributes(text, "file")]

@@ -22,7 +22,7 @@ const LISTED: usize = 8;
 /// Does it.
 pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     let opened = project::open(args.all)?;
-    let dag = opened.graph.dag();
+    let mut dag = opened.graph.dag();
     if args.json {
         output::json(&dag)?;
     } else if args.dot {
@@ -30,6 +30,9 @@ pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     } else if args.mermaid {
         output::write(&Drawing::new(&dag, &opened.root).mermaid())?;
     } else if let Some(file) = &args.html {
+        if args.all {
+            dag.composites.clear();
+        }
         let page = page::of(&dag, &opened.root);
         output::file(file, page.as_bytes())?;
     } else {

@@ -15,12 +15,7 @@ pub fn of(dag: &Dag, root: &Path) -> String {
     // Of JSON that names and paths were put in, nothing may end the element around it.
     let document = serde_json::to_string(dag).unwrap_or_default();
     let document = document.replace('<', "\\u003c");
-    let mut page = String::with_capacity(PAGE.len() + document.len());
-    for (index, part) in PAGE.split("@DOCUMENT@").enumerate() {
-        if index > 0 {
-            page.push_str(&document);
-        }
-        page.push_str(&part.replace("@TITLE@", &title));
-    }
-    page
+    let (head, rest) = PAGE.split_once("@TITLE@").unwrap_or((PAGE, ""));
+    let (middle, tail) = rest.split_once("@DOCUMENT@").unwrap_or((rest, ""));
+    [head, &title, middle, &document, tail].concat()
 }
