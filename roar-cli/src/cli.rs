@@ -289,7 +289,8 @@ pub struct VerifyArgs {
 #[command(after_help = "\
 The steps that made it run again where they ran before, with the environment of now; before
 them those whose results they need and which are not what they were. Nothing runs where a
-source is not what it was, or where it would overwrite what another step wrote later.
+source is not what it was, or where it would overwrite what another step wrote later or
+somebody changed.
 
 Exit status: 0 where it came out as it was, 1 where it did not or could not be made.")]
 pub struct ReproduceArgs {
