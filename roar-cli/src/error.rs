@@ -118,7 +118,13 @@ pub fn of_clap(error: &clap::Error) -> Result<ExitCode, UserError> {
             let missing = error.get(ContextKind::InvalidArg).map(ToString::to_string);
             format!("missing {}", missing.unwrap_or_default())
         }
-        _ => first.trim_start_matches("error: ").to_owned(),
+        _ => {
+            let why = first.trim_start_matches("error: ");
+            match error.get(ContextKind::ValidValue) {
+                Some(values) => format!("{why}; one of {values}"),
+                None => why.to_owned(),
+            }
+        }
     };
     Err(UserError {
         what: "cannot understand the command line".to_owned(),

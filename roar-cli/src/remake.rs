@@ -1,6 +1,8 @@
 //! What is to be run to make something again, and what forbids it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bstr::BString;
@@ -73,10 +75,11 @@ impl Remake<'_> {
             .cloned()
             .collect();
         for (standing, checked) in unseen.iter().zip(checked::all(unseen.clone())) {
-            known.insert(content(standing), checked.verdict.is_bad());
+            known.insert(content(standing), is_gone(standing, checked.verdict));
         }
-        let is_gone = |part: &&Part| known.get(&content(&part.standing)) == Some(&true);
-        let gone: Vec<&Part> = needed.iter().filter(is_gone).collect();
+        let gone = needed.iter();
+        let gone = gone.filter(|part| known.get(&content(&part.standing)) == Some(&true));
+        let gone: Vec<&Part> = gone.collect();
         let sources: Vec<&&Part> = gone.iter().filter(|part| part.maker.is_none()).collect();
         if let Some(first) = sources.first() {
             let (name, path) = (self.name(job), self.path(first));
@@ -132,30 +135,33 @@ impl Remake<'_> {
         let meant: BTreeSet<usize> = made.iter().map(|part| part.location).collect();
         let last = self.graph.left_at(&changed);
         let checks = checked::all(last.iter().map(|part| part.standing.clone()).collect());
+        let own = jobs.iter().flat_map(|&job| &self.work[job].left);
+        let own: HashSet<(usize, &str)> = own
+            .filter_map(|part| Some((part.location, part.standing.file.digest.as_deref()?)))
+            .collect();
         let mut refused = Vec::new();
         for (part, checked) in last.iter().zip(checks) {
             let is_own = part.maker.is_some_and(|maker| self.is_again(maker, jobs));
-            let has_own_content = jobs.iter().any(|&job| {
-                let mut left = self.work[job].left.iter();
-                let digest = &part.standing.file.digest;
-                left.any(|own| {
-                    own.location == part.location
-                        && digest.is_some()
-                        && own.standing.file.digest == *digest
-                })
-            });
+            let digest = part.standing.file.digest.as_deref();
+            let has_own_content =
+                digest.is_some_and(|digest| own.contains(&(part.location, digest)));
             let is_meant = meant.contains(&part.location);
-            let by_hand = || format!("{}, which was changed since", self.path(part));
-            let by_another = || {
-                let writer = part.maker.map_or_else(String::new, |job| self.name(job));
-                format!("{}, which {writer} wrote later", self.path(part))
-            };
+            let by_hand = || Some(format!("{}, which was changed since", self.path(part)));
+            let path = OsStr::from_bytes(part.standing.file.path.bytes());
+            let is_link = Path::new(path)
+                .symlink_metadata()
+                .is_ok_and(|found| found.is_symlink());
             refused.extend(match checked.verdict {
+                _ if is_link => Some(format!("what {} is a link to", self.path(part))),
                 Verdict::Missing => None,
-                Verdict::Changed | Verdict::Unreadable if is_own => (!is_meant).then(by_hand),
+                Verdict::Changed | Verdict::Unreadable if is_own && is_meant => None,
+                Verdict::Changed | Verdict::Unreadable => by_hand(),
                 Verdict::Same if is_own || has_own_content => None,
                 Verdict::Unknown | Verdict::Elsewhere if is_own => None,
-                _ => Some(by_another()),
+                _ => {
+                    let writer = part.maker.map_or_else(String::new, |job| self.name(job));
+                    Some(format!("{}, which {writer} wrote", self.path(part)))
+                }
             });
         }
         match refused.first() {
@@ -168,7 +174,7 @@ impl Remake<'_> {
     }
 
     /// Whether a job is one of these, or the same command run again.
-    fn is_again(&self, job: usize, jobs: &BTreeSet<usize>) -> bool {
+    pub fn is_again(&self, job: usize, jobs: &BTreeSet<usize>) -> bool {
         let all = self.graph.jobs();
         let same = |&other: &usize| {
             let (a, b) = (&all[job], &all[other]);
@@ -190,6 +196,13 @@ impl Remake<'_> {
     }
 }
 
+/// Whether what was read is there no more, or perhaps not: where it was changed before
+/// anybody had its digest.
+fn is_gone(standing: &Standing, verdict: Verdict) -> bool {
+    let is_another = verdict == Verdict::Unknown && standing.version.is_some();
+    verdict.is_bad() || is_another
+}
+
 /// What is looked at once.
 type Content = (BString, Option<String>, Option<String>, Option<FileVersion>);
 
@@ -205,7 +218,7 @@ fn content(standing: &Standing) -> Content {
 }
 
 /// Of several only one is named.
-fn more(count: usize) -> String {
+pub fn more(count: usize) -> String {
     match count {
         0 | 1 => String::new(),
         _ => format!(", and {} more", count - 1),

@@ -129,7 +129,7 @@ fn nothing_is_run_from_other_sources_or_over_what_was_made_since() {
     // It takes what `out` was before.
     assert_eq!(
         refusal(&project, "final"),
-        "roar: cannot make final again (that would overwrite out, which @3 wrote later)"
+        "roar: cannot make final again (that would overwrite out, which @3 wrote)"
     );
     fs::rename(project.path("out"), project.path("kept")).unwrap();
     let (status, document, errors) = reproduce(&project, &["final"]);
@@ -236,4 +236,112 @@ fn a_step_that_ends_otherwise_is_the_last() {
     fs::remove_file(project.path("out")).unwrap();
     let (status, document, errors) = reproduce(&project, &["final"]);
     assert_eq!((status, &document["same"]), (0, &json!(true)), "{errors}");
+}
+
+#[test]
+fn an_input_that_was_gone_before_its_digest_is_not_taken_for_it() {
+    let project = Project::new();
+    project.write("count", "5\n");
+    run(
+        &project,
+        "x=$(cat count); echo $((x+1)) > count; echo $x > out",
+    );
+    assert_eq!(
+        refusal(&project, "out"),
+        "roar: cannot make out again (@1 read count, which is not what it was)"
+    );
+    assert_eq!(project.read("count"), "6\n");
+}
+
+#[test]
+fn a_log_of_all_steps_is_no_obstacle() {
+    let project = Project::new();
+    let roar = roar_tests::roar().display().to_string();
+    let line = format!("for x in a b; do {roar} run -q -- sh -c 'echo 1 > '$x'; echo done'; done");
+    let status = Command::new("sh")
+        .args(["-c", &format!("({line}) > log < /dev/null")])
+        .current_dir(project.path(""))
+        .status();
+    assert!(status.unwrap().success());
+    fs::remove_file(project.path("b")).unwrap();
+    let (status, document, errors) = reproduce(&project, &["b"]);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(steps(&document), [&json!(2)]);
+}
+
+#[test]
+fn what_else_changes_is_said() {
+    let project = Project::new();
+    run(&project, "echo run >> history; echo 1 > a");
+    let (status, _, errors) = reproduce(&project, &["a"]);
+    assert_eq!(status, 0);
+    assert!(
+        errors.contains("roar: warning: history came out otherwise\n"),
+        "{errors}"
+    );
+
+    let project = Project::new();
+    run(&project, "rm -rf o; mkdir o; echo 1 > o/x");
+    run(&project, "echo 2 > o/y");
+    let (status, _, errors) = reproduce(&project, &["o/x"]);
+    assert_eq!(status, 0);
+    assert!(
+        errors.contains("roar: warning: o/y was taken away\n"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn nothing_is_written_through_a_link_that_was_none() {
+    let project = Project::new();
+    run(&project, "echo 1 > a");
+    fs::remove_file(project.path("a")).unwrap();
+    project.write("precious", "mine");
+    std::os::unix::fs::symlink("precious", project.path("a")).unwrap();
+    let status = project.roar(["reproduce", "@1"]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(project.read("precious"), "mine");
+}
+
+#[test]
+fn a_file_outside_of_the_project_is_made_again() {
+    let project = Project::new();
+    let outside = tempfile::tempdir().unwrap();
+    let path = outside.path().join("a").display().to_string();
+    run(&project, &format!("echo 1 > {path}"));
+    fs::remove_file(&path).unwrap();
+    let (status, document, errors) = reproduce(&project, &[&path]);
+    assert_eq!((status, &document["same"]), (0, &json!(true)), "{errors}");
+}
+
+#[test]
+fn nothing_is_what_nothing_stands_for() {
+    let project = two_steps();
+    let error = refusal(&project, "");
+    assert!(error.contains("(no step, task, file"), "{error}");
+}
+
+#[test]
+fn a_signal_ends_the_step_and_then_the_whole() {
+    let project = Project::new();
+    run(
+        &project,
+        "[ ! -e slow ] || { : > began; exec sleep 20; }; echo 1 > a",
+    );
+    fs::remove_file(project.path("a")).unwrap();
+    project.write("slow", "");
+    let mut roar = project.roar(["reproduce", "a"]);
+    let roar = roar.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let limit = std::time::Duration::from_secs(10);
+    assert!(roar_tests::wait_until(limit, || project.has("began")));
+    let pid = nix::unistd::Pid::from_raw(roar.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let output = roar.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors.contains("it ended with signal 15, and with status 0 before"),
+        "{errors}"
+    );
+    assert!(!project.has("a"));
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cli::{ExportArgs, Format};
 use crate::error::UserError;
-use crate::{output, project};
+use crate::{output, project, tracing};
 
 /// The document.
 #[derive(Serialize)]
@@ -40,7 +40,14 @@ pub fn main(args: &ExportArgs) -> Result<ExitCode, UserError> {
         Format::RoCrate => ("ro-crate", export::ro_crate(&exported)),
         Format::InToto => ("in-toto", export::in_toto(&exported)),
         Format::Otlp => ("otlp", export::otlp(&exported)),
-        Format::Dvc => ("dvc", export::dvc(&exported)),
+        Format::Dvc => {
+            let (document, left_out) = export::dvc(&exported);
+            if left_out > 0 {
+                let what = format!("{left_out} commands have no stage (DVC could not run them)");
+                tracing::warn(false, &what);
+            }
+            ("dvc", document)
+        }
     };
     match args.json {
         true => output::json(&Document {

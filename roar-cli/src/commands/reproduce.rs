@@ -1,17 +1,17 @@
 //! `roar reproduce`: makes again what a reference stands for, and compares.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use bstr::BString;
 use roar_lineage::document::{File, Text};
 use roar_lineage::model::Job;
-use roar_lineage::query::Graph;
+use roar_lineage::query::{Changed, Graph, Part};
+use roar_worker::{launcher, scope};
 use serde::Serialize;
 
 use super::again::Again;
@@ -19,8 +19,8 @@ use crate::checked::{self, Checked, Verdict};
 use crate::cli::ReproduceArgs;
 use crate::error::UserError;
 use crate::ray::submit;
-use crate::remake::Remake;
-use crate::{output, project};
+use crate::remake::{self, Remake};
+use crate::{output, project, tracing};
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -88,8 +88,9 @@ pub fn main(args: &ReproduceArgs) -> Result<ExitCode, UserError> {
     }
     let mut files = checked::all(made.iter().map(|part| part.standing.clone()).collect());
     if !args.dry_run {
-        let unmade = compare_with_record(&mut files, graph)?;
-        if let Some(path) = unmade {
+        let now = changed_now(graph)?;
+        warn_of_others(&remake, &made, &jobs, &now);
+        if let Some(path) = compare_with_record(&mut files, &now) {
             let path = output::shown_path(&path, Some(&opened.root));
             let why = format!("{path} was not written this time");
             return Err(
@@ -125,30 +126,37 @@ fn step(remake: &Remake, index: usize) -> Step {
     }
 }
 
-/// Runs and records a command, which is to end as it did.
+/// Runs and records a command, which is to end as it did. Signals are the command's, too.
 fn run(root: &Path, job: &Job, again: &Again, json: bool) -> Result<(), String> {
     output::say(again.line());
-    let mut roar = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-    roar.arg("run")
-        .arg("--store")
-        .arg(root.join(project::DIRECTORY));
-    roar.arg("--root").arg(OsStr::from_bytes(&job.root));
+    let text = |error: std::io::Error| error.to_string();
+    let roar = std::env::current_exe().map_err(text)?;
+    let mut words: Vec<OsString> = Vec::new();
     if json {
-        roar.arg("--quiet").stdout(Stdio::from(std::io::stderr()));
+        words.extend(["sh", "-c", "exec \"$@\" >&2", "sh"].map(OsString::from));
     }
-    roar.arg("--").args(&again.command).current_dir(&again.cwd);
-    let ended = roar.status().map_err(|error| error.to_string())?;
-    let (now, before) = ((ended.code(), ended.signal()), (job.exit_code, job.signal));
+    words.extend([roar.into(), "run".into(), "--store".into()]);
+    words.extend([root.join(project::DIRECTORY).into(), "--root".into()]);
+    words.push(OsStr::from_bytes(&job.root).into());
+    words.extend(json.then(|| "--quiet".into()));
+    words.push("--".into());
+    words.extend(again.command.iter().cloned());
+    let own = std::env::current_dir().map_err(text)?;
+    std::env::set_current_dir(&again.cwd).map_err(text)?;
+    let ended = launcher::run_untraced(&words).map_err(|error| error.to_string());
+    std::env::set_current_dir(own).map_err(text)?;
+    let (_, code, signal) = scope::status_of(ended?);
+    let before = (job.exit_code, job.signal);
     // Of a submitted job it is the driver's own.
     let is_submitted = submit::parse(&again.command).is_some();
     let is_same = match is_submitted {
-        true => ended.success() == (before.0 == Some(0)),
-        false => now == before,
+        true => (code == Some(0)) == (before.0 == Some(0)),
+        false => (code, signal) == before,
     };
     match is_same || before == (None, None) {
         true => Ok(()),
         false => {
-            let (now, before) = (end_of(now), end_of(before));
+            let (now, before) = (end_of((code, signal)), end_of(before));
             Err(format!("it ended with {now}, and with {before} before"))
         }
     }
@@ -162,26 +170,26 @@ fn end_of(status: (Option<i32>, Option<i32>)) -> String {
     }
 }
 
-/// What is not on this machine is what the new record says of it. The first path that by the
-/// new record was not written again.
-fn compare_with_record(
-    files: &mut [Checked],
-    before: &Graph,
-) -> Result<Option<BString>, UserError> {
+/// What the new jobs changed, by the new record.
+fn changed_now(before: &Graph) -> Result<Changed, UserError> {
     let opened = project::open(false)?;
     let old: BTreeSet<&str> = before.jobs().iter().map(|job| job.id.as_str()).collect();
-    let work = opened.graph.work();
-    let jobs = opened.graph.jobs().iter().zip(&work);
-    let new = jobs.filter(|(job, _)| !old.contains(job.id.as_str()));
-    let parts = new.flat_map(|(_, work)| &work.left);
-    let written: HashMap<&[u8], &File> = parts
-        .map(|part| &part.standing.file)
+    let jobs = opened.graph.jobs();
+    let is_new = |job: usize| !old.contains(jobs[job].id.as_str());
+    Ok(opened.graph.changed_by(is_new))
+}
+
+/// What is not on this machine is what the new record says of it. The first path that by it
+/// was not written again.
+fn compare_with_record(files: &mut [Checked], now: &Changed) -> Option<BString> {
+    let written = now.written.iter().map(|part| &part.standing.file);
+    let written: HashMap<&[u8], &File> = written
         .map(|file| (file.path.bytes().as_ref(), file))
         .collect();
     for checked in files {
         let path: &[u8] = checked.file.path.bytes();
         let Some(now) = written.get(path) else {
-            return Ok(Some(path.into()));
+            return Some(path.into());
         };
         if checked.verdict != Verdict::Elsewhere {
             continue;
@@ -197,7 +205,41 @@ fn compare_with_record(
             });
         }
     }
-    Ok(None)
+    None
+}
+
+/// Says what else the steps changed: their other outputs that came out otherwise, and what
+/// others had made and they took away.
+fn warn_of_others(remake: &Remake, made: &[Part], jobs: &[usize], now: &Changed) {
+    let meant: BTreeSet<usize> = made.iter().map(|part| part.location).collect();
+    let own: BTreeSet<usize> = jobs.iter().copied().collect();
+    let left = jobs.iter().flat_map(|&job| &remake.work[job].left);
+    let left: BTreeMap<usize, &Part> = left
+        .filter(|part| !meant.contains(&part.location) && !part.is_handed_over)
+        .map(|part| (part.location, part))
+        .collect();
+    let checks = checked::all(left.values().map(|part| part.standing.clone()).collect());
+    let changed = checks.iter().filter(|checked| checked.verdict.is_bad());
+    let changed: Vec<&[u8]> = changed
+        .map(|checked| checked.file.path.bytes().as_ref())
+        .collect();
+    say_of("came out otherwise", &changed, remake.root);
+    let others = remake.work.iter().enumerate();
+    let others = others.filter(|(job, _)| !remake.is_again(*job, &own));
+    let others = others.flat_map(|(_, work)| &work.left);
+    let taken: BTreeSet<&[u8]> = others
+        .map(|part| part.standing.file.path.bytes().as_ref())
+        .filter(|path: &&[u8]| now.deleted.contains(*path))
+        .collect();
+    say_of("was taken away", &Vec::from_iter(taken), remake.root);
+}
+
+fn say_of(what: &str, paths: &[&[u8]], root: &Path) {
+    if let Some(first) = paths.first() {
+        let first = output::shown_path(first, Some(root));
+        let rest = remake::more(paths.len());
+        tracing::warn(false, &format!("{first} {what}{rest}"));
+    }
 }
 
 fn plan_text(steps: &[Step], root: &Path) -> String {

@@ -14,8 +14,10 @@ use crate::mask;
 use crate::model::{How, Job};
 use crate::query::{Part, Work};
 
-/// The pipeline: `stages` with `cmd`, `wdir`, `deps` and `outs`.
-pub fn dvc(exported: &Exported) -> Value {
+/// The pipeline, `stages` with `cmd`, `wdir`, `deps` and `outs`, and how many commands that left
+/// something have none, since DVC could not run them.
+pub fn dvc(exported: &Exported) -> (Value, usize) {
+    let mut left_out = 0;
     let jobs: Vec<(&Job, &Work)> = exported.graph.jobs().iter().zip(&exported.work).collect();
     let mut makers: BTreeMap<&[u8], usize> = BTreeMap::new();
     for (index, (_, work)) in jobs.iter().enumerate() {
@@ -32,15 +34,20 @@ pub fn dvc(exported: &Exported) -> Value {
         let own = work
             .left
             .iter()
+            .filter(|part| !part.is_handed_over)
             .filter(|part| makers.get(path(part)) == Some(&index));
         let outs: BTreeMap<&[u8], &Part> = own.map(|part| (path(part), part)).collect();
-        let is_gone_over = outs.is_empty() && !work.left.is_empty();
-        if is_gone_over || !is_expressible(job, work) {
+        if outs.is_empty() {
+            continue;
+        }
+        if !is_expressible(job, work) {
+            left_out += 1;
             continue;
         }
         let needed = work.needed.iter().filter(|part| is_here(exported, part));
         let is_met = |part: &&Part| match makers.get(path(part)) {
-            Some(&maker) => part.maker == Some(maker) && step(jobs[maker].1) < step(work),
+            Some(&maker) if part.maker == Some(maker) => step(jobs[maker].1) < step(work),
+            Some(&maker) => has_content(jobs[maker].1, part),
             None => true,
         };
         let deps: BTreeSet<String> = needed
@@ -54,27 +61,35 @@ pub fn dvc(exported: &Exported) -> Value {
         if !deps.is_empty() {
             stage["deps"] = deps.into_iter().collect();
         }
-        let outs: Vec<Value> = outs
-            .values()
-            .map(|part| out(exported, part, job, work))
-            .collect();
-        if !outs.is_empty() {
-            stage["outs"] = outs.into();
-        }
+        let outs = outs.values().map(|part| out(exported, part, job, work));
+        stage["outs"] = outs.collect();
         stages.insert(name(exported, index, job), stage);
     }
-    json!({"stages": stages})
+    (json!({"stages": stages}), left_out)
 }
 
-/// Whether DVC can run it again: a command that ended well, all of it known and in UTF-8,
-/// without redirections of the shell that ran it.
+/// Whether DVC can run it again: a command that ended well, all of it known, in UTF-8 and on one
+/// line, which got no file from the shell that ran it.
 fn is_expressible(job: &Job, work: &Work) -> bool {
-    let is_known = |word: &BString| word.to_str().is_ok() && !mask::is_masked(word);
-    let mut parts = work.needed.iter().chain(&work.left);
+    let is_known = |word: &BString| {
+        let text = word.to_str().unwrap_or("\n");
+        !text.contains('\n') && !mask::is_masked(word)
+    };
+    let mut needed = work.needed.iter();
     !job.command.is_empty()
         && job.exit_code == Some(0)
         && job.command.iter().all(is_known)
-        && !parts.any(|part| part.is_handed_over)
+        && !needed.any(|part| part.is_handed_over)
+}
+
+/// Whether a job left at a path what another read there, made by somebody else.
+fn has_content(work: &Work, read: &Part) -> bool {
+    let digest = &read.standing.file.digest;
+    let mut there = work
+        .left
+        .iter()
+        .filter(|left| left.location == read.location);
+    digest.is_some() && there.any(|left| left.standing.file.digest == *digest)
 }
 
 fn step(work: &Work) -> Option<usize> {

@@ -41,6 +41,9 @@ fn statement(exported: &Exported, job: &Job, work: &Work) -> Option<Value> {
     if let Some(commit) = job.git.as_ref().and_then(|git| git.commit.as_deref()) {
         dependencies.push(json!({"name": "git commit", "digest": {"gitCommit": commit}}));
     }
+    if let Some(diff) = job.git.as_ref().and_then(|git| git.diff) {
+        dependencies.push(json!({"name": "git diff HEAD", "digest": {"blake3": diff.hex()}}));
+    }
     let words: Vec<_> = job.command.iter().map(|word| word.to_str_lossy()).collect();
     let mut metadata = json!({
         "invocationId": format!("{URN}:job:{}", job.id),

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use bstr::ByteSlice;
 use serde_json::{Value, json};
 
-use super::{Exported, URN, title};
-use crate::document::File;
+use super::{Exported, URN, hex_of, title};
+use crate::document::{File, command_line};
 use crate::model::{Job, Status};
 use crate::query::Node;
 
@@ -98,7 +98,14 @@ fn of_task(
 /// What one job is over all its runs: the command in its project, or the function.
 fn job_name(exported: &Exported, node: &Node, job: &Job) -> Value {
     let root = exported.root.to_str_lossy();
-    json!({"namespace": format!("roar:{root}"), "name": title(node, job)})
+    let mut name = title(node, job);
+    let line = command_line(&job.command);
+    if node.kind.is_command() && line != name {
+        // What is called so with other arguments, or elsewhere, is another job.
+        let identity = format!("{line}\0{}", job.cwd);
+        name = format!("{name} {}", hex_of(identity.as_bytes(), 8));
+    }
+    json!({"namespace": format!("roar:{root}"), "name": name})
 }
 
 fn dataset(exported: &Exported, file: &File) -> Value {
@@ -140,7 +147,7 @@ fn producer() -> String {
 
 /// A UUID of version 8 (RFC 9562) for a task's id.
 pub(super) fn uuid(id: &str) -> String {
-    let hex = super::hex_of(id.as_bytes(), 32);
+    let hex = hex_of(id.as_bytes(), 32);
     format!(
         "{}-{}-8{}-8{}-{}",
         &hex[..8],

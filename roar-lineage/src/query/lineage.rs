@@ -45,6 +45,9 @@ impl Artifact {
         reference: &[u8],
         cwd: &[u8],
     ) -> Result<Result<Self, NotFound>, StoreError> {
+        if reference.is_empty() {
+            return Ok(Err(NotFound::Nothing));
+        }
         let path = absolute(reference, cwd);
         if store.knows(&path)? {
             return Ok(Ok(Self::At(path.into())));

@@ -35,7 +35,7 @@ pub use lineage::{Artifact, Direction, Lineage, Relative, lineage};
 pub use show::{Found, Producer, Show, Sighting};
 pub use standing::Standing;
 pub use subject::NotFound;
-pub use work::{Part, Work};
+pub use work::{Changed, Part, Work};
 
 /// A session as a graph.
 #[derive(Debug)]

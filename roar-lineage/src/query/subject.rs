@@ -65,6 +65,9 @@ impl Graph {
         if let Some(step) = step {
             return Ok(Subject::Task(step, self.at_step(step)?));
         }
+        if reference.is_empty() {
+            return Err(NotFound::Nothing);
+        }
         let path = absolute(reference, cwd);
         let uses = &self.recorded.uses;
         if uses.iter().any(|used| used.file.path == path) {

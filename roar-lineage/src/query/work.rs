@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bstr::BString;
+
 use super::producers::Producers;
 use super::subject::{NotFound, Subject};
 use super::{Edge, Graph, Standing};
@@ -32,6 +34,15 @@ pub struct Work {
     pub left: Vec<Part>,
     /// Locations that it opened and changed.
     pub changed: BTreeSet<usize>,
+}
+
+/// What some jobs changed.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// What they left at last, by path.
+    pub written: Vec<Part>,
+    /// What they took away.
+    pub deleted: BTreeSet<BString>,
 }
 
 impl Graph {
@@ -80,6 +91,13 @@ impl Graph {
                 work[job].left.push(self.part(used, Some(job)));
             }
         }
+        for of_job in &mut work {
+            // What it was given to write to, and only wrote.
+            let given = of_job.left.iter().filter(|part| part.is_handed_over);
+            let given: BTreeSet<usize> = given.map(|part| part.location).collect();
+            let is_input = |part: &Part| !part.is_handed_over || !given.contains(&part.location);
+            of_job.needed.retain(is_input);
+        }
         for (position, &task) in self.order.iter().enumerate() {
             let found = self.task(task);
             let of_job = &mut work[job_of(task)].command;
@@ -116,6 +134,19 @@ impl Graph {
         self.last_left(
             uses.filter(|used| used.role == Role::Write && locations.contains(&used.location)),
         )
+    }
+
+    /// What jobs wrote and deleted, of every category, by path.
+    pub fn changed_by(&self, is_meant: impl Fn(usize) -> bool) -> Changed {
+        let uses = self.recorded.uses.iter();
+        let meant = uses.filter(|used| is_meant(self.recorded.tasks[used.task].job));
+        let (deletes, others): (Vec<&Use>, Vec<&Use>) =
+            meant.partition(|used| used.role == Role::Delete);
+        let writes = others.into_iter().filter(|used| used.role == Role::Write);
+        Changed {
+            written: self.last_left(writes),
+            deleted: deletes.iter().map(|used| used.file.path.clone()).collect(),
+        }
     }
 
     /// Of uses the last of each location, where that is a write.
