@@ -68,14 +68,15 @@ pub fn masked(url: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Bytes as text of one line, without control characters.
+/// Bytes as text of one line, without control characters, those of direction among them
+/// (Unicode's Bidi_Control).
 pub fn one_line(bytes: &[u8]) -> String {
-    let printable = |letter: char| {
-        if letter.is_control() {
-            '\u{fffd}'
-        } else {
-            letter
+    let printable = |letter: char| match letter {
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
         }
+        _ if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => letter,
     };
     bytes.to_str_lossy().chars().map(printable).collect()
 }

@@ -176,7 +176,10 @@ pub fn open_store() -> Result<(Store, PathBuf), UserError> {
             None => nothing("no .roar in this directory or above"),
         });
     };
-    if !directory.join(FILE_NAME).exists() {
+    let there = directory.join(FILE_NAME).try_exists();
+    if !there
+        .map_err(|error| UserError::new(format!("cannot use {}", directory.display()), error))?
+    {
         return Err(nothing(&format!(
             "{} has no store yet",
             directory.display()

@@ -120,7 +120,8 @@ impl Remake<'_> {
                         self.name(job),
                         output::one_line(other.as_bytes())
                     );
-                    return Err(why.into());
+                    let hint = Some(format!("`roar run {}` runs it here", self.name(job)));
+                    return Err(Refusal { why, hint });
                 }
                 _ => {}
             }
