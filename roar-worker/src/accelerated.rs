@@ -72,7 +72,7 @@ impl Supervisor {
             self.catch_up_all();
         }
         let renames_directories = match call {
-            Call::Rename | Call::Renameat | Call::Rmdir | Call::Namespace => true,
+            Call::Rename | Call::Renameat | Call::Renameat2 | Call::Rmdir | Call::Namespace => true,
             Call::Unlinkat => third as i32 & libc::AT_REMOVEDIR != 0,
             _ => false,
         };

@@ -105,11 +105,11 @@ pub fn decode(
         Call::Mknod => open::node(tracee, cwd, a, b as u32),
         Call::Mknodat => open::node(tracee, Base::from_argument(a), b, c as u32),
         Call::Rename => files(names::rename(tracee, (cwd, a), (cwd, b), 0)?),
-        Call::Renameat => files(names::rename(
+        Call::Renameat | Call::Renameat2 => files(names::rename(
             tracee,
             (Base::from_argument(a), b),
             (Base::from_argument(c), d),
-            e as u32,
+            if call == Call::Renameat2 { e as u32 } else { 0 },
         )?),
         Call::Link => files(names::link(tracee, (cwd, a), (cwd, b), 0)?),
         Call::Linkat => files(names::link(

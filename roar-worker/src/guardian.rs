@@ -16,7 +16,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::sys::mapping::Mapping;
@@ -141,7 +143,7 @@ fn guard(listener: BorrowedFd<'_>, supervisor: BorrowedFd<'_>, shared: &Shared) 
         let acts = is_dead || silent >= patience;
         if acts {
             answer_in_flight(listener, shared);
-            answer_waiting(listener, shared);
+            answer_waiting(listener, shared, is_dead);
         }
         let calls = if acts {
             PollFlags::POLLIN
@@ -204,9 +206,12 @@ fn answer_in_flight(listener: BorrowedFd<'_>, shared: &Shared) {
     }
 }
 
-/// Answers what waits to be received.
-fn answer_waiting(listener: BorrowedFd<'_>, shared: &Shared) {
+/// Answers what waits to be received. One who is alone with it (`is_dead`) outlives a limit.
+fn answer_waiting(listener: BorrowedFd<'_>, shared: &Shared, is_dead: bool) {
     while is_readable(listener) {
+        if is_dead {
+            outlive_limit();
+        }
         match shared.receive_in(GUARDIAN_SLOT, listener) {
             Ok(notification) => {
                 if notify::send_continue(listener, notification.id).is_ok() {
@@ -216,6 +221,22 @@ fn answer_waiting(listener: BorrowedFd<'_>, shared: &Shared) {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             Err(_) => return,
         }
+    }
+}
+
+/// Who has used half of its CPU time leaves the rest to a process of its own, whose time begins
+/// anew (RLIMIT_CPU, getrlimit(2): seconds).
+fn outlive_limit() {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_CPU) else {
+        return;
+    };
+    let Ok(used) = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID) else {
+        return;
+    };
+    let used = Duration::from(used);
+    let is_near = limit != RLIM_INFINITY && used * 2 >= Duration::from_secs(limit);
+    if is_near && matches!(process::fork(), Ok(Fork::Parent(_))) {
+        process::exit_now(0)
     }
 }
 

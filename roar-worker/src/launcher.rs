@@ -61,6 +61,8 @@ pub(crate) enum Word {
     Done {
         /// Whether it ends.
         ends: bool,
+        /// Log records that could not be kept.
+        lost: u64,
     },
 }
 
@@ -199,6 +201,7 @@ fn run_outermost(
         Fork::Parent(pid) => Pid::from_raw(pid),
     };
     drop(theirs);
+    supervisor_process::lift_limits();
     let mut wait = Wait {
         meter,
         tell: launch.hashing.take(),
@@ -303,7 +306,11 @@ fn wait_with_supervisor(
             Some(Word::NotExecuted(errno)) => return Err(LaunchError::NotExecuted(errno)),
             Some(Word::Stopped(signal)) => stop_like(signal, command),
             Some(Word::Ended(status)) => wait_status = Some(status),
-            Some(Word::Done { ends }) => {
+            Some(Word::Done { ends, lost }) => {
+                if lost > 0 {
+                    let detail = "the log could not be written (a limit to the size of files?)";
+                    gap = gap.or(Some((GapKind::LostRecords, detail.to_owned())));
+                }
                 if ends {
                     // Its CPU time, and so the command's, becomes this process's children's.
                     let _ = waitpid(supervisor_pid, None);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
@@ -187,9 +188,21 @@ pub(crate) fn settle_down() {
     process::forbid_core_dump();
     // If memory runs out, this process goes before the user's.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    lift_limits();
+}
+
+/// A command's limits to CPU time and the size of files are not those of what is recorded of it
+/// (getrlimit(2)); without CAP_SYS_RESOURCE the hard ones stay.
+pub(crate) fn lift_limits() {
+    for limit in [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE] {
+        if setrlimit(limit, RLIM_INFINITY, RLIM_INFINITY).is_err()
+            && let Ok((_, hard)) = getrlimit(limit)
+        {
+            let _ = setrlimit(limit, hard, hard);
+        }
     }
 }
 
@@ -382,7 +395,9 @@ impl Watch {
 
     fn done(&mut self, tree_is_empty: bool) {
         let ends = tree_is_empty || self.launch.late.is_none();
-        tell(&self.launcher, &Word::Done { ends });
+        let scope = self.supervisor.scopes.first();
+        let lost = scope.map_or(0, |scope| scope.recorder.lost());
+        tell(&self.launcher, &Word::Done { ends, lost });
         if ends {
             self.supervisor.pool.close();
             process::exit_now(0);

@@ -3,6 +3,7 @@
 mod doctor;
 mod first_run;
 mod hashing;
+mod limits;
 mod many;
 mod processes;
 mod questions;

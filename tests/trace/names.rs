@@ -131,3 +131,14 @@ fn questions_take_paths_through_symbolic_links() {
     let lineage = project.document(&["lineage", "directory/out", "--json"]);
     assert_eq!(lineage["tasks"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn renameat_has_no_flags_whatever_a_register_has() {
+    let project = Project::new();
+    let program = "import ctypes, sys\n\
+                   open('t', 'w').write('x')\n\
+                   call = ctypes.CDLL(None).syscall\n\
+                   assert call(264, -100, b't', -100, b'final', 3) == 0\n";
+    let report = project.python(program);
+    assert_eq!(report.writes(), ["final open+rename"]);
+}

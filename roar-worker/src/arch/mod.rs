@@ -28,8 +28,10 @@ pub enum Call {
     Mknodat,
     /// rename(2).
     Rename,
-    /// renameat(2), renameat2(2).
+    /// renameat(2), which has no flags.
     Renameat,
+    /// renameat2(2).
+    Renameat2,
     /// link(2).
     Link,
     /// linkat(2).
