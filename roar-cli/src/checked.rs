@@ -101,7 +101,7 @@ fn check(standing: Standing, own: &str, progress: impl Fn(u64) + Sync) -> Checke
         verdict,
         found,
     };
-    let is_here = file.node.as_deref().is_none_or(|node| node == own);
+    let is_here = file.other_node(own).is_none();
     if !path.starts_with(b"/") || !is_here {
         return checked(Verdict::Elsewhere, None);
     }

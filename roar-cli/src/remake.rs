@@ -58,7 +58,7 @@ impl Remake<'_> {
         self.overwritten(made, &jobs)?;
         let mut jobs: Vec<usize> = jobs.into_iter().collect();
         // A producer has a step before its consumers'.
-        jobs.sort_by_key(|&job| self.work[job].command.as_ref().map(|(step, _)| *step));
+        jobs.sort_by_key(|&job| self.work[job].step());
         Ok(jobs)
     }
 
@@ -190,8 +190,8 @@ impl Remake<'_> {
 
     /// A job's name for people.
     pub fn name(&self, job: usize) -> String {
-        match &self.work[job].command {
-            Some((step, _)) => format!("@{step}"),
+        match self.work[job].step() {
+            Some(step) => format!("@{step}"),
             None => format!("job {}", self.graph.jobs()[job].id),
         }
     }

@@ -119,7 +119,7 @@ pub fn main(args: &ReproduceArgs) -> Result<ExitCode, UserError> {
 fn step(remake: &Remake, index: usize) -> Step {
     let job = &remake.graph.jobs()[index];
     Step {
-        step: remake.work[index].command.as_ref().map(|(step, _)| *step),
+        step: remake.work[index].step(),
         job: job.id.clone(),
         command: Text::list("command", &job.command),
         cwd: Text::new("cwd", &job.cwd),

@@ -69,6 +69,11 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl File {
+    /// The node that it is on, where that is another than `host`.
+    pub fn other_node(&self, host: &str) -> Option<&str> {
+        self.node.as_deref().filter(|node| *node != host)
+    }
+
     /// The object for `file`. Content of unknown size is not called exact.
     pub fn new(file: &FileUse) -> Self {
         let size = file.size.or(file.version.map(|version| version.size));

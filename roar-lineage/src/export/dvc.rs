@@ -24,7 +24,7 @@ pub fn dvc(exported: &Exported) -> (Value, usize) {
         let left = work.left.iter().filter(|part| is_here(exported, part));
         for path in left.map(path) {
             let last = makers.entry(path).or_insert(index);
-            if step(jobs[*last].1) < step(work) {
+            if jobs[*last].1.step() < work.step() {
                 *last = index;
             }
         }
@@ -46,7 +46,7 @@ pub fn dvc(exported: &Exported) -> (Value, usize) {
         }
         let needed = work.needed.iter().filter(|part| is_here(exported, part));
         let is_met = |part: &&Part| match makers.get(path(part)) {
-            Some(&maker) if part.maker == Some(maker) => step(jobs[maker].1) < step(work),
+            Some(&maker) if part.maker == Some(maker) => jobs[maker].1.step() < work.step(),
             Some(&maker) => has_content(jobs[maker].1, part),
             None => true,
         };
@@ -92,10 +92,6 @@ fn has_content(work: &Work, read: &Part) -> bool {
     digest.is_some() && there.any(|left| left.standing.file.digest == *digest)
 }
 
-fn step(work: &Work) -> Option<usize> {
-    work.command.as_ref().map(|(step, _)| *step)
-}
-
 fn path(part: &Part) -> &[u8] {
     part.standing.file.path.bytes()
 }
@@ -104,11 +100,7 @@ fn path(part: &Part) -> &[u8] {
 fn is_here(exported: &Exported, part: &Part) -> bool {
     let file = &part.standing.file;
     let is_object = file.path.bytes().starts_with(b"s3://");
-    is_object
-        || file
-            .node
-            .as_deref()
-            .is_none_or(|node| node == exported.host)
+    is_object || file.other_node(exported.host).is_none()
 }
 
 /// DVC keeps what is within the project; of others it only notes what they are. It takes an
@@ -133,7 +125,7 @@ fn out(exported: &Exported, part: &Part, job: &Job, work: &Work) -> Value {
 
 /// A stage's name: letters, digits, `-` and `_`, and the step, which makes it the only one.
 fn name(exported: &Exported, index: usize, job: &Job) -> String {
-    let step = step(&exported.work[index]);
+    let step = exported.work[index].step();
     let node = step.and_then(|step| exported.dag.nodes.get(step - 1));
     let title = node.map_or_else(String::new, |node| title(node, job));
     let plain = |letter: char| match letter.is_ascii_alphanumeric() || letter == '_' {

@@ -84,14 +84,14 @@ impl<'a> Exported<'a> {
         if let Some(object) = path.strip_prefix(b"s3://") {
             return format!("s3://{}", percent_encode(object, ENCODED));
         }
-        let node = file.node.as_deref().filter(|node| *node != self.host);
+        let node = file.other_node(self.host);
         let node = percent_encode(node.unwrap_or_default().as_bytes(), ENCODED);
         format!("file://{node}{}", percent_encode(path, ENCODED))
     }
 
     /// The path from the root, of what is beneath it on this host.
     fn beneath_root(&self, file: &'a File) -> Option<&'a BStr> {
-        let is_here = file.node.as_deref().is_none_or(|node| node == self.host);
+        let is_here = file.other_node(self.host).is_none();
         let rest = file.path.bytes().strip_prefix(self.root)?;
         rest.strip_prefix(b"/").filter(|_| is_here).map(BStr::new)
     }

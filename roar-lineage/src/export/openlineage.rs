@@ -115,7 +115,7 @@ fn dataset(exported: &Exported, file: &File) -> Value {
             Some((bucket, key)) => (format!("s3://{}", bucket.as_bstr()), key),
             None => (format!("s3://{}", object.as_bstr()), &b"/"[..]),
         },
-        None => match file.node.as_deref().filter(|node| *node != exported.host) {
+        None => match file.other_node(exported.host) {
             Some(node) => (format!("file://{node}"), path.as_bytes()),
             None => ("file".to_owned(), path.as_bytes()),
         },

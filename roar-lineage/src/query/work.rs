@@ -36,6 +36,13 @@ pub struct Work {
     pub changed: BTreeSet<usize>,
 }
 
+impl Work {
+    /// The step that its command is.
+    pub fn step(&self) -> Option<usize> {
+        self.command.as_ref().map(|(step, _)| *step)
+    }
+}
+
 /// What some jobs changed.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
