@@ -25,9 +25,10 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
         b".triton" => next == b"cache",
         b".nv" => next == b"ComputeCache",
         b"ray" => next.starts_with(b"session_"),
-        _ => [&b"torchinductor_"[..], b"roar-shim-", b"hsperfdata_"]
-            .iter()
-            .any(|prefix| component.starts_with(prefix)),
+        [b't', ..] => component.starts_with(b"torchinductor_"),
+        [b'r', ..] => component.starts_with(b"roar-shim-"),
+        [b'h', ..] => component.starts_with(b"hsperfdata_"),
+        _ => false,
     }
 }
 
@@ -51,36 +52,34 @@ fn is_toolchain(component: &[u8], next: &[u8]) -> bool {
     }
 }
 
-const SYSTEM: &[&[u8]] = &[
-    b"/usr/",
-    b"/lib/",
-    b"/lib32/",
-    b"/lib64/",
-    b"/libx32/",
-    b"/bin/",
-    b"/sbin/",
-    b"/etc/",
-    b"/opt/",
-    b"/snap/",
-    b"/nix/",
-    b"/gnu/",
-    b"/boot/",
-    b"/run/",
-    b"/var/cache/",
-    b"/var/lib/apt/",
-    b"/var/lib/dpkg/",
-    b"/var/run/",
-];
+/// Directories of the system.
+fn is_system(path: &[u8]) -> bool {
+    let Some((first, rest)) = first_directory(path) else {
+        return false;
+    };
+    match first {
+        b"usr" | b"lib" | b"lib32" | b"lib64" | b"libx32" | b"bin" | b"sbin" | b"etc" | b"opt"
+        | b"snap" | b"nix" | b"gnu" | b"boot" | b"run" => true,
+        b"var" => [&b"cache/"[..], b"lib/apt/", b"lib/dpkg/", b"run/"]
+            .iter()
+            .any(|below| rest.starts_with(below)),
+        _ => false,
+    }
+}
 
-const TEMP: &[&[u8]] = &[b"/tmp/", b"/var/tmp/"];
+fn is_temporary(path: &[u8]) -> bool {
+    match first_directory(path) {
+        Some((first, rest)) => first == b"tmp" || first == b"var" && rest.starts_with(b"tmp/"),
+        None => false,
+    }
+}
 
-/// Endings of files that are programs in themselves.
-const CODE: &[&[u8]] = &[
-    b".py", b".pyx", b".pyi", b".ipynb", b".sh", b".bash", b".zsh", b".fish", b".pl", b".pm",
-    b".rb", b".js", b".mjs", b".cjs", b".ts", b".lua", b".r", b".R", b".jl", b".php", b".tcl",
-    b".awk", b".sed", b".sql", b".mk", b".cmake", b".c", b".h", b".cc", b".cpp", b".cxx", b".hpp",
-    b".rs", b".go", b".java", b".scala", b".jar", b".so",
-];
+/// The first directory of an absolute path, and what is below it.
+fn first_directory(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let path = path.strip_prefix(b"/")?;
+    let end = path.find_byte(b'/')?;
+    Some((&path[..end], &path[end + 1..]))
+}
 
 /// Decides categories for one project.
 #[derive(Clone, Debug, Default)]
@@ -133,10 +132,10 @@ impl Classifier {
             };
         }
         let is_tool = executed && marks.bin;
-        if starts_with_any(path, SYSTEM) || is_tool || is_shared_library(path) {
+        if is_system(path) || is_tool || is_shared_library(path) {
             return Category::System;
         }
-        if starts_with_any(path, TEMP) {
+        if is_temporary(path) {
             return Category::Temp;
         }
         Category::Data
@@ -181,17 +180,21 @@ impl Marks {
     }
 }
 
-fn starts_with_any(path: &[u8], prefixes: &[&[u8]]) -> bool {
-    prefixes.iter().any(|prefix| path.starts_with(prefix))
-}
-
+/// Files that are programs in themselves.
 fn is_code(path: &[u8]) -> bool {
-    let name = path.rsplit_str(b"/").next().unwrap_or(path);
-    CODE.iter().any(|ending| name.ends_with(ending))
-        || matches!(
+    let start = path.rfind_byte(b'/').map_or(0, |slash| slash + 1);
+    let name = &path[start..];
+    match name.rfind_byte(b'.').map_or(&b""[..], |dot| &name[dot..]) {
+        b".py" | b".pyx" | b".pyi" | b".ipynb" | b".sh" | b".bash" | b".zsh" | b".fish" => true,
+        b".pl" | b".pm" | b".rb" | b".js" | b".mjs" | b".cjs" | b".ts" | b".lua" => true,
+        b".r" | b".R" | b".jl" | b".php" | b".tcl" | b".awk" | b".sed" | b".sql" => true,
+        b".mk" | b".cmake" | b".c" | b".h" | b".cc" | b".cpp" | b".cxx" | b".hpp" => true,
+        b".rs" | b".go" | b".java" | b".scala" | b".jar" | b".so" => true,
+        _ => matches!(
             name,
             b"Makefile" | b"makefile" | b"GNUmakefile" | b"Dockerfile" | b"Rakefile"
-        )
+        ),
+    }
 }
 
 fn is_shared_library(path: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 
 use bstr::BString;
-use foldhash::HashSet;
+use foldhash::{HashMap, HashMapExt};
 use roar_lineage::event::Access;
 use roar_lineage::model::{GapKind, How};
 
@@ -177,14 +177,16 @@ impl Supervisor {
 
     /// Records what a process has opened.
     pub(crate) fn record_opened(&mut self, pid: u32, records: &[Record], page: Option<&Page>) {
-        let mut seen = HashSet::default();
+        // A program that opens the same again and again has records of the same.
+        let mut seen = HashMap::with_capacity(records.len());
         let mut known = self.known_directory.take().filter(|_| !self.renames);
         for record in records {
             let Some(process) = self.table.get(pid) else {
                 return;
             };
             let base = process.membership.clone();
-            if !seen.insert((&record.path, record.version, record.task)) {
+            let before = seen.insert((record.version, record.task), &record.path);
+            if before == Some(&record.path) {
                 self.count_accelerated(&base, 1);
                 continue;
             }

@@ -80,7 +80,7 @@ pub struct Scope {
     awaited: HashSet<FileVersion>,
     /// What is still to be asked for, and up to where the first of it has been.
     unasked: VecDeque<(TaskNo, Versions)>,
-    asked_up_to: Option<BString>,
+    asked_up_to: usize,
     next_task: TaskNo,
     notified: u64,
     events: u64,
@@ -108,7 +108,7 @@ impl Scope {
             page_of: HashMap::default(),
             awaited: HashSet::default(),
             unasked: VecDeque::new(),
-            asked_up_to: None,
+            asked_up_to: 0,
             next_task: 1,
             notified: 0,
             events: 0,
@@ -188,14 +188,17 @@ impl Scope {
                 self.leave_undigested(*no, unfinished);
             }
         }
+        self.phase = Phase::Hashing;
+        if !self.hashing.enabled {
+            return;
+        }
         self.unasked = IN_ORDER
             .iter()
             .flat_map(|versions| tasks.iter().map(|no| (*no, *versions)))
             .collect();
-        self.phase = Phase::Hashing;
         pool.expect(self.unasked.iter().flat_map(|(no, versions)| {
-            let unhashed = self.recorder.state.unhashed_from(*no, *versions, None);
-            unhashed.filter_map(|(_, version, category)| {
+            let unhashed = self.recorder.state.unhashed_from(*no, *versions, 0);
+            unhashed.filter_map(|(_, _, version, category)| {
                 let is_wanted = self.hashing.wants(*versions, category, version);
                 is_wanted.then_some(version.size)
             })
@@ -203,9 +206,9 @@ impl Scope {
     }
 
     fn leave_undigested(&mut self, no: TaskNo, unfinished: &HashSet<BString>) {
-        let left = self.recorder.state.unhashed_from(no, Versions::Left, None);
-        let open = left.filter(|(path, _, _)| unfinished.contains(*path));
-        let versions: Vec<_> = open.map(|(_, version, _)| version).collect();
+        let left = self.recorder.state.unhashed_from(no, Versions::Left, 0);
+        let open = left.filter(|(_, path, _, _)| unfinished.contains(*path));
+        let versions: Vec<_> = open.map(|(_, _, version, _)| version).collect();
         for version in versions {
             let outcome = Outcome::None(FileState::Superseded);
             self.recorder.record(&Event::Digested { version, outcome });
@@ -219,8 +222,8 @@ impl Scope {
         }
         while let Some((no, versions)) = self.unasked.front().copied() {
             let state = &self.recorder.state;
-            let from = self.asked_up_to.take();
-            for (path, version, category) in state.unhashed_from(no, versions, from.as_ref()) {
+            let unhashed = state.unhashed_from(no, versions, self.asked_up_to);
+            for (place, path, version, category) in unhashed {
                 let is_wanted = self.hashing.wants(versions, category, version);
                 if !is_wanted || !self.awaited.insert(version) {
                     continue;
@@ -235,11 +238,12 @@ impl Scope {
                     self.awaited.remove(&version);
                 }
                 if self.awaited.len() >= MOST_AWAITED {
-                    self.asked_up_to = Some(path.clone());
+                    self.asked_up_to = place;
                     return;
                 }
             }
             self.unasked.pop_front();
+            self.asked_up_to = 0;
         }
         pool.expect_no_more();
     }
@@ -324,15 +328,16 @@ impl Scope {
 /// Records what is at the paths that a task has written. `again`: also at those that
 /// were looked at before.
 pub fn look_at_outputs(recorder: &mut Recorder, task: TaskNo, again: bool) {
-    let mut after = None;
+    let mut next = 0;
     loop {
-        let written = recorder.state.written(task, again, after.as_ref());
-        let paths: Vec<BString> = written.take(LOOKED_AT_ONCE).cloned().collect();
-        after = paths.last().cloned();
-        if after.is_none() {
-            break;
+        let written = recorder.state.written(task, again, next);
+        let written = written.take(LOOKED_AT_ONCE);
+        let written: Vec<_> = written.map(|(at, path)| (at, path.clone())).collect();
+        match written.last() {
+            Some((last, _)) => next = last + 1,
+            None => break,
         }
-        for path in paths {
+        for (_, path) in written {
             let stat = file::stat_path(&path).ok().filter(file::Stat::is_regular);
             let version = stat.map(|stat| stat.version());
             let (before, last) = recorder.state.writing(task, &path).unwrap_or_default();

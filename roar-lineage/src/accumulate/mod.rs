@@ -5,6 +5,7 @@
 //! same fragments.
 
 mod entry;
+mod files;
 mod left;
 mod objects;
 mod outcomes;
@@ -18,6 +19,7 @@ use bstr::BString;
 use foldhash::{HashMap, HashSet};
 
 use self::entry::Entry;
+use self::files::Files;
 use self::objects::Objects;
 use self::outcomes::Outcomes;
 pub use self::view::Versions;
@@ -54,7 +56,7 @@ pub struct Accumulator {
 
 struct TaskState {
     task: Task,
-    files: BTreeMap<BString, Entry>,
+    files: Files,
     ephemeral: u64,
     ephemerals: Vec<Ephemeral>,
     packages: BTreeSet<Package>,
@@ -229,7 +231,7 @@ impl Accumulator {
             } => {
                 self.classifier.learn(path);
                 let is_own = self.writers.get(path) == Some(&no);
-                let entry = state.files.entry(path.clone()).or_default();
+                let entry = state.files.at(path);
                 if is_own && !entry.is_as_before(*version) && !entry.was_before(*version, stamp) {
                     return false;
                 }
@@ -244,7 +246,7 @@ impl Accumulator {
                 via,
             } => {
                 let is_own = note_writer(&mut self.writers, path, no);
-                let entry = state.files.entry(path.clone()).or_default();
+                let entry = state.files.at(path);
                 let mut news = !is_own;
                 let is_handed = *how == How::Inherited;
                 let derives =
@@ -264,10 +266,10 @@ impl Accumulator {
                 moved,
                 replaced,
             } => {
-                let entry = state.files.entry(from.clone()).or_default();
+                let entry = state.files.at(from);
                 let how = entry.moved_away(*moved, stamp);
                 state.forget_if_empty(from);
-                let entry = state.files.entry(to.clone()).or_default();
+                let entry = state.files.at(to);
                 entry.replaced(*replaced, how, stamp);
                 self.writers.remove(from);
                 note_writer(&mut self.writers, to, no);
@@ -285,8 +287,8 @@ impl Accumulator {
                 let how_b = entry_b.moved_away(*b_version, stamp);
                 entry_a.replaced(None, how_b, stamp);
                 entry_b.replaced(None, how_a, stamp);
-                state.files.insert(a.clone(), entry_a);
-                state.files.insert(b.clone(), entry_b);
+                *state.files.at(a) = entry_a;
+                *state.files.at(b) = entry_b;
                 note_writer(&mut self.writers, a, no);
                 note_writer(&mut self.writers, b, no);
                 true
@@ -295,7 +297,7 @@ impl Accumulator {
                 let mut how = Ways::from(How::Link);
                 if let Some(from) = from {
                     let is_own = self.writers.get(from) == Some(&no);
-                    let entry = state.files.entry(from.clone()).or_default();
+                    let entry = state.files.at(from);
                     match &entry.write {
                         Some(write) if is_own && !entry.is_as_before(*version) => {
                             how.extend(write.how);
@@ -306,16 +308,12 @@ impl Accumulator {
                         }
                     }
                 }
-                state
-                    .files
-                    .entry(to.clone())
-                    .or_default()
-                    .replaced(None, how, stamp);
+                state.files.at(to).replaced(None, how, stamp);
                 note_writer(&mut self.writers, to, no);
                 true
             }
             Access::Unlink { path, version } => {
-                let entry = state.files.entry(path.clone()).or_default();
+                let entry = state.files.at(path);
                 let write = entry.write.take();
                 match write.map(|write| (write.before(), write.first)) {
                     Some((None, first)) => {
@@ -353,7 +351,7 @@ impl TaskState {
     fn new(task: Task) -> Self {
         Self {
             task,
-            files: BTreeMap::new(),
+            files: Files::default(),
             ephemeral: 0,
             ephemerals: Vec::new(),
             packages: BTreeSet::new(),

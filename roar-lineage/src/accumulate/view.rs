@@ -1,7 +1,5 @@
 //! What the state tells: the tasks, what is still to be looked at, and the records.
 
-use std::ops::Bound;
-
 use bstr::BString;
 
 use super::Accumulator;
@@ -50,35 +48,35 @@ impl Accumulator {
     }
 
     fn files(&self, no: TaskNo) -> impl Iterator<Item = (&BString, &Entry)> {
-        self.files_from(no, Bound::Unbounded)
+        let files = self.files_from(no, 0);
+        files.map(|(_, path, entry)| (path, entry))
     }
 
     fn files_from(
         &self,
         no: TaskNo,
-        from: Bound<&BString>,
-    ) -> impl Iterator<Item = (&BString, &Entry)> {
+        place: usize,
+    ) -> impl Iterator<Item = (usize, &BString, &Entry)> {
         let state = self.tasks.get(&no).into_iter();
-        state.flat_map(move |state| state.files.range::<BString, _>((from, Bound::Unbounded)))
+        state.flat_map(move |state| state.files.from(place))
     }
 
     /// The paths that a task has written and that should be looked at when it ends: what is
     /// at one that another has written, removed or replaced since is not what the task left.
-    /// `again`: also those that were looked at before. In order, those behind `after`.
+    /// `again`: also those that were looked at before. From a place on, each with its own.
     pub fn written(
         &self,
         no: TaskNo,
         again: bool,
-        after: Option<&BString>,
-    ) -> impl Iterator<Item = &BString> {
+        place: usize,
+    ) -> impl Iterator<Item = (usize, &BString)> {
         let is_asked = move |path: &BString, entry: &Entry| {
             let write = entry.write.as_ref();
             write.is_some_and(|write| again || write.left.is_none()) && self.wrote_last(no, path)
         };
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let files = self.files_from(no, after);
-        let asked = files.filter(move |(path, entry)| is_asked(path, entry));
-        asked.map(|(path, _)| path)
+        let files = self.files_from(no, place);
+        let asked = files.filter(move |(_, path, entry)| is_asked(path, entry));
+        asked.map(|(place, path, _)| (place, path))
     }
 
     /// Whether nobody that was seen has changed what is at a path since a task wrote there.
@@ -110,20 +108,21 @@ impl Accumulator {
         [Versions::Left, Versions::Read]
             .into_iter()
             .flat_map(move |versions| {
-                let files = self.unhashed_from(no, versions, None);
-                files.map(move |(path, version, category)| (versions, path, version, category))
+                let files = self.unhashed_from(no, versions, 0);
+                files.map(move |(_, path, version, category)| (versions, path, version, category))
             })
     }
 
-    /// Of one kind of version those without an outcome of hashing, by path, from a path on.
+    /// Of one kind of version those without an outcome of hashing, from a place on, each with
+    /// its own.
     pub fn unhashed_from(
         &self,
         no: TaskNo,
         versions: Versions,
-        from: Option<&BString>,
-    ) -> impl Iterator<Item = (&BString, FileVersion, Category)> {
-        let from = from.map_or(Bound::Unbounded, Bound::Included);
-        let files = self.files_from(no, from).flat_map(move |(path, entry)| {
+        place: usize,
+    ) -> impl Iterator<Item = (usize, &BString, FileVersion, Category)> {
+        let files = self.files_from(no, place);
+        let files = files.flat_map(move |(place, path, entry)| {
             let write = entry.write.as_ref();
             let left = write.and_then(|write| write.left.flatten());
             let before = write.and_then(|write| write.before());
@@ -135,13 +134,18 @@ impl Accumulator {
             let read = read.iter().map(|seen| seen.version);
             let elsewhere = read.filter(move |version| left != Some(*version));
             let versions = one.into_iter().chain(elsewhere);
-            versions.map(move |version| (path, entry, version))
+            versions.map(move |version| (place, path, entry, version))
         });
         files
-            .filter(|(_, _, version)| !self.digests.has(*version))
-            .map(move |(path, entry, version)| {
+            .filter(|(_, _, _, version)| !self.digests.has(*version))
+            .map(move |(place, path, entry, version)| {
                 let is_executed = versions != Versions::Replaced && entry.is_executed();
-                (path, version, self.classifier.category(path, is_executed))
+                (
+                    place,
+                    path,
+                    version,
+                    self.classifier.category(path, is_executed),
+                )
             })
     }
 
@@ -187,13 +191,15 @@ impl Accumulator {
             drives: state.drives.iter().cloned().collect(),
         };
         fragment.coverage.gaps.clone_from(&state.gaps);
-        for (path, entry) in &state.files {
+        let mut files: Vec<_> = self.files(no).collect();
+        files.sort_unstable_by_key(|(path, _)| *path);
+        for (path, entry) in files {
             self.add_uses(no, &mut fragment, path, entry);
         }
         state.s3.add_uses(&mut fragment);
         let has_arrow = || {
-            let mut paths = self.tasks.values().flat_map(|task| task.files.keys());
-            paths.any(|path| client::part_of(path) == Some(Part::Arrow))
+            let mut files = self.tasks().flat_map(|no| self.files(no));
+            files.any(|(path, _)| client::part_of(path) == Some(Part::Arrow))
         };
         // Where connections are seen, those that cannot be looked into are gaps themselves;
         // but not which of a Ray worker's connections are a client's.
