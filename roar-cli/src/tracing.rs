@@ -102,8 +102,13 @@ impl Plan {
             wait_for_tree: args.wait == cli::Wait::Tree,
             hashing: (!args.quiet).then(show_hashing),
             late: store.clone().map(|store| -> launcher::Late {
-                Box::new(move |record| {
-                    let _ = keep(&store, &fragments(record));
+                Box::new(move |record, has_ended| {
+                    let mut fragments = fragments(record);
+                    for fragment in &mut fragments {
+                        let gaps = &mut fragment.coverage.gaps;
+                        gaps.retain(|gap| !has_ended || gap.kind != GapKind::StillRunning);
+                    }
+                    let _ = keep(&store, &fragments);
                 })
             }),
         };

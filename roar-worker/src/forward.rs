@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
+
+use crate::sys::process;
 
 /// Every signal but those that tell of a fault of this process's own.
 pub(crate) fn all_but_faults() -> SigSet {
@@ -56,10 +58,9 @@ impl Forwarder {
         while let Ok(Some(signal)) = self.fd.read_signal() {
             let is_ours = matches!(signal.ssi_signo as i32, libc::SIGCHLD | libc::SIGPIPE);
             let is_from_terminal = signal.ssi_code == libc::SI_KERNEL;
-            if let (false, false, Some(command)) = (is_ours, is_from_terminal, command)
-                && let Ok(signal) = Signal::try_from(signal.ssi_signo as i32)
-            {
-                let _ = kill(command, signal);
+            if let (false, false, Some(command)) = (is_ours, is_from_terminal, command) {
+                let value = (signal.ssi_code == libc::SI_QUEUE).then_some(signal.ssi_ptr);
+                process::send(command, signal.ssi_signo as i32, value);
             }
         }
     }

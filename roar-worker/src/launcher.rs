@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use roar_lineage::event::{Event, ProcessKey};
 use roar_lineage::model::GapKind;
@@ -66,8 +66,9 @@ pub(crate) enum Word {
     },
 }
 
-/// Takes a record that was completed in the background.
-pub type Late = Box<dyn FnOnce(&Recorder)>;
+/// Takes a record that was made without the launcher: in the background, or after it was
+/// killed. Whether nothing runs any more.
+pub type Late = Box<dyn FnMut(&Recorder, bool)>;
 
 /// How to trace a command.
 pub struct Launch {
@@ -406,21 +407,11 @@ fn wait_alone(command: Pid, signals: &Forwarder) -> i32 {
 
 /// The wait status of a child. `None` when it has not changed.
 pub(crate) fn wait_raw(pid: Pid, flags: WaitPidFlag) -> Option<i32> {
-    match waitpid(pid, Some(flags)) {
-        Ok(status) => raw_status(status),
+    match process::wait(pid, flags) {
+        Ok(status) => status,
         // Somebody else took it: nothing more will come.
-        Err(nix::errno::Errno::ECHILD) => Some(0),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Some(0),
         Err(_) => None,
-    }
-}
-
-/// The status as wait(2) encodes it.
-pub(crate) fn raw_status(status: WaitStatus) -> Option<i32> {
-    match status {
-        WaitStatus::Exited(_, code) => Some((code & 0xff) << 8),
-        WaitStatus::Signaled(_, signal, core) => Some(signal as i32 | if core { 0x80 } else { 0 }),
-        WaitStatus::Stopped(_, signal) => Some((signal as i32) << 8 | 0x7f),
-        _ => None,
     }
 }
 
@@ -433,8 +424,7 @@ fn receive(supervisor: &OwnedFd) -> Option<Word> {
 /// Stops this process as its command was stopped, so that the shell sees it; when the
 /// shell lets it go on, so does the command.
 fn stop_like(signal: i32, command: Option<Pid>) {
-    let _ = signal;
-    let _ = kill(Pid::this(), Signal::SIGSTOP);
+    process::stop_by(signal);
     if let Some(command) = command {
         let _ = kill(command, Signal::SIGCONT);
     }

@@ -98,6 +98,8 @@ pub struct Stat {
     pub ppid: u32,
     /// Start time in clock ticks since boot.
     pub start_ticks: u64,
+    /// The wait status, once it has ended; 0 before, and where that is not ours to know.
+    pub wait_status: i32,
 }
 
 /// Reads a process's stat.
@@ -117,6 +119,7 @@ pub fn stat(pid: u32) -> Option<Stat> {
         state: *fields.next()?.as_bytes().first()?,
         ppid: fields.next()?.parse().ok()?,
         start_ticks: fields.nth(17)?.parse().ok()?,
+        wait_status: fields.nth(29)?.parse().ok()?,
     })
 }
 

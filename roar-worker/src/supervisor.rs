@@ -389,10 +389,13 @@ impl Supervisor {
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);
         };
-        let seen = process
-            .pidfd
-            .as_ref()
-            .and_then(|fd| sys::process::exit_status(fd.as_fd()));
+        let seen = process.pidfd.as_ref().and_then(|fd| {
+            // Until its parent has taken it, and after that.
+            let zombie = proc::stat(pid).filter(|stat| stat.start_ticks == process.key.start_ticks);
+            let zombie = zombie.filter(|stat| stat.state == b'Z');
+            let status = zombie.map(|stat| stat.wait_status);
+            status.or_else(|| sys::process::exit_status(fd.as_fd()))
+        });
         if let Some(fd) = process.pidfd.take() {
             self.unwatch(fd.as_fd());
         }

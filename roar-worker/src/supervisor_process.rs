@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 use roar_lineage::model::GapKind;
 
@@ -18,7 +18,7 @@ use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
 use crate::inherited;
 use crate::launch::{self, Program, Start};
-use crate::launcher::{Launch, Word, raw_status, wait_raw};
+use crate::launcher::{Launch, Word, wait_raw};
 use crate::meter::Meter;
 use crate::preload::{self, Receiver};
 use crate::ptrace::Tracer;
@@ -125,6 +125,7 @@ pub(crate) fn main(
     if let Some(meter) = meter {
         supervisor.pool.measure(meter);
     }
+    launch.spec.task.pid = Some(command.as_raw().cast_unsigned());
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherited::record(&mut scope, child);
@@ -145,6 +146,7 @@ pub(crate) fn main(
         wait_status: None,
         ended: None,
         alone: false,
+        is_orphan: false,
     }
     .run()
 }
@@ -242,8 +244,10 @@ struct Watch {
     pulse: Pulse,
     wait_status: Option<i32>,
     ended: Option<Instant>,
-    /// Whether the launcher is gone as it should: its command has ended.
+    /// Whether the launcher is gone, or has all that it waits for.
     alone: bool,
+    /// Whether the launcher went before it had its record.
+    is_orphan: bool,
 }
 
 impl Watch {
@@ -324,36 +328,26 @@ impl Watch {
     }
 
     /// The launcher is gone. Killed before its command had ended, it takes the command
-    /// with it, as any wrapper does.
+    /// with it, as any wrapper does; what was seen is kept from here.
     fn launcher_left(&mut self) {
         self.supervisor.unwatch(self.launcher.as_fd());
         if self.wait_status.is_none() {
             let _ = kill(self.command, Signal::SIGKILL);
         }
-        if !self.alone {
-            self.alone = true;
-            self.launch.late = None;
-        }
+        self.is_orphan = !self.alone;
+        self.alone = true;
     }
 
     fn reap(&mut self) {
-        let flags = WaitPidFlag::WEXITED
-            | WaitPidFlag::WSTOPPED
-            | WaitPidFlag::WNOHANG
-            | WaitPidFlag::WNOWAIT;
         // Look first: should this process die now, the launcher takes the status.
-        while let Ok(status) = waitid(Id::All, flags) {
-            let Some(pid) = status.pid() else { return };
-            if pid == self.command {
-                match raw_status(status) {
-                    Some(status) if libc::WIFSTOPPED(status) => {
-                        tell(&self.launcher, &Word::Stopped(libc::WSTOPSIG(status)));
-                    }
-                    Some(status) => self.command_ended(status),
-                    None => {}
+        while let Ok(Some((pid, status))) = ptrace::peek() {
+            if Pid::from_raw(pid.cast_signed()) == self.command {
+                match libc::WIFSTOPPED(status) {
+                    true => tell(&self.launcher, &Word::Stopped(libc::WSTOPSIG(status))),
+                    false => self.command_ended(status),
                 }
             }
-            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED));
+            ptrace::take(pid);
         }
     }
 
@@ -398,6 +392,9 @@ impl Watch {
         let scope = self.supervisor.scopes.first();
         let lost = scope.map_or(0, |scope| scope.recorder.lost());
         tell(&self.launcher, &Word::Done { ends, lost });
+        if self.is_orphan {
+            self.keep(tree_is_empty);
+        }
         if ends {
             self.supervisor.pool.close();
             process::exit_now(0);
@@ -411,10 +408,15 @@ impl Watch {
         if let Some(scope) = self.supervisor.scopes.first_mut() {
             scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing, true);
             scope.record_counts(unseen);
-            if let Some(late) = self.launch.late.take() {
-                late(&scope.recorder);
-            }
         }
+        self.keep(true);
         process::exit_now(0)
+    }
+
+    fn keep(&mut self, has_ended: bool) {
+        let scope = self.supervisor.scopes.first();
+        if let (Some(scope), Some(late)) = (scope, &mut self.launch.late) {
+            late(&scope.recorder, has_ended);
+        }
     }
 }

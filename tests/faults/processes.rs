@@ -141,3 +141,23 @@ fn killing_roar_kills_the_command() {
     };
     assert!(wait_until(LIMIT, is_gone));
 }
+
+#[test]
+fn what_was_seen_before_roar_was_killed_is_in_the_store() {
+    let project = Project::new();
+    let script = "echo 1 > kept; sleep 60";
+    let mut roar = project
+        .roar(["run", "-q", "sh", "-c", script])
+        .spawn()
+        .unwrap();
+    assert!(wait_until(LIMIT, || project.has("kept")));
+    roar.kill().unwrap();
+    roar.wait().unwrap();
+    let is_kept = || {
+        let shown = project.roar(["show", "kept", "--json"]).output().unwrap();
+        shown.status.success()
+    };
+    assert!(wait_until(LIMIT, is_kept));
+    let dag = project.document(&["dag", "--json"]);
+    assert_eq!(dag["nodes"][0]["status"], "killed", "{dag:#}");
+}

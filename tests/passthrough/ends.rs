@@ -33,6 +33,10 @@ fn a_signal_that_kills_the_command_ends_roar_as_well() {
         libc::SIGABRT,
         libc::SIGUSR1,
         libc::SIGQUIT,
+        // Real-time signals have no names.
+        33,
+        libc::SIGRTMIN(),
+        libc::SIGRTMAX(),
     ] {
         // Under nohup(1) a shell starts with SIGHUP ignored, and keeps it so.
         let script = format!("kill -{signal} $$");
@@ -110,6 +114,27 @@ fn signals_sent_to_roar_reach_the_command() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.stdout, b"got\n");
     assert_eq!(output.status.code(), Some(9));
+}
+
+/// With the value that they were queued with, too.
+#[test]
+fn real_time_signals_sent_to_roar_reach_the_command() {
+    let project = Project::new();
+    let script = "import signal, pathlib\n\
+                  signal.pthread_sigmask(signal.SIG_BLOCK, [40])\n\
+                  pathlib.Path('ready').touch()\n\
+                  print(signal.sigwaitinfo([40]).si_code)\n";
+    let mut roar = project.roar(["trace", "-q", "--", "python3", "-c", script]);
+    let child = roar.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let limit = std::time::Duration::from_secs(10);
+    assert!(wait_until(limit, || project.has("ready")));
+    let sent = std::process::Command::new("kill")
+        .args(["--queue", "7", "-40", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, format!("{}\n", libc::SI_QUEUE).into_bytes());
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn stop_and_foreground() {
         r#"
 step('$ROAR bash -c \'echo u""p; sleep 1; echo d""one; exit 3\'\n', 'up')
 step('\x1a', 'Stopped')
-step('echo code=$?\n', 'code=1')
+step('echo code=$?\n', 'code=148')
 time.sleep(1.5)
 step('jobs\n', 'Stopped')
 step('fg\n', 'done')

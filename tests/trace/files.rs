@@ -197,6 +197,22 @@ os.kill(os.getpid(), 9)";
     traced.report.assert(&[], &["a open"], &[]);
     assert_eq!(traced.report.document["run"]["signal"], 9);
     assert_eq!(traced.report.document["tasks"][0]["status"], "killed");
+    assert_eq!(traced.report.document["processes"][0]["signal"], 9);
+}
+
+#[test]
+fn how_each_process_ended_is_known() {
+    let project = Project::new();
+    let script = "sh -c 'kill -9 $$'; sh -c 'kill -40 $$'; sh -c 'exit 3'; sleep 0.1; exit 0";
+    for _ in 0..5 {
+        let traced = project.trace_with(&[], &["bash", "-c", script]);
+        let processes = traced.report.document["processes"].as_array().unwrap();
+        let of_shells = processes.iter().filter(|it| it["argv"][0] == "sh");
+        let ends: Vec<_> = of_shells
+            .map(|it| (it["signal"].as_i64(), it["exit_code"].as_i64()))
+            .collect();
+        assert_eq!(ends, [(Some(9), None), (Some(40), None), (None, Some(3))]);
+    }
 }
 
 #[test]

@@ -54,6 +54,15 @@ fn what_outlives_the_command_is_a_gap_and_reaches_the_store_later() {
     assert!(traced.output.status.success());
     assert_eq!(traced.report.gaps(), ["still_running"]);
     assert_eq!(traced.report.document["coverage"]["complete"], false);
+    let processes = traced.report.document["processes"].as_array().unwrap();
+    let statuses: Vec<_> = processes
+        .iter()
+        .map(|it| it["status"].as_str().unwrap())
+        .collect();
+    assert!(
+        statuses.contains(&"running") && statuses.contains(&"completed"),
+        "{statuses:?}"
+    );
     let reached = wait_until(Duration::from_secs(20), || {
         let dag = project.document(&["dag", "--json"]);
         let writes = dag["nodes"][0]["writes"].as_array().unwrap().clone();
@@ -61,7 +70,9 @@ fn what_outlives_the_command_is_a_gap_and_reaches_the_store_later() {
             |file: &serde_json::Value| file["path"].as_str().unwrap().ends_with("/late.txt");
         writes.iter().any(is_late)
     });
-    assert!(reached, "{:#}", project.document(&["dag", "--json"]));
+    let dag = project.document(&["dag", "--json"]);
+    assert!(reached, "{dag:#}");
+    assert_eq!(dag["coverage"]["complete"], true, "{dag:#}");
 }
 
 /// Its digest is that of what it is in the end.

@@ -131,8 +131,8 @@ pub fn step_text(
         Status::Running => writeln!(text, "  {}", "running".yellow()),
         Status::Unknown => writeln!(text, "  {}", "unknown".yellow()),
     };
-    if let Some(command) = &node.command {
-        let line = output::command(command.items());
+    if let Some(given) = &node.given {
+        let line = output::command(given.command.items());
         let _ = writeln!(text, "   runs   {}", output::cut(&line, 68).dimmed());
     }
     let paths = |tasks: fn(&Composite) -> &Vec<String>| -> Vec<&[u8]> {

@@ -1,5 +1,6 @@
 //! `roar lineage`: what a file was made from, or what was made from it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 use owo_colors::OwoColorize;
 use roar_lineage::query::{Artifact, Direction, Lineage, NotFound, lineage};
 
-use super::show::short;
+use super::show::{short, short_commit};
 use crate::cli::LineageArgs;
 use crate::error::UserError;
 use crate::{output, project};
@@ -53,15 +54,46 @@ fn text(lineage: &Lineage, root: &Path) -> String {
     }
     let mut text = String::new();
     for task in &lineage.tasks {
-        let name = output::cut(&output::one_line(task.name.bytes()), 40);
-        let id = task.id.get(..12).unwrap_or(&task.id);
+        let words = task.given.as_ref().map(|given| given.command.items());
+        let name = match words {
+            Some(words) => output::command(words),
+            None => output::one_line(task.name.bytes()),
+        };
+        let name = output::cut(&name, 34);
         let when = task.started_at.get(..19).unwrap_or(&task.started_at);
-        let _ = writeln!(text, "{}  {id}  {}", name.bold(), when.dimmed());
+        let _ = write!(
+            text,
+            "{}  {}  {}",
+            name.bold(),
+            short_id(&task.id),
+            when.dimmed()
+        );
+        let git = task.given.as_ref().and_then(|given| given.git.as_ref());
+        if let Some(commit) = git.and_then(|git| short_commit(git)) {
+            let _ = write!(text, "  {commit}");
+        }
+        text.push('\n');
+    }
+    let mut makers: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for edge in &lineage.edges {
+        let made = (edge.path.bytes(), edge.digest.as_deref());
+        makers.entry(made).or_default().push(short_id(&edge.from));
     }
     for file in &lineage.files {
         let path = output::shown_path(file.path.bytes(), Some(root));
         let content = short(file.digest.as_deref(), file.etag.as_deref());
-        let _ = writeln!(text, "   {word} {path}  {}", content.cyan());
+        let _ = write!(text, "   {word} {path}  {}", content.cyan());
+        let made = (file.path.bytes(), file.digest.as_deref());
+        if let (Direction::Up, Some(ids)) = (lineage.direction, makers.get_mut(&made)) {
+            ids.sort_unstable();
+            ids.dedup();
+            let _ = write!(text, "  by {}", ids.join(", "));
+        }
+        text.push('\n');
     }
     text
+}
+
+fn short_id(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
+use roar_lineage::document::Git;
 use roar_lineage::query::{Contents, Found, Sighting};
 use roar_lineage::store::Role;
 
@@ -42,6 +43,17 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
             });
             let _ = writeln!(text, "   task {}  job {}", task.id, task.job);
             let _ = writeln!(text, "   started {} on {}", task.started_at, task.host);
+            let git = task.given.as_ref().and_then(|given| given.git.as_ref());
+            if let Some(git) = git
+                && let Some(commit) = short_commit(git)
+            {
+                let branch = git.branch.as_deref().unwrap_or("no branch");
+                let _ = writeln!(
+                    text,
+                    "   commit {commit} on {}",
+                    output::one_line(branch.as_bytes())
+                );
+            }
             text
         }
         Found::File { uses } => uses.iter().map(|seen| line(seen, &opened.root)).collect(),
@@ -105,6 +117,13 @@ pub(super) fn short(digest: Option<&str>, etag: Option<&str>) -> String {
         ),
         (None, None) => "no digest".to_owned(),
     }
+}
+
+/// The commit that a command found, `+` behind it where files were changed.
+pub(super) fn short_commit(git: &Git) -> Option<String> {
+    let commit = git.commit.as_ref()?.get(..10)?;
+    let changed = if git.diff.is_some() { "+" } else { "" };
+    Some(format!("{commit}{changed}"))
 }
 
 fn line(seen: &Sighting, root: &std::path::Path) -> String {

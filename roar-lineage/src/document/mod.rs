@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::model::{Category, Coverage, FileState, FileUse, Gap, GapKind, How, WallTime};
+use crate::model::{self, Category, Coverage, FileState, FileUse, Gap, GapKind, How, WallTime};
 
 pub use command::command_line;
 pub use text::Text;
@@ -62,6 +62,44 @@ pub struct File {
     /// The host, where a document speaks of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+}
+
+/// What a command or a driver was, and the code that it found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Given {
+    /// `command`: its words, credentials masked.
+    #[serde(flatten)]
+    pub command: Text,
+    /// The project's version control, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git: Option<Git>,
+}
+
+/// The state of a project's version control.
+#[derive(Clone, Debug, Serialize)]
+pub struct Git {
+    /// Commit id, none before the first commit.
+    pub commit: Option<String>,
+    /// Branch, none when detached.
+    pub branch: Option<String>,
+    /// `blake3:<64 hex>` of `git diff HEAD`, none when nothing was changed.
+    pub diff: Option<String>,
+}
+
+impl Given {
+    /// Of a job's command; none of the job's other tasks.
+    pub fn new(job: &model::Job, task: &model::Task) -> Option<Self> {
+        let is_given = task.kind.is_command() && !job.command.is_empty();
+        let git = job.git.as_ref().map(|git| Git {
+            commit: git.commit.clone(),
+            branch: git.branch.clone(),
+            diff: git.diff.map(|diff| diff.to_string()),
+        });
+        is_given.then(|| Self {
+            command: Text::list("command", &job.command),
+            git,
+        })
+    }
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -130,6 +130,8 @@ pub struct Process {
     pub task: String,
     /// ISO 8601.
     pub started_at: String,
+    /// How it ended, or that it went on when the record was made.
+    pub status: Status,
     /// ISO 8601.
     pub ended_at: Option<String>,
     /// Exit status.
@@ -255,6 +257,8 @@ fn process_objects(fragments: &[&Fragment]) -> Vec<Process> {
         processes.extend(owned.map(|process| (process, &fragment.task.id)));
     }
     processes.sort_by_key(|(process, _)| (process.started_at, process.start_ticks, process.pid));
+    let mut gaps = fragments.iter().flat_map(|part| &part.coverage.gaps);
+    let is_running = gaps.any(|gap| gap.kind == GapKind::StillRunning);
     let object = |(process, task): (&model::Process, &String)| Process {
         pid: process.pid,
         ppid: process.ppid,
@@ -262,9 +266,20 @@ fn process_objects(fragments: &[&Fragment]) -> Vec<Process> {
         argv: Text::list("argv", &process.argv),
         task: task.clone(),
         started_at: iso_time(process.started_at),
+        status: process_status(process, is_running),
         ended_at: process.ended_at.map(iso_time),
         exit_code: process.exit_code,
         signal: process.signal,
     };
     processes.into_iter().map(object).collect()
+}
+
+fn process_status(process: &model::Process, is_running: bool) -> Status {
+    match (process.ended_at, process.exit_code, process.signal) {
+        (None, ..) if is_running => Status::Running,
+        (Some(_), _, Some(_)) => Status::Killed,
+        (Some(_), Some(0), None) => Status::Completed,
+        (Some(_), Some(_), None) => Status::Failed,
+        _ => Status::Unknown,
+    }
 }

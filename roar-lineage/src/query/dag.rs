@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{Composite, Edge, Graph, Via};
-use crate::document::{File, Text, iso_time};
+use crate::document::{File, Given, Text, iso_time};
 use crate::model::{Gap, RayIds, Status, TaskKind};
 use crate::store::{Recorded, Role};
 
@@ -51,9 +51,9 @@ pub struct Node {
     /// `name`.
     #[serde(flatten)]
     pub name: Text,
-    /// `command`, of a command and of a driver: its words, credentials masked.
+    /// `command` and `git`, of a command and of a driver.
     #[serde(flatten)]
-    pub command: Option<Text>,
+    pub given: Option<Given>,
     /// How it ended.
     pub status: Status,
     /// More about it.
@@ -143,8 +143,7 @@ impl Graph {
             parent: task.parent.clone(),
             kind: task.kind,
             name: Text::new("name", &task.name),
-            command: (task.kind.is_command() && !job.command.is_empty())
-                .then(|| Text::list("command", &job.command)),
+            given: Given::new(job, task),
             status: task.status,
             status_detail: task.status_detail.clone(),
             exit_code: task.exit_code,

@@ -12,9 +12,9 @@ use super::edges::{Edge, Writers, of_reads};
 use super::ray;
 use super::subject::{NotFound, absolute, hexadecimal};
 use crate::digest::Digest;
-use crate::document::{File, Text, iso_time};
+use crate::document::{File, Given, Text, iso_time};
 use crate::model::{Status, Task, TaskKind};
-use crate::store::{Excerpt, Neighbours, Role, Store, StoreError, Users};
+use crate::store::{Excerpt, Neighbours, Role, Store, StoreError, Usage, Users};
 
 /// What to begin with.
 #[derive(Clone, Debug)]
@@ -102,6 +102,9 @@ pub struct Relative {
     /// `name`.
     #[serde(flatten)]
     pub name: Text,
+    /// `command` and `git`, of a command and of a driver.
+    #[serde(flatten)]
+    pub given: Option<Given>,
     /// How it ended.
     pub status: Status,
     /// ISO 8601.
@@ -317,14 +320,13 @@ impl Walk<'_> {
 
     fn document(&self, reached: &BTreeSet<usize>, edges: &[Edge]) -> Lineage {
         let recorded = &self.excerpt.recorded;
-        let mut tasks: Vec<&Task> = reached
-            .iter()
-            .map(|&task| &recorded.tasks[task].task)
-            .collect();
-        tasks.sort_by_key(|task| (task.started_at, &task.id));
-        let relative = |task: &Task| Relative {
+        let tasks = reached.iter().map(|&task| &recorded.tasks[task]);
+        let mut tasks: Vec<&Usage> = tasks.collect();
+        tasks.sort_by_key(|Usage { task, .. }| (task.started_at, &task.id));
+        let relative = |Usage { task, job }: &Usage| Relative {
             id: task.id.clone(),
             name: Text::new("name", &task.name),
+            given: Given::new(&recorded.jobs[*job], task),
             status: task.status,
             started_at: iso_time(task.started_at),
             host: task.host.clone(),

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::wait::WaitPidFlag;
+use nix::unistd::Pid;
 
 use super::{checked, checked_long};
 
@@ -201,6 +203,53 @@ pub fn die_by(signal: i32) -> ! {
         libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
     exit_now(128 + signal)
+}
+
+/// Stops this process as `signal` would have, until SIGCONT. Where nobody could let it go on
+/// the kernel discards SIGTSTP and its like: then by SIGSTOP.
+pub fn stop_by(signal: i32) {
+    // SAFETY: changes one action and the mask of this thread for a while, and raises a signal.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        let mut pending: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        let action = libc::signal(signal, libc::SIG_DFL);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::kill(libc::getpid(), signal);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::signal(signal, action);
+        // A stop takes back a SIGCONT of before.
+        libc::sigpending(&raw mut pending);
+        if libc::sigismember(&raw const pending, libc::SIGCONT) == 0 {
+            libc::kill(libc::getpid(), libc::SIGSTOP);
+        }
+    }
+}
+
+/// The wait status of a child that has ended or stopped (waitpid(2)); `None` where it has not.
+/// Of any signal, also of one that has no name.
+pub fn wait(pid: Pid, flags: WaitPidFlag) -> io::Result<Option<i32>> {
+    let mut status = 0;
+    // SAFETY: fills one integer.
+    let taken = checked(unsafe { libc::waitpid(pid.as_raw(), &raw mut status, flags.bits()) })?;
+    Ok((taken != 0).then_some(status))
+}
+
+/// Sends a signal of any number, with the value that it came with, if it did (sigqueue(3)).
+pub fn send(pid: Pid, signal: i32, value: Option<u64>) {
+    // SAFETY: takes numbers; the value is the receiver's to understand.
+    unsafe {
+        match value {
+            Some(value) => {
+                let sival_ptr = value as *mut libc::c_void;
+                libc::sigqueue(pid.as_raw(), signal, libc::sigval { sival_ptr });
+            }
+            None => {
+                libc::kill(pid.as_raw(), signal);
+            }
+        }
+    }
 }
 
 /// A descriptor for a process (pidfd_open(2), 5.3), close-on-exec.
