@@ -16,10 +16,11 @@
 #[allow(dead_code)]
 #[path = "../src/abi.rs"]
 mod abi;
-mod call;
-mod directory;
 #[macro_use]
 mod next;
+mod again;
+mod call;
+mod directory;
 #[allow(dead_code)]
 #[path = "../src/ring.rs"]
 mod layout;
@@ -61,13 +62,20 @@ macro_rules! opens {
             }
             // SAFETY: libc's function of this name takes these arguments; a variadic one
             // takes them where this one does.
-            let fd = unsafe {
-                transmute::<usize, unsafe extern "C" fn($(opens!(@int $at),)? Path, c_int $(, opens!(@mode $mode))?) -> c_int>(next)
-                    ($($at,)? path, flags $(, $mode)?)
-            };
-            // SAFETY: as above.
-            unsafe { own::notice_page(path, fd) };
-            fd
+            loop {
+                let fd = unsafe {
+                    transmute::<usize, unsafe extern "C" fn($(opens!(@int $at),)? Path, c_int $(, opens!(@mode $mode))?) -> c_int>(next)
+                        ($($at,)? path, flags $(, $mode)?)
+                };
+                // SAFETY: as above.
+                unsafe {
+                    if again::is_interrupted(fd) && opening::leads_to_a_file(at, path as usize) {
+                        continue;
+                    }
+                    own::notice_page(path, fd);
+                }
+                return fd;
+            }
         }
         )*
     };
@@ -104,6 +112,7 @@ unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
 extern "C" fn start() {
     called::all();
     cancelling::all();
+    again::find();
     if libc::find() && called::are_all(libc::own) && cancelling::are_all(libc::own) {
         own::begin();
     }

@@ -74,6 +74,15 @@ pub(crate) fn set_errno(errno: c_int) {
     }
 }
 
+/// Why a call failed; 0 where libc does not tell.
+pub(crate) fn errno() -> c_int {
+    match __errno_location as *const () as usize {
+        0 => 0,
+        // SAFETY: libc's own place for it.
+        _ => unsafe { *__errno_location() },
+    }
+}
+
 /// Whether the process has never had another thread; where libc does not tell, no.
 pub(crate) fn is_only_thread() -> bool {
     let flag = &raw const __libc_single_threaded;

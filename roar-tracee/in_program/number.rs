@@ -9,6 +9,7 @@ pub(crate) const MMAP: usize = 9;
 pub(crate) const MUNMAP: usize = 11;
 pub(crate) const MADVISE: usize = 28;
 pub(crate) const GETPID: usize = 39;
+pub(crate) const GETSOCKOPT: usize = 55;
 pub(crate) const READLINK: usize = 89;
 pub(crate) const GETTID: usize = 186;
 pub(crate) const OPENAT: usize = 257;

@@ -76,7 +76,7 @@ pub(crate) unsafe fn exempt(at: c_int, path: *const c_char, flags: c_int) -> Opt
 }
 
 /// Whether a path leads to a regular file or nowhere, where opening never waits.
-unsafe fn leads_to_a_file(directory: c_int, path: usize) -> bool {
+pub(crate) unsafe fn leads_to_a_file(directory: c_int, path: usize) -> bool {
     let mut stat = Stat([0; 18]);
     let at = stat.0.as_mut_ptr() as usize;
     // SAFETY: fills the structure; stat(2) takes a C string.

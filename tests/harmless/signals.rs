@@ -23,6 +23,15 @@ fn no_call_fails_for_a_timer_of_a_millisecond() {
     same("for i in 1 2 3; do \"$1\" real file 1000; done");
 }
 
+/// Python's handlers are set without SA_RESTART.
+#[test]
+fn no_call_is_interrupted_before_it_begins() {
+    let project = Project::new();
+    let program = roar_tests::workspace().join("tests/programs/interrupted.py");
+    let traced = project.trace_with(&[], &["python3", program.to_str().unwrap(), "1000"]);
+    assert_eq!(String::from_utf8_lossy(&traced.output.stdout), "{}\n");
+}
+
 #[test]
 fn a_waiting_open_is_interrupted() {
     same("mkfifo fifo; \"$1\" interrupted fifo");
