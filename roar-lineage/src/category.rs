@@ -2,8 +2,9 @@
 //! virtual environments seen so far.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use bstr::{BString, ByteSlice};
+use bstr::{BString, ByteSlice, Finder};
 
 use crate::model::Category;
 
@@ -198,7 +199,8 @@ fn is_code(path: &[u8]) -> bool {
 }
 
 fn is_shared_library(path: &[u8]) -> bool {
-    path.ends_with(b".so") || path.find(b".so.").is_some()
+    static VERSIONED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b".so."));
+    path.ends_with(b".so") || VERSIONED.find(path).is_some()
 }
 
 /// What the paths begin with that only another mount namespace has: `/mnt:[ID]/path`.

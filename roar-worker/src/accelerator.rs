@@ -20,11 +20,11 @@ use crate::arch::{self, Call};
 use crate::decode::elf_interpreter;
 use crate::filter::Exemption;
 use crate::library;
+use crate::memory;
 use crate::observe::{Answer, Entry};
 use crate::supervisor::Supervisor;
 use crate::sys::file;
 use crate::sys::{mapping, process};
-use crate::tracee;
 
 /// `libroar_accelerator.so`; empty where there is none for this architecture.
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libroar_accelerator.so"));
@@ -308,6 +308,6 @@ impl Supervisor {
 
     fn path_at(&self, pid: u32, tid: u32, address: u64) -> Option<bstr::BString> {
         let tracee = self.tracee(self.table.get(pid)?, tid);
-        tracee::path(&tracee, address).ok()?
+        memory::path(&tracee, address).ok()?
     }
 }

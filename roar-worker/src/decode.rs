@@ -17,8 +17,9 @@ use roar_lineage::model::FileVersion;
 use roar_tracee::{abi, ring};
 
 use crate::arch::Call;
+use crate::memory::{self, Unreadable};
 use crate::paths;
-use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable};
+use crate::tracee::{Base, Found, Lookup, Tracee};
 
 pub use exec::Execution;
 pub(crate) use exec::elf_interpreter;
@@ -90,8 +91,8 @@ pub fn decode(
         Call::Open => open::by_path(tracee, cwd, a, b as i32, 0),
         Call::Openat => open::by_path(tracee, Base::from_argument(a), b, c as i32, 0),
         Call::Openat2 => {
-            let flags = tracee::word(tracee, c, 8)? as i32;
-            let resolve = tracee::word(tracee, c.wrapping_add(16), 8)?;
+            let flags = memory::word(tracee, c, 8)? as i32;
+            let resolve = memory::word(tracee, c.wrapping_add(16), 8)?;
             open::by_path(tracee, Base::from_argument(a), b, flags, resolve)
         }
         Call::OpenByHandle => open::by_handle(tracee, Base::from_argument(a), b, c as i32),
@@ -129,7 +130,7 @@ pub fn decode(
         Call::Fork => Ok(Decoded::Fork { is_plain: true }),
         Call::Clone => Ok(forks(a)),
         Call::Clone3 => {
-            let flags = tracee::word(tracee, a, 8)?;
+            let flags = memory::word(tracee, a, 8)?;
             let is_thread = flags & libc::CLONE_THREAD as u64 != 0;
             Ok(if is_thread {
                 Decoded::Files(Vec::new())
@@ -229,7 +230,7 @@ fn look_up(
     (base, address): (Base, u64),
     follow: bool,
 ) -> Result<Option<(Lookup, BString)>, Unreadable> {
-    match tracee::path(tracee, address)? {
+    match memory::path(tracee, address)? {
         Some(path) if !path.is_empty() => Ok(Some((tracee.lookup(base, &path, follow), path))),
         _ => Ok(None),
     }

@@ -31,6 +31,7 @@ pub mod launch;
 pub mod launcher;
 mod library;
 pub mod live;
+pub mod memory;
 pub mod meter;
 pub mod mirror;
 mod mounts;

@@ -9,13 +9,14 @@ use bstr::{BString, ByteSlice};
 use nix::fcntl::{readlink, readlinkat};
 
 use crate::deep;
+use crate::memory::{Memory, Unreadable};
 use crate::mounts;
 use crate::paths::{self, is_plain, parent, split};
 use crate::proc::{self, Credentials};
 use crate::served::Served;
 use crate::sys::file::{self, Stat};
 use crate::sys::{note_starvation, process};
-use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable, Wish};
+use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Wish};
 
 /// Symbolic links that may follow each other (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -366,7 +367,7 @@ fn found(path: BString, stat: &Stat) -> Found {
     }
 }
 
-impl Tracee for LiveTracee<'_> {
+impl Memory for LiveTracee<'_> {
     fn read_memory(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Unreadable> {
         process::read_memory(self.tid, address, buffer).map_err(|_| Unreadable)
     }
@@ -374,7 +375,9 @@ impl Tracee for LiveTracee<'_> {
     fn has_memory(&self, address: u64) -> bool {
         proc::has_memory(self.tid, address)
     }
+}
 
+impl Tracee for LiveTracee<'_> {
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
         self.look_up(base, path, follow, 0)
     }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
+use crate::memory::Unreadable;
 use crate::proc;
 use crate::process_table::{Identified, Image, Membership, Process};
 use crate::scope;
@@ -22,7 +23,7 @@ use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::Notification;
 use crate::sys::socket;
-use crate::tracee::{Base, Tracee, Unreadable};
+use crate::tracee::{Base, Tracee};
 
 /// What a call is answered with.
 pub(crate) enum Answer {

@@ -22,11 +22,12 @@ use crate::arch::ABIS;
 use crate::backend::Backend;
 use crate::clock;
 use crate::library;
+use crate::memory;
 use crate::observe::Entry;
 use crate::proc;
 use crate::supervisor::Supervisor;
 use crate::sys::process;
-use crate::tracee::{self, Base, Tracee};
+use crate::tracee::{Base, Tracee};
 
 /// `libroar_preload.so` (roar-tracee/in_program).
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libroar_preload.so"));
@@ -168,7 +169,7 @@ fn program(tracee: &impl Tracee, pid: u32) -> Option<Access> {
 
 /// A file that libc has made under a name of its choice.
 fn made(tracee: &impl Tracee, address: u64) -> Option<Access> {
-    let path = tracee::path(tracee, address).ok()??;
+    let path = memory::path(tracee, address).ok()??;
     let found = tracee.lookup(Base::Cwd, &path, true).found()?;
     Some(Access::Write {
         path: found.path,

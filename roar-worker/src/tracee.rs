@@ -4,6 +4,8 @@
 use bstr::BString;
 use roar_lineage::model::FileVersion;
 
+use crate::memory::Memory;
+
 /// From where a relative path starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Base {
@@ -94,18 +96,8 @@ pub struct Wish {
     pub execute: bool,
 }
 
-/// The memory of the calling process could not be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unreadable;
-
 /// A thread stopped at the entry of a system call.
-pub trait Tracee {
-    /// Fills `buffer` from memory; gives how many bytes could be read.
-    fn read_memory(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Unreadable>;
-
-    /// Whether there is memory at an address, or may be.
-    fn has_memory(&self, address: u64) -> bool;
-
+pub trait Tracee: Memory {
     /// Looks a path up as the thread would: from its root and working directory, in its
     /// mount namespace.
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup;
@@ -142,79 +134,4 @@ pub trait Tracee {
 
     /// Regular files below a directory, at most `limit`.
     fn files_below(&self, directory: &[u8], limit: usize) -> Vec<Found>;
-}
-
-/// Longest path of a system call (`PATH_MAX`, with its final zero).
-const PATH_MAX: usize = 4096;
-/// Memory is read up to such boundaries first, since the next page may not be there.
-const CHUNK: u64 = 512;
-
-/// The C string at an address, without its final zero. `None` where the call will fail: with
-/// ENAMETOOLONG, since it is longer than a path may be, or with EFAULT, since there is none.
-pub fn c_string(
-    tracee: &impl Tracee,
-    address: u64,
-    limit: usize,
-) -> Result<Option<BString>, Unreadable> {
-    let nothing = |at| match tracee.has_memory(at) {
-        true => Err(Unreadable),
-        false => Ok(None),
-    };
-    let mut string = BString::default();
-    let mut at = address;
-    while string.len() < limit {
-        let mut chunk = [0; CHUNK as usize];
-        let wanted = (CHUNK - at % CHUNK) as usize;
-        let Some(window) = chunk.get_mut(..wanted) else {
-            return Err(Unreadable);
-        };
-        let Ok(read) = tracee.read_memory(at, window) else {
-            return nothing(at);
-        };
-        let part = window.get(..read).unwrap_or_default();
-        if let Some(end) = part.iter().position(|byte| *byte == 0) {
-            string.extend_from_slice(part.get(..end).unwrap_or_default());
-            return Ok(Some(string));
-        }
-        if read < wanted {
-            return nothing(at + read as u64);
-        }
-        string.extend_from_slice(part);
-        at += read as u64;
-    }
-    Ok(None)
-}
-
-/// A path argument.
-pub fn path(tracee: &impl Tracee, address: u64) -> Result<Option<BString>, Unreadable> {
-    c_string(tracee, address, PATH_MAX)
-}
-
-/// A little-endian word of `size` bytes (4 or 8).
-pub fn word(tracee: &impl Tracee, address: u64, size: usize) -> Result<u64, Unreadable> {
-    let mut bytes = [0; 8];
-    let window = bytes.get_mut(..size).ok_or(Unreadable)?;
-    if tracee.read_memory(address, window)? < size {
-        return Err(Unreadable);
-    }
-    Ok(u64::from_le_bytes(bytes))
-}
-
-/// A null-terminated array of C strings, at most `limit` of them, each cut at 4 KiB.
-pub fn strings(
-    tracee: &impl Tracee,
-    mut address: u64,
-    pointer: usize,
-    limit: usize,
-) -> Result<Vec<BString>, Unreadable> {
-    let mut strings = Vec::new();
-    while address != 0 && strings.len() < limit {
-        let string = word(tracee, address, pointer)?;
-        if string == 0 {
-            break;
-        }
-        strings.push(c_string(tracee, string, PATH_MAX)?.unwrap_or_else(|| "…".into()));
-        address += pointer as u64;
-    }
-    Ok(strings)
 }

@@ -5,7 +5,8 @@ use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
 use super::{Decoded, look_up, named, regular};
-use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
+use crate::memory::{self, Unreadable};
+use crate::tracee::{Base, Found, Lookup, Tracee, Wish};
 
 /// Arguments kept of one command line.
 const MAX_ARGUMENTS: usize = 1024;
@@ -36,7 +37,7 @@ pub(super) fn execve(
     let lookup = match file.0 {
         Base::Descriptor(fd)
             if flags & libc::AT_EMPTY_PATH != 0
-                && tracee::path(tracee, file.1)?.is_some_and(|path| path.is_empty()) =>
+                && memory::path(tracee, file.1)?.is_some_and(|path| path.is_empty()) =>
         {
             tracee.descriptor(fd)
         }
@@ -55,7 +56,7 @@ pub(super) fn execve(
     if regular(&found).is_none() || !tracee.may(&found, wish) {
         return none;
     }
-    let argv = tracee::strings(tracee, argv, pointer, MAX_ARGUMENTS)?;
+    let argv = memory::strings(tracee, argv, pointer, MAX_ARGUMENTS)?;
     let path = found.path.clone();
     let changes_credentials = found.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
     let mut reads = Vec::new();

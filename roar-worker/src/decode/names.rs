@@ -4,7 +4,8 @@ use bstr::{BString, ByteSlice};
 use roar_lineage::event::Access;
 
 use super::{is_recorded, look_up, regular};
-use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Unreadable};
+use crate::memory::{self, Unreadable};
+use crate::tracee::{Base, FileType, Found, Lookup, Tracee};
 
 /// Files below a renamed directory that are followed one by one.
 pub(crate) const MAX_MOVED: usize = 10_000;
@@ -155,7 +156,7 @@ pub(super) fn link(
 ) -> Result<Vec<Access>, Unreadable> {
     let source = match (flags & libc::AT_EMPTY_PATH != 0, from.0) {
         (true, Base::Descriptor(fd))
-            if crate::tracee::path(tracee, from.1)?.is_some_and(|path| path.is_empty()) =>
+            if memory::path(tracee, from.1)?.is_some_and(|path| path.is_empty()) =>
         {
             tracee.descriptor(fd)
         }

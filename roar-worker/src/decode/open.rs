@@ -6,7 +6,8 @@ use roar_lineage::model::How;
 use roar_tracee::abi;
 
 use super::{Decoded, is_recorded, look_up, magic, named, regular};
-use crate::tracee::{self, Base, Found, Lookup, Tracee, Unreadable, Wish};
+use crate::memory::{self, Unreadable};
+use crate::tracee::{Base, Found, Lookup, Tracee, Wish};
 
 /// An open by path.
 pub(super) fn by_path(
@@ -17,7 +18,7 @@ pub(super) fn by_path(
     resolve: u64,
 ) -> Result<Decoded, Unreadable> {
     let has = |flag: i32| flags & flag == flag;
-    let Some(path) = tracee::path(tracee, address)? else {
+    let Some(path) = memory::path(tracee, address)? else {
         return Ok(none());
     };
     if let Some(request) = magic(&path) {
@@ -54,7 +55,7 @@ pub(super) fn by_handle(
     flags: i32,
 ) -> Result<Decoded, Unreadable> {
     const MAX_HANDLE_SZ: u64 = 128;
-    let size = tracee::word(tracee, address, 4)?;
+    let size = memory::word(tracee, address, 4)?;
     if size > MAX_HANDLE_SZ || flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 {
         return Ok(none());
     }

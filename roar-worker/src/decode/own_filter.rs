@@ -1,7 +1,8 @@
 //! seccomp(2) and `PR_SET_SECCOMP` of prctl(2): what a program's own filters are for.
 
 use super::Decoded;
-use crate::tracee::{self, Tracee, Unreadable};
+use crate::memory::{self, Unreadable};
+use crate::tracee::Tracee;
 
 const NEW_LISTENER: u64 = 1 << 3; // SECCOMP_FILTER_FLAG_NEW_LISTENER
 const RETURN: u64 = 0x06; // BPF_RET | BPF_K
@@ -23,8 +24,8 @@ pub(super) fn installed(
         let detail = "a program wanted a seccomp listener of its own, and there is one already";
         return Ok(Decoded::Hampers(detail));
     }
-    let length = tracee::word(tracee, program, 2)? as usize;
-    let address = tracee::word(tracee, program + pointer as u64, pointer)?;
+    let length = memory::word(tracee, program, 2)? as usize;
+    let address = memory::word(tracee, program + pointer as u64, pointer)?;
     let mut instructions = vec![0; 8 * length.min(MAX_LENGTH)];
     let read = tracee.read_memory(address, &mut instructions)?;
     let (instructions, _) = instructions
