@@ -6,6 +6,7 @@
 
 pub mod strace;
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -424,12 +425,13 @@ impl Report {
     fn check_digests(&self) {
         for task in self.document["tasks"].as_array().unwrap() {
             let list = |name: &str| task[name].as_array().unwrap().iter();
-            let changed: Vec<&Value> = list("writes").chain(list("deletes")).collect();
+            let path = |file: &Value| file["path"].as_str().unwrap().to_owned();
+            let changed: HashSet<String> =
+                list("writes").chain(list("deletes")).map(path).collect();
             for file in list("writes") {
                 check_digest(file);
             }
-            let is_left_alone = |file: &Value| changed.iter().all(|c| c["path"] != file["path"]);
-            for file in list("reads").filter(|file| is_left_alone(file)) {
+            for file in list("reads").filter(|file| !changed.contains(&path(file))) {
                 check_digest(file);
             }
         }
