@@ -156,14 +156,27 @@ pub struct Ray {
 /// The settings of a project, of which `directory` is the `.roar` (if it has one) and
 /// `root` the root.
 pub fn load(directory: Option<&Path>, root: &Path) -> Result<Vec<Setting>, UserError> {
+    load_readable(directory, root, Err)
+}
+
+/// The same, without a file that cannot be read where `unreadable` puts up with that.
+pub fn load_readable(
+    directory: Option<&Path>,
+    root: &Path,
+    mut unreadable: impl FnMut(UserError) -> Result<(), UserError>,
+) -> Result<Vec<Setting>, UserError> {
     let private = directory.map(|directory| directory.join(PRIVATE));
-    let files: Vec<(PathBuf, DocumentMut)> = private
-        .into_iter()
-        .chain([root.join(SHARED)])
-        .filter_map(|path| read(&path).transpose().map(|read| Ok((path, read?))))
-        .collect::<Result<_, UserError>>()?;
-    for (path, document) in &files {
-        check_names(path, document)?;
+    let mut files: Vec<(PathBuf, DocumentMut)> = Vec::new();
+    for path in private.into_iter().chain([root.join(SHARED)]) {
+        match read(&path) {
+            Ok(Some(text)) => {
+                let document = parse(&path, &text)?;
+                check_names(&path, &document)?;
+                files.push((path, document));
+            }
+            Ok(None) => {}
+            Err(error) => unreadable(error)?,
+        }
     }
     KEYS.iter()
         .map(|key| {
@@ -230,14 +243,13 @@ pub fn set(directory: &Path, key: &Key, text: &str) -> Result<PathBuf, UserError
     let value = key
         .of_text(text)
         .map_err(|why| UserError::new(format!("cannot set ray.{}", key.name), why))?;
-    let mut document = read(&path)?.unwrap_or_default();
+    let text = read(&path)?.unwrap_or_default();
+    let mut document = parse(&path, &text)?;
     let table = document
         .entry(SECTION)
         .or_insert_with(toml_edit::table)
         .as_table_like_mut()
-        .ok_or_else(|| {
-            UserError::new(format!("cannot use {}", path.display()), "ray is no table")
-        })?;
+        .ok_or_else(|| cannot_use(&path, "ray is no table"))?;
     let written: Value = match key.kind {
         Kind::Flag => (value == "true").into(),
         Kind::Word(_) | Kind::Place => value.into(),
@@ -323,23 +335,25 @@ fn from_environment(key: &'static Key) -> Result<Option<Setting>, UserError> {
 }
 
 fn bad(path: &Path, key: &Key, why: &str) -> UserError {
-    UserError::new(
-        format!("cannot use {}", path.display()),
-        format!("{SECTION}.{}: {why}", key.name),
-    )
+    cannot_use(path, format!("{SECTION}.{}: {why}", key.name))
 }
 
-fn read(path: &Path) -> Result<Option<DocumentMut>, UserError> {
-    let cannot = |why: String| UserError::new(format!("cannot use {}", path.display()), why);
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cannot(error.to_string())),
-    };
-    let document = text
-        .parse()
-        .map_err(|error: TomlError| cannot(syntax(&text, &error)))?;
-    Ok(Some(document))
+/// `None`: it is not there.
+fn read(path: &Path) -> Result<Option<String>, UserError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot_use(path, error)),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<DocumentMut, UserError> {
+    text.parse()
+        .map_err(|error: TomlError| cannot_use(path, syntax(text, &error)))
+}
+
+fn cannot_use(path: &Path, why: impl ToString) -> UserError {
+    UserError::new(format!("cannot use {}", path.display()), why)
 }
 
 fn syntax(text: &str, error: &TomlError) -> String {
@@ -358,13 +372,12 @@ fn check_names(path: &Path, document: &DocumentMut) -> Result<(), UserError> {
     let Some(section) = document.get(SECTION) else {
         return Ok(());
     };
-    let cannot = |why: String| UserError::new(format!("cannot use {}", path.display()), why);
     let table = section
         .as_table_like()
-        .ok_or_else(|| cannot(format!("{SECTION} is no table")))?;
+        .ok_or_else(|| cannot_use(path, format!("{SECTION} is no table")))?;
     let unknown = |name: &str| !KEYS.iter().any(|key| key.name == name);
     match table.iter().find(|(name, _)| unknown(name)) {
-        Some((name, _)) => Err(cannot(format!("{SECTION}.{name}: unknown key"))
+        Some((name, _)) => Err(cannot_use(path, format!("{SECTION}.{name}: unknown key"))
             .hint("`roar config list` shows all keys")),
         None => Ok(()),
     }

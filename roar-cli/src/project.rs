@@ -116,6 +116,12 @@ pub fn create(root: &Path) -> Result<(PathBuf, bool), UserError> {
     Ok((directory, is_new))
 }
 
+/// Whether there is a store in a project's directory. Error: nobody can tell.
+pub fn has_store(directory: &Path) -> Result<bool, UserError> {
+    let there = directory.join(FILE_NAME).try_exists();
+    there.map_err(|error| UserError::new(format!("cannot use {}", directory.display()), error))
+}
+
 /// A session to answer questions from, and the directory that its paths are shown from.
 pub struct Opened {
     /// The store.
@@ -176,10 +182,7 @@ pub fn open_store() -> Result<(Store, PathBuf), UserError> {
             None => nothing("no .roar in this directory or above"),
         });
     };
-    let there = directory.join(FILE_NAME).try_exists();
-    if !there
-        .map_err(|error| UserError::new(format!("cannot use {}", directory.display()), error))?
-    {
+    if !has_store(&directory)? {
         return Err(nothing(&format!(
             "{} has no store yet",
             directory.display()

@@ -111,6 +111,42 @@ fn an_unreadable_store() {
 }
 
 #[test]
+fn a_project_of_another_user() {
+    let name = "a_project_of_another_user";
+    if !is_root(name) {
+        return;
+    }
+    let project = Project::new();
+    project.write("in", "x").write("copy", "");
+    let open = |path: &str, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(project.path(path), mode).unwrap();
+    };
+    open("copy", 0o666);
+    project.trace_as("run", &["-q"], &["true"], |_| ());
+    let store = fs::read(project.path(".roar/roar.db")).unwrap();
+    // A copy, since the build directory may be closed to other users.
+    let copy = project.path("roar");
+    fs::copy(roar(), &copy).unwrap();
+    let run = || {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        setpriv.arg(&copy).args(["run", "--"]).args(COMMAND);
+        setpriv.current_dir(project.path("")).output().unwrap()
+    };
+    assert_warned(&run(), "/.roar (Permission denied");
+    assert_eq!(project.read("copy"), "x");
+    assert_eq!(fs::read(project.path(".roar/roar.db")).unwrap(), store);
+    // Settings alone that cannot be read are a warning too, and the run is kept.
+    open(".roar", 0o777);
+    open(".roar/roar.db", 0o666);
+    open(".roar/config.toml", 0o600);
+    assert_warned(&run(), "/.roar/config.toml (Permission denied");
+    let log = project.document(&["log", "--json"]);
+    assert_eq!(log["jobs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_full_disk_loses_this_run_and_nothing_else() {
     if !is_root("a_full_disk_loses_this_run_and_nothing_else") {
         return;

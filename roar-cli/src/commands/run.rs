@@ -40,15 +40,24 @@ pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
         }
         (args.command, cwd) = (again.command, again.cwd);
     }
-    let settings =
-        config::load(directory.as_deref(), &root).map_err(UserError::before_the_start)?;
-    let settings = config::ray(&settings, &root);
-    let store = match args.store.clone().or(directory) {
-        Some(store) => Ok(store),
-        None => project::create(&root).map(|(directory, _)| directory),
+    let mut unread = None;
+    let settings = config::load_readable(directory.as_deref(), &root, |error| {
+        unread = Some(error);
+        Ok(())
+    });
+    let settings = config::ray(&settings.map_err(UserError::before_the_start)?, &root);
+    let store = match (args.store.clone(), directory) {
+        (Some(store), _) => Ok(store),
+        (None, Some(directory)) => project::has_store(&directory).map(|_| directory),
+        (None, None) => project::create(&root).map(|(directory, _)| directory),
     };
-    if let Err(error) = &store {
-        let what = format!("nothing is kept: {} ({})", error.what, error.why);
+    let trouble = match (&store, &unread) {
+        (Err(error), _) => Some(("nothing is kept", error)),
+        (Ok(_), Some(error)) => Some(("these settings do not count", error)),
+        (Ok(_), None) => None,
+    };
+    if let Some((what, error)) = trouble {
+        let what = format!("{what}: {} ({})", error.what, error.why);
         tracing::warn(args.quiet, &what);
     }
     if settings.enabled
