@@ -21,9 +21,16 @@ pub const DIRECTORY: &str = ".roar";
 /// The project's root, where the working directory does not tell.
 pub const VARIABLE: &str = "ROAR_PROJECT_DIR";
 
-/// The working directory.
+/// The working directory; of one that was deleted the path that it had.
 pub fn working_directory() -> Result<PathBuf, UserError> {
-    env::current_dir().map_err(|error| UserError::new("cannot tell the working directory", error))
+    let former = || {
+        let path = fs::read_link("/proc/self/cwd").ok()?;
+        let path = path.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
+        Some(OsStr::from_bytes(path).into())
+    };
+    env::current_dir()
+        .or_else(|error| former().ok_or(error))
+        .map_err(|error| UserError::new("cannot tell the working directory", error))
 }
 
 /// The file that a path leads to through symbolic links, where files are recorded. It, or

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use roar_tests::{Project, Report};
+use roar_tests::{Project, Report, roar};
 use serde_json::Value;
 
 const STEP: [&str; 3] = ["bash", "-c", "cat in > out"];
@@ -154,4 +154,27 @@ fn a_run_that_observed_nothing_says_so_and_why() {
         "{text}"
     );
     assert!(text.contains("--all"), "{text}");
+}
+
+#[test]
+fn in_a_directory_that_was_deleted() {
+    let project = Project::new();
+    for (verb, warnings) in [("trace", 0), ("run", 1)] {
+        let gone = project.path("gone");
+        std::fs::create_dir(&gone).unwrap();
+        let line = format!(
+            "cd gone; rmdir ../gone; exec {} {verb} --json {} -- sh -c 'echo ran; exit 3'",
+            roar().display(),
+            project.report_path().display()
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &line]).current_dir(project.path(""));
+        let output = bash.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{errors}");
+        assert_eq!(output.stdout, b"ran\n");
+        assert_eq!(errors.matches("warning").count(), warnings, "{errors}");
+        let cwd = &project.report().document["run"]["cwd"];
+        assert_eq!(cwd, gone.to_str().unwrap());
+    }
 }
