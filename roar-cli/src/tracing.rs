@@ -64,9 +64,11 @@ impl Plan {
             Backend::Ptrace => Choice::Ptrace,
             Backend::Preload => Choice::Preload,
         };
-        if args.accel == Accel::On
-            && let Err(why) = accelerator::exemption()
-        {
+        let accelerates = match args.backend {
+            Backend::Auto | Backend::Notify => accelerator::exemption().map(|_| ()),
+            Backend::Ptrace | Backend::Preload => Err("the backend is not notify".to_owned()),
+        };
+        if let (Accel::On, Err(why)) = (args.accel, accelerates) {
             let error = UserError::new("the accelerator cannot work here", why);
             let hint = "without --accel on, roar does without";
             return Err(error.hint(hint).before_the_start());

@@ -101,6 +101,26 @@ fn a_wrong_option_is_2() {
 }
 
 #[test]
+fn an_accelerator_that_cannot_work_is_an_error_before_the_start() {
+    let project = Project::new();
+    for backend in ["ptrace", "preload"] {
+        let options = [
+            "trace",
+            "--accel",
+            "on",
+            "--backend",
+            backend,
+            "touch",
+            "ran",
+        ];
+        let output = project.roar(options).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        assert_one_line(&output);
+        assert!(!project.has("ran"));
+    }
+}
+
+#[test]
 fn signals_sent_to_roar_reach_the_command() {
     let project = Project::new();
     let script = "trap 'echo got; exit 9' USR1; echo ready > ready; while :; do sleep 0.05; done";
