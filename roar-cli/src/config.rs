@@ -237,12 +237,15 @@ pub fn key(name: &str) -> Result<&'static Key, UserError> {
     })
 }
 
+/// What a setting is to be, if it can be that.
+pub fn value(key: &Key, text: &str) -> Result<String, UserError> {
+    key.of_text(text)
+        .map_err(|why| UserError::new(format!("cannot set ray.{}", key.name), why))
+}
+
 /// Writes a setting into `directory`'s own file; what else is in it stays as it was.
-pub fn set(directory: &Path, key: &Key, text: &str) -> Result<PathBuf, UserError> {
+pub fn set(directory: &Path, key: &Key, value: String) -> Result<PathBuf, UserError> {
     let path = directory.join(PRIVATE);
-    let value = key
-        .of_text(text)
-        .map_err(|why| UserError::new(format!("cannot set ray.{}", key.name), why))?;
     let text = read(&path)?.unwrap_or_default();
     let mut document = parse(&path, &text)?;
     let table = document
@@ -461,14 +464,16 @@ mod tests {
     #[test]
     fn setting_one_keeps_the_rest() {
         let (root, directory) = project("# mine\n[ray]\nship = \"path\" # why\n", "");
-        set(&directory, key("ray.ship").unwrap(), "pip").unwrap();
-        set(&directory, key("ray.enabled").unwrap(), "false").unwrap();
+        for (name, text) in [("ray.ship", "pip"), ("ray.enabled", "0")] {
+            let key = key(name).unwrap();
+            set(&directory, key, value(key, text).unwrap()).unwrap();
+        }
         let text = fs::read_to_string(directory.join(PRIVATE)).unwrap();
         assert_eq!(
             text,
             "# mine\n[ray]\nship = \"pip\" # why\nenabled = false\n"
         );
-        assert!(set(&directory, key("ray.ship").unwrap(), "boat").is_err());
+        assert!(value(key("ray.ship").unwrap(), "boat").is_err());
         assert!(key("ship").is_err());
         let source = &load(Some(&directory), root.path()).unwrap()[0].source;
         assert_eq!(source, &Source::File(directory.join(PRIVATE)));

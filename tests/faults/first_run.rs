@@ -145,6 +145,16 @@ fn init_is_not_needed_and_does_no_harm() {
 }
 
 #[test]
+fn a_setting_that_cannot_be_makes_nothing() {
+    let project = Project::new();
+    for (key, value) in [("ray.ship", "bogus"), ("ray.bogus", "true")] {
+        let output = project.roar(["config", "set", key, value]).output();
+        assert_eq!(output.unwrap().status.code(), Some(1));
+        assert!(!project.has(".roar"));
+    }
+}
+
+#[test]
 fn a_run_that_observed_nothing_says_so_and_why() {
     let project = Project::new();
     let output = project.roar(["trace", "--", "true"]).output().unwrap();

@@ -54,11 +54,12 @@ pub fn main(command: &ConfigCommand) -> Result<ExitCode, UserError> {
         ConfigCommand::Set { key, value, json } => {
             use std::os::unix::ffi::OsStrExt;
             let key = config::key(key)?;
+            let checked = config::value(key, value)?;
             let directory = match place.directory {
                 Some(directory) => directory,
                 None => project::create(&place.root)?.0,
             };
-            let path = config::set(&directory, key, value)?;
+            let path = config::set(&directory, key, checked)?;
             if *json {
                 output::json(&Written {
                     schema: "roar.config.set/1",
