@@ -120,7 +120,8 @@ pub fn of_clap(error: &clap::Error) -> Result<ExitCode, UserError> {
         }
         _ => {
             let why = first.trim_start_matches("error: ");
-            match error.get(ContextKind::ValidValue) {
+            let values = error.get(ContextKind::ValidValue).map(ToString::to_string);
+            match values.filter(|values| !values.is_empty()) {
                 Some(values) => format!("{why}; one of {values}"),
                 None => why.to_owned(),
             }

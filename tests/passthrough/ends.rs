@@ -98,6 +98,17 @@ fn a_wrong_option_is_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         assert_one_line(&output);
     }
+    let said = |arguments: &[&str]| {
+        let output = project.roar(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for arguments in [&["trace", "--json"][..], &["run", "--json", "", "true"]] {
+        let errors = said(arguments);
+        let why = "(a value is required for '--json <FILE>' but none was supplied)";
+        assert!(errors.lines().next().unwrap().ends_with(why), "{errors}");
+    }
+    assert!(said(&["trace", "--wait", "x", "true"]).contains("; one of tree, child)"));
 }
 
 #[test]
