@@ -64,7 +64,7 @@ pub enum Command {
     /// Print what completes roar's words in a shell
     Completions(CompletionsArgs),
     /// Print roar's manual page
-    Man,
+    Man(QueryArgs),
 }
 
 /// `roar completions`.
@@ -76,6 +76,9 @@ pub struct CompletionsArgs {
     /// Of which shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: Shell,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to observe.
@@ -336,7 +339,7 @@ pub struct ExportArgs {
     pub all: bool,
 }
 
-/// `roar status`, `roar log` and `roar doctor`.
+/// `roar status`, `roar log`, `roar doctor` and `roar man`.
 #[derive(Args, Debug)]
 pub struct QueryArgs {
     /// Print one JSON document
@@ -365,6 +368,9 @@ pub struct PrepareArgs {
     /// An image that has roar-worker on its PATH, to take it from [default: that of Ray has it]
     #[arg(long)]
     pub image: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `roar ray fetch`.

@@ -57,6 +57,6 @@ fn dispatch(command: Command) -> Result<ExitCode, UserError> {
         Command::Ray(command) => commands::ray::main(&command),
         Command::Config(command) => commands::config::main(&command),
         Command::Completions(args) => commands::manual::completions(&args),
-        Command::Man => commands::manual::page(),
+        Command::Man(args) => commands::manual::page(&args),
     }
 }

@@ -188,6 +188,31 @@ fn the_manual_and_completions_know_every_command() {
     for shell in ["zsh", "fish"] {
         assert!(printed(&["completions", shell]).contains("lineage"));
     }
+    assert_eq!(project.document(&["man", "--json"])["page"], page);
+    let completions = project.document(&["completions", "zsh", "--json"]);
+    assert_eq!(completions["shell"], "zsh");
+    assert_eq!(completions["script"], printed(&["completions", "zsh"]));
+}
+
+#[test]
+fn a_prepared_manifest_is_told_as_a_document() {
+    let project = Project::new();
+    let job = "apiVersion: ray.io/v1\nkind: RayJob\nmetadata: {name: a}\nspec:\n  runtimeEnvYAML: |\n    image_uri: b\n";
+    project.write("job.yaml", job);
+    let prepare = ["ray", "prepare", "job.yaml"];
+    let printed = project.roar(prepare).output().unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let document = |options: &[&str]| project.document(&[&prepare[..], options].concat());
+    let untraced = document(&["--json"]);
+    assert_eq!(untraced["manifest"], text);
+    assert_eq!(untraced["untraced"].as_array().unwrap().len(), 1);
+    let written = document(&["--json", "-o", "out.yaml"]);
+    assert_eq!(project.read("out.yaml"), text);
+    assert_eq!(
+        (&written["input"], &written["output"]),
+        (&"job.yaml".into(), &"out.yaml".into())
+    );
+    assert!(written["manifest"].is_null());
 }
 
 #[test]

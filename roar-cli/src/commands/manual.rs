@@ -5,22 +5,53 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
+use serde::Serialize;
 
-use crate::cli::{Cli, CompletionsArgs};
+use crate::cli::{Cli, CompletionsArgs, QueryArgs};
 use crate::error::UserError;
 use crate::output;
+
+#[derive(Serialize)]
+struct Completions<'a> {
+    schema: &'static str,
+    shell: String,
+    script: &'a str,
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    schema: &'static str,
+    page: &'a str,
+}
 
 /// Prints a shell's completions.
 pub fn completions(args: &CompletionsArgs) -> Result<ExitCode, UserError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "roar", &mut script);
-    written(&script)
+    let script = String::from_utf8_lossy(&script);
+    match args.json {
+        true => output::json(&Completions {
+            schema: "roar.completions/1",
+            shell: args.shell.to_string(),
+            script: &script,
+        })?,
+        false => output::write(&script)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the manual page.
-pub fn page() -> Result<ExitCode, UserError> {
+pub fn page(args: &QueryArgs) -> Result<ExitCode, UserError> {
     let page = whole_page().map_err(|error| UserError::new("cannot make the page", error))?;
-    written(&page)
+    let page = String::from_utf8_lossy(&page);
+    match args.json {
+        true => output::json(&Page {
+            schema: "roar.man/1",
+            page: &page,
+        })?,
+        false => output::write(&page)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn whole_page() -> io::Result<Vec<u8>> {
@@ -72,9 +103,4 @@ fn add_examples(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
             .as_bytes(),
     );
     Ok(())
-}
-
-fn written(text: &[u8]) -> Result<ExitCode, UserError> {
-    output::write(&String::from_utf8_lossy(text))?;
-    Ok(ExitCode::SUCCESS)
 }

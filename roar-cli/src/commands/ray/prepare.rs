@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
+
+use roar_lineage::document::Text;
+use serde::Serialize;
 
 use crate::cli::PrepareArgs;
 use crate::config;
@@ -12,6 +16,18 @@ use crate::manifest::{self, Options};
 use crate::output;
 use crate::project::Place;
 use crate::tracing;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    input: Text,
+    #[serde(flatten)]
+    output: Text,
+    /// The manifest, where it is not in a file.
+    manifest: Option<&'a str>,
+    untraced: &'a [String],
+}
 
 /// Does it.
 pub(super) fn main(args: &PrepareArgs) -> Result<ExitCode, UserError> {
@@ -34,7 +50,19 @@ pub(super) fn main(args: &PrepareArgs) -> Result<ExitCode, UserError> {
     match &args.output {
         Some(path) => fs::write(path, &prepared.text)
             .map_err(|error| UserError::new(format!("cannot write {}", path.display()), error))?,
+        None if args.json => {}
         None => output::write(&prepared.text)?,
+    }
+    if args.json {
+        let output = args.output.as_ref();
+        let path = output.map(|path| path.as_os_str().as_bytes().into());
+        output::json(&Document {
+            schema: "roar.ray.prepare/1",
+            input: Text::new("input", args.file.as_os_str().as_bytes()),
+            output: Text::or_null("output", path.as_ref()),
+            manifest: output.is_none().then_some(&prepared.text),
+            untraced: &prepared.left,
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
