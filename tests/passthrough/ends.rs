@@ -1,7 +1,7 @@
 //! How a command ends is how roar ends.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use roar_tests::{Project, wait_until};
 
@@ -54,7 +54,7 @@ fn a_summary_that_nobody_takes_changes_nothing() {
             "for i in 1 2 3; do {} trace sh -c 'sleep 0.1; exit 3' {errors}; echo $?; done",
             roar.display()
         );
-        let mut bash = std::process::Command::new("bash");
+        let mut bash = Command::new("bash");
         let output = bash.args(["-c", &line]).current_dir(project.path(""));
         assert_eq!(output.output().unwrap().stdout, b"3\n3\n3\n", "{errors}");
     }
@@ -109,6 +109,34 @@ fn a_wrong_option_is_2() {
         assert!(errors.lines().next().unwrap().ends_with(why), "{errors}");
     }
     assert!(said(&["trace", "--wait", "x", "true"]).contains("; one of tree, child)"));
+}
+
+#[test]
+fn a_wrong_option_of_the_worker_is_2() {
+    let project = Project::new();
+    let said = |words: &[&str]| {
+        let mut worker = Command::new(roar_tests::bin_dir().join("roar-worker"));
+        worker.args(words).current_dir(project.path(""));
+        let output = worker.env("ROAR_FRAGMENTS", project.path("f")).output();
+        let output = output.unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let first = errors.lines().next().unwrap_or_default().to_owned();
+        (output.status.code().unwrap(), first)
+    };
+    let unknown = |option: &str| (2, format!("roar-worker: unknown option {option}"));
+    assert_eq!(said(&["--bogus", "true"]), unknown("--bogus"));
+    assert_eq!(said(&["--job=a", "-x", "--", "true"]), unknown("-x"));
+    let none = (2, "roar-worker: no command was given".to_owned());
+    assert_eq!(said(&[]), none);
+    assert_eq!(said(&["--job=a", "--"]), none);
+    let (status, error) = said(&["--root=/", "--", "--no-such"]);
+    assert_eq!(status, 127);
+    assert!(
+        error.starts_with("roar-worker: cannot run --no-such ("),
+        "{error}"
+    );
+    let after = ["--job=a", "--", "sh", "-c", "exit 7", "--bogus", "--"];
+    assert_eq!(said(&after), (7, String::new()));
 }
 
 #[test]
@@ -182,7 +210,7 @@ fn the_manual_and_completions_know_every_command() {
             "{command}"
         );
     }
-    let mut bash = std::process::Command::new("bash");
+    let mut bash = Command::new("bash");
     bash.args(["-nc", &printed(&["completions", "bash"])]);
     assert!(bash.status().unwrap().success());
     for shell in ["zsh", "fish"] {

@@ -20,24 +20,35 @@ the nearest .roar/fragments, or $TMPDIR/roar-<uid>/fragments; `roar merge DIR` t
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|word| word.to_str()) {
-        None => {
-            output::say("roar-worker: no command was given\nhint: roar-worker python script.py");
-            return ExitCode::from(2);
-        }
         Some("--help" | "-h") => {
             return written(USAGE);
         }
         Some("--version" | "-V") => {
             return written(concat!("roar-worker ", env!("CARGO_PKG_VERSION")));
         }
-        Some(_) => {}
+        _ => {}
     }
+    let is_own = |word: &&OsString| {
+        let word = word.as_encoded_bytes();
+        word.starts_with(b"--job=") || word.starts_with(b"--root=")
+    };
+    let mut rest = arguments.iter().skip_while(is_own);
+    let command = match rest.next() {
+        Some(word) if word == "--" => rest.next(),
+        Some(word) if word.as_encoded_bytes().starts_with(b"-") => {
+            output::say(format_args!(
+                "roar-worker: unknown option {}\nhint: `--` before a command that begins with a dash",
+                word.display()
+            ));
+            return ExitCode::from(2);
+        }
+        other => other,
+    };
+    let Some(command) = command else {
+        output::say("roar-worker: no command was given\nhint: roar-worker python script.py");
+        return ExitCode::from(2);
+    };
     let error = roar_worker::side::main(&arguments);
-    let command = arguments
-        .iter()
-        .find(|word| !word.as_encoded_bytes().starts_with(b"--"))
-        .cloned()
-        .unwrap_or_default();
     output::say(format_args!(
         "roar-worker: cannot run {} ({error})",
         command.display()
