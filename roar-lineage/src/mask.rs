@@ -34,6 +34,9 @@ const PASSWORD_PROGRAMS: &[&[u8]] = &[b"mysql", b"mariadb", b"sshpass"];
 /// Options of curl and wget that are followed by `user:password`.
 const USER_OPTIONS: &[&[u8]] = &[b"-u", b"-U", b"--user", b"--proxy-user"];
 
+/// Options that are followed by a secret, beside those with a secret's word.
+const SECRET_OPTIONS: &[&[u8]] = &[b"--auth", b"--pass"];
+
 /// Whether something in an argument is masked.
 pub fn is_masked(argument: &[u8]) -> bool {
     argument.contains_str(MASK)
@@ -68,11 +71,41 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
                 let shown: &[u8] = if password.is_empty() { b"" } else { MASK };
                 return [&b"-p"[..], shown].concat().into();
             }
-            let names_secret = is_secret(argument) || argument == b"--auth";
+            let names_secret = is_secret(argument) || SECRET_OPTIONS.contains(&argument);
             hide_next = is_option(argument) && !argument.contains(&b'=') && names_secret;
-            one(&without_headers(argument))
+            one(&without_headers(&without_passwords(argument)))
         })
         .collect()
+}
+
+/// A text in which the password of `-u user:password` and the like is masked, up to a quote
+/// or the word's end.
+fn without_passwords(text: &[u8]) -> Vec<u8> {
+    let mut masked = Vec::new();
+    let mut rest = text;
+    let mut names_user = false;
+    while !rest.is_empty() {
+        let end = rest.find_byteset(b" \n").map_or(rest.len(), |at| at + 1);
+        let (word, behind) = rest.split_at(end);
+        if let (true, Some((user, _))) = (names_user, word.split_once_str(b":")) {
+            let password = rest.get(user.len() + 1..).unwrap_or_default();
+            let end = match user.first() {
+                Some(quote @ (b'"' | b'\'')) => password.find_byte(*quote),
+                _ => password.find_byteset(b" \n;&|\"'"),
+            };
+            masked.extend_from_slice(&[user, b":", MASK].concat());
+            rest = password
+                .get(end.unwrap_or(password.len())..)
+                .unwrap_or_default();
+            names_user = false;
+            continue;
+        }
+        let name = word.trim();
+        names_user = USER_OPTIONS.contains(&name) || names_user && name.is_empty();
+        masked.extend_from_slice(word);
+        rest = behind;
+    }
+    masked
 }
 
 /// A text in which the values of headers (`Name: value`, up to a quote or the line's end) are
@@ -113,6 +146,7 @@ fn is_secret_header(name: &[u8]) -> bool {
 fn one(argument: &[u8]) -> BString {
     let mut masked = BString::default();
     let mut at = Json::Elsewhere;
+    let mut before = b' ';
     for word in argument.split_inclusive(|b| b" &;?\n\"'".contains(b)) {
         at = at.after(word);
         match at {
@@ -120,9 +154,10 @@ fn one(argument: &[u8]) -> BString {
             Json::Begin(_) => masked.push_str([word, MASK].concat()),
             Json::End(quote) => masked.push(quote),
             Json::Name | Json::Elsewhere => {
-                masked.push_str(without_user(&without_value(word)));
+                masked.push_str(without_user(&without_value(word, before)));
             }
         }
+        before = word.last().copied().unwrap_or(before);
     }
     masked
 }
@@ -164,12 +199,15 @@ fn is_between(word: &[u8]) -> bool {
     rest.iter().all(|b| b": ".contains(b))
 }
 
-/// `NAME=value` or `--name=value` with the value masked when the name is a secret's.
-fn without_value(word: &[u8]) -> Vec<u8> {
+/// `NAME=value` or `--name=value` with the value masked when the name is a secret's; so is
+/// that of `sig` in a query string (Azure's signature), which `before` stands before.
+fn without_value(word: &[u8], before: u8) -> Vec<u8> {
     let Some((name, value)) = word.split_once_str(b"=") else {
         return word.to_vec();
     };
-    if value.is_empty() || name.len() > 64 || !is_secret(name) {
+    let is_signature = b"?&".contains(&before) && name.eq_ignore_ascii_case(b"sig");
+    let names_secret = is_signature || is_secret(name) || SECRET_OPTIONS.contains(&name);
+    if value.is_empty() || name.len() > 64 || !names_secret {
         return word.to_vec();
     }
     let end: &[u8] = match value.last() {
@@ -257,6 +295,45 @@ mod tests {
             masked(&["sshpass", "-p", "h9", "ssh"])[1..],
             ["-p", "***", "ssh"]
         );
+    }
+
+    #[test]
+    fn signatures_passes_and_users_in_a_shells_words_are_masked() {
+        for (argument, expected) in [
+            (
+                "https://a.blob/x?sv=1&sig=s1%3D&se=2",
+                "https://a.blob/x?sv=1&sig=***&se=2",
+            ),
+            (
+                "azcopy cp 'https://a/x?SIG=s2' b",
+                "azcopy cp 'https://a/x?SIG=***' b",
+            ),
+            ("sig=9", "sig=9"),
+            (
+                "https://a/?design=1&config=2",
+                "https://a/?design=1&config=2",
+            ),
+            ("--pass=s3", "--pass=***"),
+            ("--pass-through=1", "--pass-through=1"),
+            ("curl -u bob:s4 http://h:80", "curl -u bob:*** http://h:80"),
+            (
+                "curl --user  'bob:s 5' -o x;y",
+                "curl --user  'bob:***' -o x;y",
+            ),
+            (
+                "sh -c 'curl -u bob:s6' && ls a:b",
+                "sh -c 'curl -u bob:***' && ls a:b",
+            ),
+            ("curl -u\n\"bob:s7\"", "curl -u\n\"bob:***\""),
+            ("sudo -u bob ls a:b", "sudo -u bob ls a:b"),
+        ] {
+            assert_eq!(arguments(&["sh", argument])[1], expected);
+        }
+        assert_eq!(
+            arguments(&["x", "--pass", "s8", "y"])[1..],
+            ["--pass", "***", "y"]
+        );
+        assert_eq!(arguments(&["x", "--pass", "--y"])[1..], ["--pass", "--y"]);
     }
 
     #[test]
