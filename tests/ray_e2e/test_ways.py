@@ -174,6 +174,28 @@ def test_the_drivers_own_runtime_env_is_no_conflict(cluster, project, out):
     assert written(project, out) == SAID
 
 
+def test_output_may_go_into_the_working_directory(cluster, tmp_path):
+    project = str(tmp_path)
+    for name, text in (("job.py", "print(open('in').read())"), ("in", "x"), ("not", "y")):
+        with open(os.path.join(project, name), "w") as file:
+            file.write(text)
+    excludes = json.dumps({"excludes": ["/not"]})
+    # The first time there is no record yet.
+    for _ in range(2):
+        with open(os.path.join(project, "o"), "w") as o, open(os.path.join(project, "e"), "w") as e:
+            done = subprocess.run(
+                [ROAR, *submission(
+                    cluster, "--working-dir", ".", "--runtime-env-json", excludes,
+                    entrypoint=(PYTHON, "-c", "import os; print(sorted(os.listdir()))"),
+                )],
+                cwd=project, env=environment(), stdin=subprocess.DEVNULL, stdout=o, stderr=e,
+            )
+        with open(os.path.join(project, "o")) as o, open(os.path.join(project, "e")) as e:
+            said = o.read(), e.read()
+        assert done.returncode == 0, said
+        assert "['e', 'in', 'job.py', 'o']" in said[0], said
+
+
 def test_a_refused_job_is_rays_own_error(cluster, project):
     """Nothing to collect, and nobody waits for it."""
     with open(os.path.join(project, "large"), "wb") as file:

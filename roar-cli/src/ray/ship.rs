@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::shell_quote;
 use crate::config::Ship;
+use crate::project;
 
 /// The launcher's name, here and there.
 const LAUNCHER: &str = "roar-worker";
@@ -29,7 +30,7 @@ const DISTRIBUTION: &str = "roar-tracer";
 pub struct Shipped {
     /// How it goes.
     pub how: Option<Ship>,
-    _directory: Option<TempDir>,
+    _directories: Vec<TempDir>,
 }
 
 /// The worker executable of a job.
@@ -65,8 +66,20 @@ exec "${p:-python3}" "$@""#;
 }
 
 /// Puts the launcher into a job's `runtime_env`, in the given way, or as a module where
-/// that way is not open to this job. Where there is none to ship, nothing changes.
+/// that way is not open to this job, and takes `.roar` out of its working directory.
 pub fn put(
+    runtime_env: &mut Map<String, Value>,
+    how: Option<Ship>,
+    launcher: &Path,
+) -> Result<Shipped, String> {
+    let mut shipped = put_launcher(runtime_env, how, launcher)?;
+    let staged = take_record_out(runtime_env).map_err(|error| error.to_string())?;
+    shipped._directories.extend(staged);
+    Ok(shipped)
+}
+
+/// Where there is none to ship, nothing changes.
+fn put_launcher(
     runtime_env: &mut Map<String, Value>,
     how: Option<Ship>,
     launcher: &Path,
@@ -82,7 +95,7 @@ pub fn put(
         Some(Ship::Path) => Ok(Shipped::default()),
         Some(Ship::Pip) if put_requirement(runtime_env) => Ok(Shipped {
             how,
-            _directory: None,
+            _directories: Vec::new(),
         }),
         Some(Ship::WorkingDir) => match put_beside(runtime_env, launcher) {
             Ok(None) => as_module(runtime_env),
@@ -115,7 +128,7 @@ fn put_module(
     modules.push(module.to_string_lossy().into());
     Ok(Some(Shipped {
         how: Some(Ship::PyModules),
-        _directory: Some(directory),
+        _directories: vec![directory],
     }))
 }
 
@@ -133,18 +146,41 @@ fn put_beside(
     let Some(local) = local else {
         return Ok(None);
     };
-    let directory = tempfile::Builder::new().prefix("roar-ship-").tempdir()?;
-    for entry in fs::read_dir(fs::canonicalize(local)?)? {
-        let entry = entry?;
-        symlink(entry.path(), directory.path().join(entry.file_name()))?;
-    }
+    let directory = staged(local)?;
     symlink(fs::canonicalize(launcher)?, directory.path().join(LAUNCHER))?;
     let path = directory.path().to_string_lossy().into_owned();
     runtime_env.insert("working_dir".into(), path.into());
     Ok(Some(Shipped {
         how: Some(Ship::WorkingDir),
-        _directory: Some(directory),
+        _directories: vec![directory],
     }))
+}
+
+/// Ray reads a local working directory twice, and says in between that there is a
+/// `.gitignore`, excluded or not. Where that goes to a file in there, what it uploads is
+/// not what it names. `None`: there is no `.roar` in it.
+fn take_record_out(runtime_env: &mut Map<String, Value>) -> io::Result<Option<TempDir>> {
+    let local = runtime_env.get("working_dir").and_then(Value::as_str);
+    let with_record = |path: &&Path| path.join(project::DIRECTORY).is_dir();
+    let Some(local) = local.map(Path::new).filter(with_record) else {
+        return Ok(None);
+    };
+    let directory = staged(local)?;
+    let path = directory.path().to_string_lossy().into_owned();
+    runtime_env.insert("working_dir".into(), path.into());
+    Ok(Some(directory))
+}
+
+/// A directory with all that is in `local`, but for `.roar`.
+fn staged(local: &Path) -> io::Result<TempDir> {
+    let directory = tempfile::Builder::new().prefix("roar-ship-").tempdir()?;
+    for entry in fs::read_dir(fs::canonicalize(local)?)? {
+        let entry = entry?;
+        if entry.file_name() != project::DIRECTORY {
+            symlink(entry.path(), directory.path().join(entry.file_name()))?;
+        }
+    }
+    Ok(directory)
 }
 
 /// As a requirement, for `uv` where the job uses that. False: the job uses conda, or what
@@ -272,6 +308,19 @@ mod tests {
         assert_eq!(fs::read_to_string(staged.join("job.py")).unwrap(), "x");
         assert!(staged.join(LAUNCHER).is_file());
         assert_eq!(fs::read_dir(mine.path()).unwrap().count(), 1);
+
+        fs::create_dir(mine.path().join(".roar")).unwrap();
+        for how in [Ship::WorkingDir, Ship::PyModules, Ship::Path] {
+            let given = json!({"working_dir": mine.path(), "excludes": ["/a"]});
+            let mut runtime_env = environment(given);
+            let shipped = put(&mut runtime_env, Some(how), &launcher).unwrap();
+            let staged = Path::new(runtime_env["working_dir"].as_str().unwrap());
+            assert_eq!(fs::read_to_string(staged.join("job.py")).unwrap(), "x");
+            assert!(!staged.join(".roar").exists());
+            assert_eq!(runtime_env["excludes"], json!(["/a"]));
+            drop(shipped);
+            assert!(!staged.exists());
+        }
 
         let mut remote = environment(json!({"working_dir": "s3://b/x.zip"}));
         let shipped = put(&mut remote, Some(Ship::WorkingDir), &launcher).unwrap();
