@@ -30,11 +30,16 @@ pub struct Submitted<'a> {
     pub submission_id: &'a str,
     /// Where it is to be brought.
     pub home: Home<'a>,
-    /// Whether Ray's command did.
-    pub has_succeeded: bool,
+    /// Of Ray's command; none where a signal ended it.
+    pub exit_code: Option<i32>,
 }
 
 impl Submitted<'_> {
+    /// Whether Ray's command did.
+    pub fn has_succeeded(&self) -> bool {
+        self.exit_code == Some(0)
+    }
+
     /// Takes into the store what came home, and what Ray says of the job.
     pub fn bring_home(
         &self,
@@ -107,7 +112,7 @@ impl Submitted<'_> {
                     &recorded,
                 )
             }
-            None => compare::as_given(&account, self.job.clone()),
+            None => compare::as_given(&account, self.job.clone(), self.exit_code),
         };
         for node in compare::lost_nodes(&home, &account) {
             let detail = format!("lost node {node}: what it recorded last is gone");
@@ -166,7 +171,7 @@ impl Submitted<'_> {
                 // A job that was never submitted has no record to wait for.
                 Err(error)
                     if ended.elapsed() > UNREACHABLE
-                        || !(self.has_succeeded || gathered.session.is_some()) =>
+                        || !(self.has_succeeded() || gathered.session.is_some()) =>
                 {
                     return Err(error.to_string());
                 }

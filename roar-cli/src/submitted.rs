@@ -11,7 +11,7 @@ use roar_lineage::fragment::Fragment;
 use roar_lineage::model::TaskKind;
 use roar_worker::side::JOB_VARIABLE;
 use roar_worker::sink::Place;
-use roar_worker::{host, launcher};
+use roar_worker::{host, launcher, scope};
 
 use crate::accounted::Submitted;
 use crate::cli::TraceArgs;
@@ -115,8 +115,8 @@ pub fn run(
             patience: PATIENCE,
         };
         let id = &instrumented.submission_id;
-        let has_failed = wait_status != 0;
-        let outcome = if submission.no_wait && has_failed {
+        let (_, exit_code, _) = scope::status_of(wait_status);
+        let outcome = if submission.no_wait && exit_code != Some(0) {
             Ok(Outcome::Refused)
         } else if submission.no_wait || !settings.collect {
             Ok(Outcome::Later)
@@ -126,7 +126,7 @@ pub fn run(
                 job: &job,
                 submission_id: id,
                 home,
-                has_succeeded: !has_failed,
+                exit_code,
             };
             let gathered = gathering.map(Gathering::end).unwrap_or_default();
             after(&connection, &address, &submitted, gathered)
@@ -192,7 +192,7 @@ fn after(
     let cannot = |error| cannot_ask(address, error);
     let dashboard = connection.dashboard(address).map_err(cannot)?;
     match dashboard.job(submitted.submission_id) {
-        Ok(None) if !submitted.has_succeeded => Ok(Outcome::Refused),
+        Ok(None) if !submitted.has_succeeded() => Ok(Outcome::Refused),
         // Somebody else's, of the same id.
         Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(submitted.job.id.as_str()) => {
             Ok(Outcome::Done)

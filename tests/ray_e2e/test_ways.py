@@ -211,6 +211,13 @@ def test_a_refused_job_is_rays_own_error(cluster, project):
     assert "recorded" not in done.stderr
 
 
+def test_a_job_that_could_not_be_set_up_has_failed(cluster, project):
+    own = json.dumps({"working_dir": "https://127.0.0.1:1/none.zip"})
+    submit(cluster, "--runtime-env-json", own, entrypoint=("true",), cwd=project, code=1)
+    (job,) = jobs_of(project)
+    assert (job["exit_code"], job["ended_at"] is None) == (1, False)
+
+
 def fetched(cluster, project, id, **extra):
     """What `roar ray fetch` says, once the job has ended."""
     def is_over():

@@ -145,12 +145,13 @@ pub fn with_gaps(job: &Job, gaps: &[(GapKind, String)]) -> Fragment {
     fragment
 }
 
-/// The job as it was given, with how it ended where nothing that came home tells of it.
-pub fn as_given(account: &Account, given: Job) -> Job {
+/// The job as it was given, with how it ended where nothing that came home tells of it:
+/// with `exit_code` where there was no driver.
+pub fn as_given(account: &Account, given: Job, exit_code: Option<i32>) -> Job {
     match &account.job {
         Some(listed) => Job {
             ended_at: wall(listed.end_time),
-            exit_code: listed.driver_exit_code,
+            exit_code: listed.driver_exit_code.or(exit_code),
             ..given
         },
         None => given,
