@@ -8,6 +8,7 @@ use roar_lineage::document::joined_coverage;
 use roar_lineage::join;
 use roar_lineage::model::{Gap, GapKind, Job};
 
+use crate::cli::TraceArgs;
 use crate::commands::merge;
 use crate::error::UserError;
 use crate::ray::collect::Dashboard;
@@ -24,6 +25,8 @@ const REPORTED: Duration = Duration::from_millis(1500);
 
 /// A submitted job that has ended, and where it is to be brought.
 pub struct Submitted<'a> {
+    /// The options of roar.
+    pub args: &'a TraceArgs,
     /// As it was given; the names of its files begin with its id.
     pub job: &'a Job,
     /// Ray's id of it.
@@ -125,7 +128,15 @@ impl Submitted<'_> {
         let newest = join::newest(&fragments);
         let mut missing = joined_coverage(newest.iter().map(|f| &f.coverage)).gaps;
         missing.retain(|gap| gap.kind.hides_files());
-        tracing::keep(self.home.store, &fragments)?;
+        let kept = self.home.keep(&fragments);
+        if let (Err(error), Some(last)) = (&kept, fragments.last_mut()) {
+            last.coverage.add_gap(GapKind::Store, &error.why, 1);
+        }
+        tracing::write_report(self.args, &fragments);
+        if self.home.store.is_err() {
+            return Ok(());
+        }
+        kept?;
         if !self.home.quiet {
             match recorded {
                 0 => output::say("roar: nothing was recorded of the job"),

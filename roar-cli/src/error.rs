@@ -12,7 +12,7 @@ use roar_lineage::store::StoreError;
 use crate::cli::Command;
 
 /// An error for people.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UserError {
     /// What could not be done.
     pub what: String,

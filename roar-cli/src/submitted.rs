@@ -41,8 +41,8 @@ pub const PAUSE: Duration = Duration::from_millis(300);
 pub struct Home<'a> {
     /// The project's root.
     pub root: &'a Path,
-    /// The directory of its store.
-    pub store: &'a Path,
+    /// The directory of its store, or why there is none.
+    pub store: Result<&'a Path, &'a UserError>,
     /// Say less.
     pub quiet: bool,
     /// Where records may be as well.
@@ -51,12 +51,39 @@ pub struct Home<'a> {
     pub patience: Duration,
 }
 
+impl Home<'_> {
+    /// Takes fragments into the store.
+    pub fn keep(&self, fragments: &[Fragment]) -> Result<(), UserError> {
+        let store = self.store.map_err(UserError::clone);
+        store.and_then(|store| tracing::keep(store, fragments))
+    }
+}
+
+/// Error: there will be nothing to report.
+pub fn can_report(
+    args: &TraceArgs,
+    submission: &Submission,
+    settings: &config::Ray,
+) -> Result<(), UserError> {
+    let why = match (submission.no_wait, settings.collect) {
+        _ if args.json.is_none() => return Ok(()),
+        (true, _) => "with --no-wait nothing is collected",
+        (false, false) => "ray.collect is false",
+        (false, true) => return Ok(()),
+    };
+    Err(UserError {
+        code: 2,
+        ..UserError::new("cannot report with --json what the job does", why)
+            .hint("without --json, and `roar ray fetch SUBMISSION_ID` when the job has ended")
+    })
+}
+
 /// Submits, waits as `ray job submit` does, collects; the exit status is Ray's.
 pub fn run(
     args: &TraceArgs,
     submission: &Submission,
     (cwd, root): (&Path, &Path),
-    store: Option<&Path>,
+    store: Result<&Path, &UserError>,
     settings: &config::Ray,
 ) -> Result<ExitCode, UserError> {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
@@ -94,8 +121,9 @@ pub fn run(
             &args.command
         }
     };
+    let is_wanted = store.is_ok() || args.json.is_some();
     let is_awaited = instrumented.is_ok() && !submission.no_wait && settings.collect;
-    let gathering = (is_awaited && store.is_some()).then(|| {
+    let gathering = (is_awaited && is_wanted).then(|| {
         let (submission, ray, address) = (submission.clone(), ray.clone(), address.clone());
         let dashboard = move || {
             let connection = Connection::of(&submission);
@@ -106,7 +134,8 @@ pub fn run(
     });
     let wait_status =
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
-    if let (Ok(instrumented), Some(store)) = (&instrumented, store) {
+    let mut is_reported = false;
+    if let (Ok(instrumented), true) = (&instrumented, is_wanted) {
         let home = Home {
             root: &root,
             store,
@@ -123,6 +152,7 @@ pub fn run(
         } else {
             let address = address.unwrap_or_else(|| connection.resolve(&ray));
             let submitted = Submitted {
+                args,
                 job: &job,
                 submission_id: id,
                 home,
@@ -132,9 +162,10 @@ pub fn run(
             after(&connection, &address, &submitted, gathered)
         };
         match outcome {
-            Ok(Outcome::Done) => {}
+            Ok(Outcome::Done) => is_reported = true,
             Ok(Outcome::Later) => {
-                if let Err(error) = tracing::keep(store, &[compare::with_gaps(&job, &[])]) {
+                let noted = home.keep(&[compare::with_gaps(&job, &[])]);
+                if let (Err(error), true) = (noted, store.is_ok()) {
                     let what = format!("the job is not noted: {} ({})", error.what, error.why);
                     tracing::warn(args.quiet, &what);
                 }
@@ -149,6 +180,12 @@ pub fn run(
                 );
             }
         }
+    }
+    if args.json.is_some() && !is_reported {
+        tracing::warn(
+            args.quiet,
+            "the report is not written: nothing was collected",
+        );
     }
     Ok(tracing::end_by(wait_status))
 }
@@ -174,11 +211,11 @@ fn explain(submission: &Submission, home: Home<'_>) {
 
 /// What became of a job's record.
 enum Outcome {
-    /// It is home, or there is none of ours.
+    /// It is home.
     Done,
     /// It is still on the cluster.
     Later,
-    /// There is no such job.
+    /// There is no such job, or it is somebody else's.
     Refused,
 }
 
@@ -195,7 +232,7 @@ fn after(
         Ok(None) if !submitted.has_succeeded() => Ok(Outcome::Refused),
         // Somebody else's, of the same id.
         Ok(Some(info)) if info.variable(JOB_VARIABLE) != Some(submitted.job.id.as_str()) => {
-            Ok(Outcome::Done)
+            Ok(Outcome::Refused)
         }
         // Ctrl-C ends the waiting and not the job.
         Ok(Some(info)) if !info.has_ended() => Ok(Outcome::Later),
@@ -259,7 +296,7 @@ pub fn bring_home(
     for fragment in &mut found.fragments {
         merge::reclassify(fragment, home.root);
     }
-    tracing::keep(home.store, &found.fragments)?;
+    home.keep(&found.fragments)?;
     let tasks = count_tasks(&found.fragments);
     if !home.quiet {
         output::say(format_args!(

@@ -142,7 +142,7 @@ impl Plan {
         if let Some(store) = store.as_deref() {
             let home = Home {
                 root: &root,
-                store,
+                store: Ok(store),
                 quiet: args.quiet,
                 sink: None,
                 patience: submitted::PATIENCE,
@@ -242,8 +242,18 @@ fn report(args: &TraceArgs, fragments: &[Fragment], root: &Path, began: Instant)
         let text = summary::of(fragments, args, root, began.elapsed());
         output::say(text.trim_end_matches('\n'));
     }
+    write_report(args, fragments);
+}
+
+/// Writes the report that `--json` asks for.
+pub fn write_report(args: &TraceArgs, fragments: &[Fragment]) {
     let Some(file) = &args.json else { return };
-    let Some(document) = trace_report(fragments, args.all) else {
+    let document = trace_report(fragments, args.all);
+    let Some(document) = document.filter(|document| !document.tasks.is_empty()) else {
+        warn(
+            args.quiet,
+            "the report is not written: no task was recorded",
+        );
         return;
     };
     if let Err(error) = write(file, &document) {

@@ -211,6 +211,47 @@ def test_a_refused_job_is_rays_own_error(cluster, project):
     assert "recorded" not in done.stderr
 
 
+def test_a_submitted_jobs_report(cluster, project, out):
+    report = os.path.join(project, "report.json")
+
+    def gaps(warnings):
+        done = submit(
+            cluster, "--working-dir", HERE, entrypoint=(PYTHON, "jobs.py", "speaks", out),
+            cwd=project, before=("--json", report), ROAR_PROJECT_DIR=project,
+        )
+        assert done.stderr.count("warning") == warnings
+        with open(report) as file:
+            found = document(file.read())
+        os.remove(report)
+        assert (found["schema"], found["run"]["exit_code"]) == ("roar.trace/1", 0)
+        kinds = {task["kind"]: [os.path.basename(f["path"]) for f in task["writes"]]
+                 for task in found["tasks"]}
+        assert kinds["ray_task"] == ["said.txt"]
+        return {gap["kind"] for gap in found["coverage"]["gaps"]}
+
+    assert "store" not in gaps(0)
+    # The same where nothing can be kept.
+    shutil.rmtree(os.path.join(project, ".roar"))
+    with open(os.path.join(project, ".roar"), "w"):
+        pass
+    assert "store" in gaps(1)
+
+
+@pytest.mark.parametrize("options, extra", [(("--no-wait",), None), ((), "collect = false")])
+def test_a_report_of_a_job_that_is_not_collected_is_an_error(tmp_path, options, extra):
+    project = str(tmp_path)
+    if extra:
+        with open(os.path.join(project, "roar.toml"), "w") as file:
+            file.write("[ray]\n%s\n" % extra)
+    done = roar(
+        "run", "--json", "r.json", RAY, "job", "submit", "--address", "http://127.0.0.1:1",
+        *options, "--", "true", cwd=project, code=2, ROAR_PROJECT_DIR=project,
+    )
+    assert done.stderr.startswith("roar: cannot report with --json"), done.stderr
+    assert "roar ray fetch" in done.stderr
+    assert not {".roar", "r.json"} & set(os.listdir(project))
+
+
 def test_a_job_that_could_not_be_set_up_has_failed(cluster, project):
     own = json.dumps({"working_dir": "https://127.0.0.1:1/none.zip"})
     submit(cluster, "--runtime-env-json", own, entrypoint=("true",), cwd=project, code=1)

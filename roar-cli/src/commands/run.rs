@@ -46,6 +46,10 @@ pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
         Ok(())
     });
     let settings = config::ray(&settings.map_err(UserError::before_the_start)?, &root);
+    let submission = submit::parse(&args.command).filter(|_| settings.enabled);
+    if let Some(submission) = &submission {
+        submitted::can_report(&args, submission, &settings)?;
+    }
     let store = match (args.store.clone(), directory) {
         (Some(store), _) => Ok(store),
         (None, Some(directory)) => project::has_store(&directory).map(|_| directory),
@@ -60,10 +64,8 @@ pub fn main(mut args: TraceArgs) -> Result<ExitCode, UserError> {
         let what = format!("{what}: {} ({})", error.what, error.why);
         tracing::warn(args.quiet, &what);
     }
-    if settings.enabled
-        && let Some(submission) = submit::parse(&args.command)
-    {
-        let store = store.as_deref().ok();
+    if let Some(submission) = submission {
+        let store = store.as_deref();
         return submitted::run(&args, &submission, (&cwd, &root), store, &settings);
     }
     let job = host::unique_id();

@@ -56,7 +56,7 @@ pub(super) fn main(args: &FetchArgs) -> Result<ExitCode, UserError> {
     };
     let home = Home {
         root: &place.root.canonicalize().unwrap_or(place.root),
-        store: &store,
+        store: Ok(&store),
         quiet: args.json,
         sink: sink.as_ref(),
         patience: match asked.is_over {
