@@ -81,6 +81,19 @@ fn a_store_of_a_newer_version() {
     assert_refused(&project);
 }
 
+/// The same by a copy of roar, since the build directory may be closed to other users. It is
+/// not made by this process, of which another test's child may hold it open.
+fn run_as_nobody(project: &Project) -> Output {
+    let copy = project.path("roar");
+    let mut cp = Command::new("cp");
+    cp.arg("--remove-destination").arg(roar()).arg(&copy);
+    assert!(cp.status().unwrap().success());
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    setpriv.arg(copy).args(["run", "--"]).args(COMMAND);
+    setpriv.current_dir(project.path("")).output().unwrap()
+}
+
 #[test]
 fn an_unreadable_store() {
     let name = "an_unreadable_store";
@@ -99,14 +112,7 @@ fn an_unreadable_store() {
         std::os::unix::fs::PermissionsExt::from_mode(0o000),
     )
     .unwrap();
-    // A copy, since the build directory may be closed to other users.
-    let copy = project.path("roar");
-    fs::copy(roar(), &copy).unwrap();
-    let mut setpriv = Command::new("setpriv");
-    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    setpriv.arg(copy).args(["run", "--"]).args(COMMAND);
-    let output = setpriv.current_dir(project.path("")).output().unwrap();
-    assert_warned(&output, "roar.db");
+    assert_warned(&run_as_nobody(&project), "roar.db");
     assert_eq!(project.read("copy"), "x");
 }
 
@@ -125,23 +131,17 @@ fn a_project_of_another_user() {
     open("copy", 0o666);
     project.trace_as("run", &["-q"], &["true"], |_| ());
     let store = fs::read(project.path(".roar/roar.db")).unwrap();
-    // A copy, since the build directory may be closed to other users.
-    let copy = project.path("roar");
-    fs::copy(roar(), &copy).unwrap();
-    let run = || {
-        let mut setpriv = Command::new("setpriv");
-        setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        setpriv.arg(&copy).args(["run", "--"]).args(COMMAND);
-        setpriv.current_dir(project.path("")).output().unwrap()
-    };
-    assert_warned(&run(), "/.roar (Permission denied");
+    assert_warned(&run_as_nobody(&project), "/.roar (Permission denied");
     assert_eq!(project.read("copy"), "x");
     assert_eq!(fs::read(project.path(".roar/roar.db")).unwrap(), store);
     // Settings alone that cannot be read are a warning too, and the run is kept.
     open(".roar", 0o777);
     open(".roar/roar.db", 0o666);
     open(".roar/config.toml", 0o600);
-    assert_warned(&run(), "/.roar/config.toml (Permission denied");
+    assert_warned(
+        &run_as_nobody(&project),
+        "/.roar/config.toml (Permission denied",
+    );
     let log = project.document(&["log", "--json"]);
     assert_eq!(log["jobs"].as_array().unwrap().len(), 2);
 }
