@@ -2,16 +2,19 @@
 
 Ray drives the methods from a thread of fibers and runs them on the thread of an event
 loop. The context in which a callback runs says whose it is; whatever the callback starts
-(tasks, timers, threads) runs in a copy of that context. Without a number in it, or a slot
-of its own, the thread works for whom it did. After every callback it works for whom it did
-before: a method's first step has no number when it begins, and one when it ends.
+(tasks, timers, threads) runs in a copy of that context, and what another thread hands over
+has that thread's task in it. Without a number in it, as in a context of the program's own
+making, the loop's thread works for whom it did, and if that is nobody, nobody knows for
+whom. After every callback it works for whom it did before: a method's first step may have
+another number when it begins than when it ends.
 """
 
 import contextvars
 from types import BuiltinMethodType
 
+from .abi import MANY
+
 task = contextvars.ContextVar("roar_task", default=None)
-_is_async_actor = False
 _follows_asyncio = False
 
 
@@ -48,21 +51,23 @@ def follow(page, windows):
 
     ray._private.worker.Worker.record_task_log_end = record_task_log_end
     ray._raylet.async_task_id = AsyncTaskId()
-    leave_loops()
     follow_asyncio(page)
     if ray._private.async_compat.uvloop is not None:
         follow_uvloop(page, ray._private.async_compat.uvloop.Loop)
 
 
 def follow_loops(page):
-    """In other workers: what a thread hands over to another thread's loop, as fsspec's file
-    systems do, works for the task of the thread that handed it over."""
+    """Also in workers without async actors, where fsspec's file systems do it."""
     from asyncio.base_events import BaseEventLoop
 
-    call = BaseEventLoop.call_soon_threadsafe
+    BaseEventLoop.call_soon_threadsafe = handing_over(page, BaseEventLoop.call_soon_threadsafe)
+
+
+def handing_over(page, call):
+    """What a thread hands over to a loop works for the task of that thread."""
 
     def call_soon_threadsafe(self, callback, *args, context=None):
-        if context is None and page.is_ours and not _is_async_actor:
+        if context is None and page.is_ours:
             number = page.current()
             if number:
                 # Not before: a thread that runs callbacks has a slot from then on.
@@ -71,13 +76,7 @@ def follow_loops(page):
                 context.run(task.set, number)
         return call(self, callback, *args, context=context)
 
-    BaseEventLoop.call_soon_threadsafe = call_soon_threadsafe
-
-
-def leave_loops():
-    """What is handed over in an async actor is Ray's: `follow` knows whose work it is."""
-    global _is_async_actor
-    _is_async_actor = True
+    return call_soon_threadsafe
 
 
 def follow_asyncio(page):
@@ -92,12 +91,11 @@ def follow_asyncio(page):
     local, words = page.local, page.words
 
     def _run(handle):
-        word = local.word
+        word = local.word or page.own_word()
         if not word:
             return run(handle)
         before, number = words[word], handle._context.get(task)
-        if number is not None:
-            words[word] = number
+        words[word] = (before or MANY) if number is None else number
         try:
             return run(handle)
         finally:
@@ -123,12 +121,11 @@ def follow_uvloop(page, loop_type):
             self.handle = None
 
         def __call__(self, *args):
-            word = local.word
+            word = local.word or page.own_word()
             if not word:
                 return self.run(args)
             before, number = words[word], task_of_context()
-            if number is not None:
-                words[word] = number
+            words[word] = (before or MANY) if number is None else number
             try:
                 return self.run(args)
             finally:
@@ -159,12 +156,11 @@ def follow_uvloop(page, loop_type):
 
     def step(callback, *args):
         """A task's step, which raises nothing that the loop would show."""
-        word = local.word
+        word = local.word or page.own_word()
         if not word:
             return callback(*args)
         before, number = words[word], task_of_context()
-        if number is not None:
-            words[word] = number
+        words[word] = (before or MANY) if number is None else number
         try:
             return callback(*args)
         finally:
@@ -178,8 +174,7 @@ def follow_uvloop(page, loop_type):
 
         def step(callback):
             number = task_of_context()
-            if number is not None:
-                words[word] = number
+            words[word] = (outside or MANY) if number is None else number
             try:
                 return callback()
             finally:
@@ -193,7 +188,7 @@ def follow_uvloop(page, loop_type):
         return soon
 
     def run(self):
-        word = local.word
+        word = local.word or page.own_word()
         if word and "call_soon" not in self.__dict__:
             self.call_soon = soon_of(self, word)
             try:
@@ -233,8 +228,8 @@ def follow_uvloop(page, loop_type):
         return schedule
 
     # `call_at` goes through `call_later`.
-    for name in ("call_soon", "call_soon_threadsafe"):
-        setattr(loop_type, name, soon(name))
+    loop_type.call_soon_threadsafe = handing_over(page, soon("call_soon_threadsafe"))
+    loop_type.call_soon = soon("call_soon")
     for name in ("call_later", "add_reader", "add_writer"):
         setattr(loop_type, name, later(name))
     loop_type.run_forever = run

@@ -61,7 +61,7 @@ class Page:
         self._strings = {}
         self._next_string = 8
         self._string_lock = threading.Lock()
-        self.local = _local_of(self)
+        self.local = _Local()
 
     # Context and strings
 
@@ -109,8 +109,6 @@ class Page:
 
     def take_slot(self):
         """Index of the word that holds this thread's task; 0 when all are taken."""
-        if not self.is_ours:
-            return 0
         try:
             slot = self._free_slots.pop()
         except IndexError:
@@ -119,6 +117,14 @@ class Page:
         self.words[word + 1] = 0
         self.words[word] = threading.get_native_id()
         return word + 1
+
+    def own_word(self):
+        """The same, as this thread has it from now on."""
+        local = self.local
+        if not local.word and self.is_ours:
+            local.slot = slot = _Slot(self)
+            local.word = slot.word
+        return local.word
 
     def give_slot(self, word):
         """The thread that had this slot is gone."""
@@ -140,7 +146,7 @@ class Page:
 
     def work_for(self, number):
         """This thread works for that task from now on; returns the one before."""
-        word = self.local.word
+        word = self.local.word or self.own_word()
         if not word:
             return 0
         before = self.words[word]
@@ -261,11 +267,10 @@ class _Slot:
         self.page.give_slot(self.word)
 
 
-def _local_of(page):
-    class Local(threading.local):
-        def __init__(self):
-            self.slot = _Slot(page)
-            self.word = self.slot.word
-            self.window = None
+class _Local(threading.local):
+    """What is a thread's own: a slot once it works for somebody, and the window around its
+    task."""
 
-    return Local()
+    slot = None
+    word = 0
+    window = None

@@ -3,8 +3,6 @@
 import threading
 from concurrent.futures import thread as pool
 
-from . import coroutines
-
 
 def follow(page, before_start):
     """Called once; `before_start` is called before a thread is started."""
@@ -25,7 +23,6 @@ def follow(page, before_start):
     def Thread_bootstrap_inner(self):
         number = self.__dict__.get("_roar_task", 0)
         if number and page.is_ours:
-            coroutines.task.set(number)
             page.work_for(number)
         return bootstrap(self)
 
@@ -36,12 +33,12 @@ def follow(page, before_start):
     def WorkItem_run(self, *args, **kwargs):
         if not page.is_ours:
             return run(self, *args, **kwargs)
-        page.work_for(self.__dict__.get("_roar_task", 0))
+        before = page.work_for(self.__dict__.get("_roar_task", 0))
         try:
             return run(self, *args, **kwargs)
         finally:
             if page.is_ours:
-                page.work_for(0)
+                page.work_for(before)
 
     threading.Thread.start = Thread_start
     threading.Thread._bootstrap_inner = Thread_bootstrap_inner

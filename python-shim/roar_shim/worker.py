@@ -254,7 +254,7 @@ class _Hooks:
             self.windows[task_id] = window
         local.window = window
         window.number = page.begin(task_id, attempt, func) if number is None else number
-        word = local.word
+        word = local.word or page.own_word()
         if word:
             page.words[word] = window.number
 
@@ -271,7 +271,6 @@ class _Hooks:
             if actor.startswith(SUPERVISOR_NAME):
                 actor = actor[len(SUPERVISOR_NAME) :]
             self.is_supervisor = True
-            coroutines.leave_loops()
             return self.page.intern(text), self.page.intern(actor)
         if task_id.startswith(objects.CONSTRUCTOR) and self.core.current_actor_is_asyncio():
             self.is_asyncio = True

@@ -171,7 +171,12 @@ def asynchronous():
     method("creates", "", "-later")
     expected.method("Async.wait", "wait")
     method("to_thread", "", "-after")
-    method("executor", "-own", "-default")
+    method("executor", "-own", "-default", "-0", "-callback")
+    method("argument", "", "-loads")
+    for name in "ab":
+        expected.method("Async.pool_thread", "pool_thread-{0}-0 pool_thread-{0}-callback".format(name))
+    expected.method("Async.context", "")
+    expected.names |= {"context"}
     method("call_later", "", "-soon", "-at")
     method("from_thread", "-thread", "-0", "-1", "-callback")
     method("reader", "")
@@ -189,9 +194,16 @@ def asynchronous():
     return expected
 
 
+def coroutines(project, loop, **extra):
+    done = local(project, "actors.py", asynchronous(), "async", **extra)
+    assert "the loop is of " + loop in done.stdout
+    gaps = graph(project)["coverage"]["gaps"]
+    # What was read and written in a context that says nothing.
+    assert [gap["count"] for gap in gaps if gap["kind"] == "unattributed"] == [2], gaps
+
+
 def test_interleaved_coroutines(project):
-    done = local(project, "actors.py", asynchronous(), "async")
-    assert "the loop is of asyncio" in done.stdout
+    coroutines(project, "asyncio")
 
 
 @pytest.fixture(scope="session")
@@ -205,8 +217,7 @@ def uvloop(tmp_path_factory):
 
 
 def test_interleaved_coroutines_of_uvloop(project, uvloop):
-    done = local(project, "actors.py", asynchronous(), "async", PYTHONPATH=uvloop)
-    assert "the loop is of uvloop" in done.stdout
+    coroutines(project, "uvloop", PYTHONPATH=uvloop)
 
 
 def test_actors(project):

@@ -25,7 +25,7 @@ with tempfile.TemporaryFile() as file:
     page = Page(file.fileno())
 module = SimpleNamespace(_page=page)
 page.leave_when_forked(module)
-slot = page.local.word
+slot = page.own_word()
 page.work_for(5)
 pid = os.fork()
 if pid == 0:

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import multiprocessing.pool
 import os
 import signal
@@ -196,6 +197,37 @@ class Async:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.pool, touch, "executor-%d-own" % number)
         await loop.run_in_executor(None, touch, "executor-%d-default" % number)
+        await loop.run_in_executor(None, self.hands_over, loop, "executor-%d" % number)
+
+    def hands_over(self, loop, name):
+        asyncio.run_coroutine_threadsafe(self.steps(name, 1), loop).result()
+        called = threading.Event()
+        loop.call_soon_threadsafe(lambda: (touch(name + "-callback"), called.set()))
+        called.wait()
+
+    async def pool_thread(self, name):
+        """A pool of threads that one method after the other uses."""
+        loop = asyncio.get_running_loop()
+        if not hasattr(self, "threads"):
+            self.threads = multiprocessing.pool.ThreadPool(1)
+        result = self.threads.apply_async(self.hands_over, (loop, name))
+        while not result.ready():
+            await asyncio.sleep(0.01)
+        result.get()
+
+    async def argument(self, number, loaded):
+        touch("argument-%d" % number)
+
+    async def context(self):
+        """A callback in a context that says nothing."""
+        called = asyncio.Event()
+
+        def call():
+            touch("context")
+            called.set()
+
+        asyncio.get_running_loop().call_soon(call, context=contextvars.Context())
+        await called.wait()
 
     async def call_later(self, number):
         loop = asyncio.get_running_loop()
@@ -332,6 +364,10 @@ def asynchronous():
     actor = Async.remote()
     print("the loop is of", ray.get(actor.start.remote()))
     running = [getattr(actor, name).remote(number) for number in range(ROUNDS) for name in METHODS]
+    running += [
+        actor.argument.remote(number, AsLoaded("argument-%d-loads" % number))
+        for number in range(ROUNDS)
+    ]
     streams = [actor.generates.remote(number) for number in range(ROUNDS)]
     slow = actor.cancelled.remote()
     for stream in streams:
@@ -340,6 +376,9 @@ def asynchronous():
     outcomes = [ended(reference) for reference in running]
     for outcome in outcomes:
         assert outcome in (None, "RayTaskError(ValueError)"), outcomes
+    for name in "ab":
+        ray.get(actor.pool_thread.remote("pool_thread-" + name))
+    ray.get(actor.context.remote())
     ray.get(actor.wait.remote())
     wait_for("cancelled")
     ray.cancel(slow)
