@@ -39,37 +39,47 @@ def _install():
         followed["ray._private.runtime_env.context"] = "driver", "follow_context"
 
     class Finder:
-        """Finds modules as they would be found anyway, and is told when they are there. It
-        stays: an import of another thread, which walks over the list of finders, would miss
-        one if it were taken away."""
+        """Finds modules as they would be found anyway, and is told when they are there: who
+        asks where one is need not load it. It stays: an import of another thread, which walks
+        over the list of finders, would miss one if it were taken away."""
 
         @staticmethod
         def find_spec(name, path=None, target=None):
-            followed_by = followed.pop(name, None)
-            if followed_by is None:
+            if name not in followed:
                 return None
-            from importlib import import_module
             from importlib.machinery import PathFinder
 
             spec = PathFinder.find_spec(name, path, target)
-            if spec is None or spec.loader is None:
-                return spec
-            execute = spec.loader.exec_module
-
-            def exec_module(module):
-                execute(module)
-                try:
-                    sys.path.insert(0, here)
-                    try:
-                        module_of_ours = import_module("roar_shim." + followed_by[0])
-                    finally:
-                        sys.path.remove(here)
-                    getattr(module_of_ours, followed_by[1])(module)
-                except Exception:
-                    pass
-
-            spec.loader.exec_module = exec_module
+            try:
+                follow(spec.loader)
+            except Exception:
+                pass  # It is not there, or its loader is of a kind of its own.
             return spec
+
+    def follow(loader):
+        # That of an archive is the same for all that is in it.
+        if "exec_module" in vars(loader):
+            return
+        execute = loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            followed_by = followed.get(module.__name__)
+            if followed_by is None:
+                return
+            try:
+                from importlib import import_module
+
+                sys.path.insert(0, here)
+                try:
+                    module_of_ours = import_module("roar_shim." + followed_by[0])
+                finally:
+                    sys.path.remove(here)
+                getattr(module_of_ours, followed_by[1])(module)
+            except Exception:
+                pass
+
+        loader.exec_module = exec_module
 
     sys.meta_path.insert(0, Finder)
 

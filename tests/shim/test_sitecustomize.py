@@ -60,3 +60,31 @@ def test_a_directory_that_is_gone_is_no_trouble(tmp_path):
         env={**os.environ, "PYTHONPATH": SHIM},
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+BOTOCORE = "all = []\nregister_initializer = all.append\n"
+
+
+def test_a_module_that_is_looked_for_is_followed_when_it_is_loaded(tmp_path):
+    (tmp_path / "botocore.py").write_text(BOTOCORE)
+    code = (
+        "import importlib.util as util\n"
+        "util.find_spec('botocore'), util.find_spec('botocore')\n"
+        "import botocore; print([f.__module__ for f in botocore.all])\n"
+        "import importlib; importlib.reload(botocore); print(len(botocore.all))"
+    )
+    assert python(code, "%s:%s" % (SHIM, tmp_path)) == "['roar_shim.stores']\n1\n"
+
+
+def test_what_is_in_an_archive_is_followed(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("botocore.py", BOTOCORE)
+        archive.writestr("other.py", "register_initializer = print\n")
+    code = (
+        "import importlib.util as util\n"
+        "util.find_spec('botocore')\n"
+        "import other, botocore; print(len(botocore.all))"
+    )
+    assert python(code, "%s:%s" % (SHIM, tmp_path / "all.zip")) == "1\n"
