@@ -32,7 +32,7 @@ def _install():
         return
     followed = {
         "botocore": ("stores", "follow_botocore"),
-        "pyarrow.fs": ("stores", "follow_arrow"),
+        "pyarrow._s3fs": ("stores", "follow_arrow"),
     }
     if not is_worker:
         followed["ray._private.worker"] = "driver", "follow"

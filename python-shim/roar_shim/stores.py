@@ -6,9 +6,10 @@ asks; the id by which the supervisor knows the request again is the client's own
 (``amz-sdk-invocation-id``).
 
 pyarrow's client is compiled and emits nothing. Its requests are seen on their way to the
-store, once it is known where that is: what stands in the place of ``S3FileSystem`` tells.
+store, once it is known where that is: a class in the place of ``S3FileSystem`` tells.
 """
 
+import functools
 import json
 import os
 
@@ -172,34 +173,31 @@ def _parts(keys):
         yield part
 
 
-def follow_arrow(fs):
-    """Called with the module ``pyarrow.fs``. Instances are of the class that was there."""
-    real = getattr(fs, "S3FileSystem", None)
-    if real is None:
-        return
+def follow_arrow(s3fs):
+    """Called with the module ``pyarrow._s3fs``. pyarrow makes all instances by the name in it,
+    also where it unpickles one or has a URL: none is of the class that was there."""
+    real = s3fs.S3FileSystem
 
-    class Told(type(real)):
-        def __call__(cls, *args, **options):
-            if cls is not stand_in:
-                return super().__call__(*args, **options)
-            try:
-                endpoint = options.get("endpoint_override")
-                if endpoint:
-                    scheme = options.get("scheme") or "https"
-                    tell({"endpoint": endpoint if "://" in endpoint else scheme + "://" + endpoint})
-            except Exception:
-                pass
-            return real(*args, **options)
+    def __init__(self, *args, **options):
+        try:
+            endpoint = options.get("endpoint_override")
+            if endpoint:
+                scheme = options.get("scheme") or "https"
+                tell({"endpoint": endpoint if "://" in endpoint else scheme + "://" + endpoint})
+        except Exception:
+            pass
+        real.__init__(self, *args, **options)
 
-        def __instancecheck__(cls, instance):
-            if cls is stand_in:
-                return isinstance(instance, real)
-            return super().__instancecheck__(instance)
+    def _reconstruct(options):
+        return stand_in(**options)
 
-        def __subclasscheck__(cls, other):
-            if cls is stand_in:
-                return issubclass(other, real)
-            return super().__subclasscheck__(other)
+    def __reduce__(self):
+        return (stand_in._reconstruct, *real.__reduce__(self)[1:])
 
-    stand_in = Told("S3FileSystem", (real,), {"__module__": fs.__name__, "__doc__": real.__doc__})
-    fs.S3FileSystem = stand_in
+    names = {name: getattr(real, name) for name in ("__module__", "__qualname__", "__doc__")}
+    for function in (__init__, _reconstruct, __reduce__):
+        names[function.__name__] = functools.update_wrapper(function, getattr(real, function.__name__))
+    names["_reconstruct"] = staticmethod(_reconstruct)
+    # Without slots its instances have no more attributes than those of the other.
+    stand_in = type(real)(real.__name__, (real,), {"__slots__": (), **names})
+    s3fs.S3FileSystem = stand_in

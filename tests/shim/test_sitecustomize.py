@@ -88,3 +88,42 @@ def test_what_is_in_an_archive_is_followed(tmp_path):
         "import other, botocore; print(len(botocore.all))"
     )
     assert python(code, "%s:%s" % (SHIM, tmp_path / "all.zip")) == "1\n"
+
+
+ARROW = """
+import abc, copy, pickle, sys
+from pyarrow import fs
+
+class Own(fs.S3FileSystem, abc.ABC):
+    pass
+
+def attempt(function, *args, **options):
+    try:
+        return function(*args, **options)
+    except Exception as error:
+        return repr(error)
+
+kind = fs.S3FileSystem
+one = kind(access_key="a", secret_key="b", endpoint_override="h:1", scheme="http", region="x")
+other = fs.FileSystem.from_uri("s3://a:b@data/x?region=y&endpoint_override=h:2")[0]
+own = Own(region="y", anonymous=True)
+print([(type(it) is kind, isinstance(it, kind), it.region, hasattr(it, "__dict__")) for it in (one, other, own)])
+print(type(kind), kind, kind.__qualname__, kind.__doc__, repr(one).split(" at ")[0])
+print([type(pickle.loads(pickle.dumps(it))) is kind for it in (one, other, own)])
+print([pickle.dumps(one, protocol) for protocol in range(6)], pickle.dumps(kind))
+print(copy.copy(one) == one, type(copy.deepcopy(one)) is kind)
+print(attempt(kind, 1), attempt(kind, no_such=1), attempt(kind, access_key="a"))
+"""
+
+
+def test_arrows_file_system_is_what_it_was():
+    assert python(ARROW, SHIM) == python(ARROW, "")
+    # It tells where the store is all the same.
+    code = (
+        "import roar_shim.stores as stores; stores.tell = print\n"
+        "from pyarrow import fs\n"
+        "fs.S3FileSystem(endpoint_override='h:1', scheme='http')\n"
+        "fs.S3FileSystem(endpoint_override='h:1')\n"
+    )
+    told = "{'endpoint': 'http://h:1'}\n{'endpoint': 'https://h:1'}\n"
+    assert python(code, "%s:%s" % (SHIM, SHIM + "/.")) == told
