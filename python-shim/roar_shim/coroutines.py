@@ -32,7 +32,7 @@ def follow(page, windows):
             # This fiber goes on to store what its method returned.
             window = windows.get(task_id.binary())
             page.local.window = window
-            page.work_for((window.number or 0) if window is not None else 0)
+            page.work_for((window.number or MANY) if window is not None else 0)
         return log_end(worker, task_id, *args, **kwargs)
 
     class AsyncTaskId:
@@ -42,8 +42,8 @@ def follow(page, windows):
             token = set_by_ray.set(task_id)
             window = windows.get(task_id.binary())
             if window is not None and page.is_ours:
-                task.set(window.number or 0)
-                page.work_for(window.number or 0)
+                task.set(window.number or MANY)
+                page.work_for(window.number or MANY)
             return token
 
         def __getattr__(self, name):

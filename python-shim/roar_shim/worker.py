@@ -256,7 +256,7 @@ class _Hooks:
         window.number = page.begin(task_id, attempt, func) if number is None else number
         word = local.word or page.own_word()
         if word:
-            page.words[word] = window.number
+            page.words[word] = window.number or abi.MANY
 
     def first(self, name, task_id):
         """The first task with this function: references to the name, and to what is told

@@ -158,6 +158,44 @@ def test_a_full_table_leaves_tasks_unattributed():
     assert page.end(second, abi.COMPLETED)
 
 
+def test_what_finds_no_entry_is_nobodys(tmp_path):
+    ray = cluster(str(tmp_path))
+    try:
+
+        def fill():
+            from roar_shim import worker
+
+            for _ in range(abi.ENTRY_COUNT):
+                worker._page.end(worker._page.begin(bytes(24), 0, 0), abi.COMPLETED)
+
+        def now():
+            from roar_shim import worker
+
+            return worker._page.current()
+
+        @ray.remote
+        class Sync:
+            def fill(self):
+                fill()
+
+            def now(self):
+                return now()
+
+        @ray.remote
+        class Async:
+            async def fill(self):
+                fill()
+
+            async def now(self):
+                return now()
+
+        for actor in (Sync.remote(), Async.remote()):
+            ray.get(actor.fill.remote())
+            assert ray.get(actor.now.remote()) == abi.MANY
+    finally:
+        ray.shutdown()
+
+
 def test_slots_are_given_back_by_threads():
     import threading
 
@@ -546,6 +584,7 @@ if __name__ == "__main__":
     test_a_full_table_leaves_tasks_unattributed()
     test_slots_are_given_back_by_threads()
     for test in (
+        test_what_finds_no_entry_is_nobodys,
         test_every_kind_of_task,
         test_a_cancelled_task_ends_and_the_next_is_right,
         test_cost_of_a_task,
