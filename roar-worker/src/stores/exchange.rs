@@ -107,11 +107,13 @@ impl Exchange {
         self.check();
     }
 
-    /// The connection is closed, or is watched no longer.
-    pub(super) fn close(&mut self, transfers: &mut Transfers) {
+    /// The connection is closed, or is watched no longer. `is_in_order`: the store has closed
+    /// it, and has sent all that it would.
+    pub(super) fn close(&mut self, is_in_order: bool, transfers: &mut Transfers) {
         let state = &mut self.state;
         self.requests.lose();
-        self.answers.close(&mut Answers { state, transfers });
+        let mut listener = Answers { state, transfers };
+        self.answers.close(is_in_order, &mut listener);
         for _ in self.state.waiting.drain(..) {
             self.state.told.push(Told::Ended(Vec::new()));
         }

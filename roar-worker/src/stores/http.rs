@@ -172,11 +172,12 @@ impl Messages {
         }
     }
 
-    /// The connection is closed.
-    pub(super) fn close(&mut self, listener: &mut impl Listener) {
+    /// The connection is closed. What has no other end than that is only whole where its
+    /// sender closed it, in order.
+    pub(super) fn close(&mut self, is_in_order: bool, listener: &mut impl Listener) {
         match self.state {
             State::Head | State::Lost => {}
-            State::Close => listener.end(true),
+            State::Close => listener.end(is_in_order),
             _ => listener.end(false),
         }
         self.lose();
@@ -311,7 +312,7 @@ mod tests {
         for piece in pieces {
             messages.feed(piece, &mut heard);
         }
-        messages.close(&mut heard);
+        messages.close(true, &mut heard);
         heard
     }
 
@@ -347,6 +348,10 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_not_whole() {
         let cut = heard(&[b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"]);
+        assert!(!cut.0[0].2);
+        let (mut cut, mut messages) = (Heard::default(), Messages::of_responses());
+        messages.feed(b"HTTP/1.1 200 OK\r\n\r\nabc", &mut cut);
+        messages.close(false, &mut cut);
         assert!(!cut.0[0].2);
     }
 }

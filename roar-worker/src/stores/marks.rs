@@ -3,7 +3,8 @@
 //!
 //! A mark says that what comes from this offset on, in the order of the bytes that were
 //! copied, passed at this time. The relay makes one where the client sends again after the
-//! store has sent, so at every request; and before its bytes can be read.
+//! store has sent, so at every request; and before its bytes can be read. Before it closes the
+//! copies it says in the same place whether the store has ended the connection in order.
 
 use std::io;
 use std::sync::Arc;
@@ -16,10 +17,12 @@ const SLOTS: u64 = 208;
 /// Marks that are kept of each: as many as there are pieces in a pipe of 256 KiB, and more.
 const KEPT: u64 = 80;
 const SLOT: usize = 2048;
-/// Of a slot: the connection's number and 1, and how many marks were made.
+/// Of a slot: the connection's number and 1, how many marks were made, and 1 once it has ended
+/// in order.
 const OWNER: usize = 0;
 const COUNT: usize = 8;
-const FIRST: usize = 16;
+const ENDED: usize = 16;
+const FIRST: usize = 24;
 /// Of a mark: the offset, the time, and how much of the store's had been copied.
 const MARK: usize = 24;
 const TIME: usize = 8;
@@ -66,6 +69,7 @@ pub(super) struct Marker {
 impl Marker {
     pub(super) fn new(marks: Arc<Marks>, connection: u64) -> Self {
         marks.0.store(slot(connection) + COUNT, 0);
+        marks.0.store(slot(connection) + ENDED, 0);
         marks.0.store(slot(connection) + OWNER, connection + 1);
         Self {
             marks,
@@ -87,6 +91,13 @@ impl Marker {
         memory.store(at + ANSWERED, answered);
         self.count += 1;
         memory.store(slot(self.connection) + COUNT, self.count);
+    }
+
+    /// The store has ended the connection in order, and before its client did.
+    pub(super) fn end(&self) {
+        if self.marks.is_of(self.connection) {
+            self.marks.0.store(slot(self.connection) + ENDED, 1);
+        }
     }
 }
 
@@ -126,6 +137,12 @@ impl Timer {
         self.next();
         self.offset += bytes as u64;
         self.time
+    }
+
+    /// Whether the store has ended the connection in order, and before its client did.
+    pub(super) fn has_ended(&self) -> bool {
+        let (marks, connection) = (&self.marks, self.connection);
+        marks.is_of(connection) && marks.0.load(slot(connection) + ENDED) == 1
     }
 
     /// When the last of what was read passed.
@@ -215,5 +232,19 @@ mod tests {
         other.mark(0, 0);
         assert!(others.passed(1).is_some());
         assert!(share_a_slot(2, 2 + SLOTS) && !share_a_slot(2, 3));
+    }
+
+    #[test]
+    fn an_end_in_order_is_that_connections() {
+        let (marker, timer) = pair(5);
+        assert!(!timer.has_ended());
+        marker.end();
+        assert!(timer.has_ended());
+        let other = Marker::new(marker.marks.clone(), 5 + SLOTS);
+        marker.end();
+        let others = Timer::new(marker.marks.clone(), 5 + SLOTS);
+        assert!(!timer.has_ended() && !others.has_ended());
+        other.end();
+        assert!(others.has_ended());
     }
 }

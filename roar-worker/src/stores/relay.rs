@@ -432,9 +432,15 @@ impl Connection {
                     marker.mark(offset, answered);
                 }
             });
+        let has_client = out.is_ok() && !self.out.has_ended && !self.out.has_failed;
         let back = self
             .back
             .pass(self.store.as_fd(), self.client.as_fd(), |_| *turn = true);
+        if let (true, true, Some(marker)) = (has_client, self.back.is_shut, &self.marker) {
+            marker.end();
+        }
+        self.out.end_copies();
+        self.back.end_copies();
         if out.is_err() || back.is_err() {
             net::reset(self.client.as_fd());
             net::reset(self.store.as_fd());
@@ -530,9 +536,15 @@ impl Way {
         if self.has_ended && self.held == 0 && !self.is_shut {
             let _ = shutdown(to.as_raw_fd(), Shutdown::Write);
             self.is_shut = true;
-            self.copies = None;
         }
         Ok(passed)
+    }
+
+    /// There are no more once all has passed.
+    fn end_copies(&mut self) {
+        if self.is_shut {
+            self.copies = None;
+        }
     }
 
     fn recount(&mut self) {

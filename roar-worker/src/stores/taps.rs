@@ -292,7 +292,7 @@ impl Reader {
         };
         let is_over = loss.is_some() || is_closed;
         if is_over {
-            exchange.close(transfers);
+            exchange.close(loss.is_none() && timer.has_ended(), transfers);
         }
         told.extend(exchange.told().map(|told| (told, None)));
         for (told, stamp) in told {

@@ -1,0 +1,88 @@
+"""Answers of stores that say little of themselves: what is not certain is not recorded."""
+
+import contextlib
+import socket
+import threading
+import time
+
+from blake3 import blake3
+from conftest import PYTHON, ROAR, document, environment, run
+from faulty import Ended, Side
+
+CONTENT = bytes(n % 251 for n in range(300_000))
+
+
+class Scripted:
+    """A store whose answers a test writes: it is called with each head and the connection."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def accept(self):
+        while True:
+            opened, _ = self.listener.accept()
+            threading.Thread(target=self.serve, args=(Side(opened),), daemon=True).start()
+
+    def serve(self, side):
+        with contextlib.suppress(Ended, OSError):
+            while True:
+                self.answer(side.head(), side)
+
+
+def traced(script, answer, cwd):
+    """The objects that a script of Python's reads from such a store, by key, and the report."""
+    server = Scripted(answer)
+    command = (ROAR, "trace", "-q", "--json", "report.json", "--", PYTHON, "-c", script, server.url)
+    done = run(*command, cwd=str(cwd), env=environment(server.url))
+    assert done.returncode == 0, done.stderr
+    report = document((cwd / "report.json").read_text())
+    (task,) = report["tasks"]
+    reads = [file for file in task["reads"] if file["path"].startswith("s3://data/")]
+    return {file["path"].split("/", 3)[3]: file for file in reads}, report
+
+
+GET = """
+import http.client, sys
+def get(key, most=None, **fields):
+    connection = http.client.HTTPConnection(sys.argv[1].partition("://")[2])
+    connection.request("GET", "/data/" + key, headers=fields)
+    try:
+        return connection.getresponse().read(most)
+    except ConnectionError:
+        pass
+    finally:
+        connection.close()
+"""
+
+
+def until_closed(head, side):
+    """Answers that end where the connection does."""
+    side.send(b'HTTP/1.1 200 OK\r\nETag: "abc"\r\nConnection: close\r\n\r\n')
+    if "reset" in head.target:
+        side.send(CONTENT[:1000])
+        time.sleep(0.2)
+        side.reset()
+    if "slow" in head.target:
+        for begin in range(0, len(CONTENT), 10_000):
+            side.send(CONTENT[begin:begin + 10_000])
+            time.sleep(0.02)
+    else:
+        side.send(CONTENT)
+    side.close()
+    raise Ended
+
+
+def test_what_ends_with_its_connection_is_whole_where_the_store_ended_it(tmp_path):
+    script = GET + "get('slow', 20_000); get('reset'); get('whole')"
+    reads, _ = traced(script, until_closed, tmp_path)
+    assert set(reads) == {"whole", "reset", "slow"}
+    assert (reads["whole"]["state"], reads["whole"]["digest"]) == (
+        "exact", "blake3:" + blake3(CONTENT).hexdigest())
+    for key in ("reset", "slow"):
+        assert (reads[key]["digest"], reads[key]["size"]) == (None, None)
