@@ -13,7 +13,7 @@ use crate::digest::Digest;
 /// One version of an object, as far as it is known.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ObjectVersion {
-    /// ETag, without its quotes.
+    /// ETag, without its quotes; none that is weak.
     pub etag: Option<String>,
     /// Version id, where the bucket keeps versions.
     pub version_id: Option<String>,
@@ -25,6 +25,13 @@ pub struct ObjectVersion {
     pub checksums: BTreeMap<String, String>,
     /// Digest of the content, where all of it was seen.
     pub digest: Option<Digest>,
+}
+
+/// An ETag without its quotes. `None`: it is weak (`W/"…"`), and contents that differ may have
+/// it too (RFC 9110, section 8.8.1).
+pub fn strong_etag(etag: &str) -> Option<String> {
+    let etag = etag.trim();
+    (!etag.starts_with("W/")).then(|| etag.trim_matches('"').to_owned())
 }
 
 /// What a record keeps of what a store said of a version, beside its size and digest.

@@ -86,3 +86,24 @@ def test_what_ends_with_its_connection_is_whole_where_the_store_ended_it(tmp_pat
         "exact", "blake3:" + blake3(CONTENT).hexdigest())
     for key in ("reset", "slow"):
         assert (reads[key]["digest"], reads[key]["size"]) == (None, None)
+
+
+def test_a_weak_etag_joins_no_ranges(tmp_path):
+    """Two versions have it: the first half is of one and the second of the other."""
+    contents = [b"A" * 4096, b"B" * 4096]
+
+    def answer(head, side):
+        first, last = map(int, head.headers["range"].partition("=")[2].split("-"))
+        part = contents[first > 0][first:last + 1]
+        quoted = b'"5f"' if "strong" in head.target else b'W/"5f"'
+        side.send(b"HTTP/1.1 206 Partial Content\r\nETag: %s\r\nContent-Range: bytes %d-%d/4096\r\n"
+                  b"Content-Length: %d\r\n\r\n%s" % (quoted, first, last, len(part), part))
+
+    script = GET + """
+for key in "weak", "strong":
+    get(key, range="bytes=0-2047")
+    get(key, range="bytes=2048-4095")
+"""
+    reads, _ = traced(script, answer, tmp_path)
+    assert (reads["weak"]["digest"], reads["weak"].get("etag")) == (None, None)
+    assert reads["strong"]["etag"] == "5f" and reads["strong"]["digest"]

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bstr::BString;
-use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
-use roxmltree::{Document, Node};
+use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion, strong_etag};
 
 use super::body::Body;
+use super::documents::{etag_of, keys, parts, succeeded};
 use super::http::{FirstLine, Framing, Head, Listener, Messages};
 use super::request::{Action, Request, beside};
 use super::transfers::Transfers;
@@ -225,7 +225,8 @@ impl Listener for Answers<'_> {
         };
         let body = match request.map(|request| &request.action) {
             Some(Action::Get) if status == 200 => Body::content(),
-            Some(Action::Get) if status == 206 => range(&head)
+            Some(Action::Get) if status == 206 => head
+                .range()
                 .and_then(|((first, last), _)| Piece::new(first, last - first + 1))
                 .map_or(Body::Ignored, |piece| Body::Pieces(vec![piece])),
             Some(Action::Copy(_) | Action::PartCopy(_) | Action::Complete { .. }) => Body::text(),
@@ -281,7 +282,7 @@ impl Waiting {
         match request.action {
             Action::Get if status == 206 => {
                 // Several ranges at once are told in the body.
-                let Some((range, size)) = range(&head) else {
+                let Some((range, size)) = head.range() else {
                     return one(ObjectAction::Get(None), version);
                 };
                 version.size = size;
@@ -309,16 +310,18 @@ impl Waiting {
                 one(ObjectAction::Put, version)
             }
             Action::Part { upload, number } => {
-                if self.is_sent {
-                    transfers.sent(&upload, number, self.sent.pieces());
-                }
+                let pieces = if self.is_sent {
+                    self.sent.pieces()
+                } else {
+                    &[]
+                };
+                transfers.sent(&upload, number, version.etag, pieces);
                 one(ObjectAction::Look, ObjectVersion::default())
             }
             Action::Complete { upload } => {
                 let text = succeeded(body)?;
-                let parts = texts(&self.sent.into_text()?, Some("Part"), "PartNumber");
-                let parts: Vec<u64> = parts.iter().filter_map(|n| n.trim().parse().ok()).collect();
-                if let Some((digest, size)) = transfers.completed(&upload, &parts) {
+                let parts = self.sent.into_text().and_then(|text| parts(&text));
+                if let Some((digest, size)) = transfers.completed(&upload, parts) {
                     version.digest = Some(digest);
                     version.size = Some(size);
                 }
@@ -343,12 +346,15 @@ impl Waiting {
             Action::Delete => one(ObjectAction::Delete, ObjectVersion::default()),
             Action::DeleteMany => {
                 // In quiet mode only what failed is told: what was asked for tells the rest.
-                let failed = texts(&succeeded(body)?, Some("Error"), "Key");
-                let asked = texts(&self.sent.into_text()?, Some("Object"), "Key");
-                let deleted = asked.into_iter().filter(|key| !failed.contains(key));
-                let access = |key: String| ObjectAccess {
+                let failed = keys(&succeeded(body)?, "Error")?;
+                let asked = keys(&self.sent.into_text()?, "Object")?;
+                let deleted = asked.into_iter().filter(|one| !failed.contains(one));
+                let access = |(key, version): (String, Option<String>)| ObjectAccess {
                     url: beside(&url, key.as_bytes()),
-                    action: ObjectAction::Delete,
+                    action: match version.filter(|id| id != "null") {
+                        Some(_) => ObjectAction::Look,
+                        None => ObjectAction::Delete,
+                    },
                     version: ObjectVersion::default(),
                 };
                 Some(deleted.map(access).collect())
@@ -376,7 +382,7 @@ fn read_of(url: BString, asked: Option<String>, head: &Head) -> ObjectAccess {
 fn version_of(head: &Head) -> ObjectVersion {
     let id = head.field("x-amz-version-id").filter(|id| *id != "null");
     ObjectVersion {
-        etag: head.field("etag").map(unquoted),
+        etag: head.field("etag").and_then(strong_etag),
         version_id: id.map(str::to_owned),
         size: None,
         checksums: checksums(head),
@@ -391,51 +397,4 @@ fn checksums(head: &Head) -> BTreeMap<String, String> {
         is_value.then(|| (algorithm.to_owned(), value.to_owned()))
     });
     fields.collect()
-}
-
-fn unquoted(etag: impl AsRef<str>) -> String {
-    let etag = etag.as_ref().trim();
-    let etag = etag.strip_prefix("W/").unwrap_or(etag);
-    etag.trim_matches('"').to_owned()
-}
-
-/// `Content-Range`: first and last byte, and the size of the whole (RFC 9110, 14.4).
-fn range(head: &Head) -> Option<((u64, u64), Option<u64>)> {
-    let value = head.field("content-range")?.strip_prefix("bytes ")?;
-    let (range, size) = value.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    let size: Option<u64> = size.parse().ok();
-    let fits = |size: u64| last < size && size <= i64::MAX.cast_unsigned();
-    let is_sound = first <= last && last < i64::MAX.cast_unsigned() && size.is_none_or(fits);
-    is_sound.then_some(((first, last), size))
-}
-
-/// The text of an answer that says it succeeded: some errors come with status 200.
-fn succeeded(body: Body) -> Option<Vec<u8>> {
-    let text = body.into_text()?;
-    let document = Document::parse(std::str::from_utf8(&text).ok()?).ok()?;
-    let is_error = document.root_element().tag_name().name() == "Error";
-    (!is_error).then_some(text)
-}
-
-/// The texts of the elements with this name, within elements of another, if one is named.
-fn texts(text: &[u8], within: Option<&str>, name: &str) -> Vec<String> {
-    let text = std::str::from_utf8(text).unwrap_or_default();
-    let Ok(document) = Document::parse(text) else {
-        return Vec::new();
-    };
-    let is_within = |node: &Node<'_, '_>| {
-        let parent = node.parent_element().map(|parent| parent.tag_name().name());
-        within.is_none() || parent == within
-    };
-    let named = document
-        .descendants()
-        .filter(|node| node.tag_name().name() == name);
-    let texts = named.filter(is_within).filter_map(|node| node.text());
-    texts.map(str::to_owned).collect()
-}
-
-fn etag_of(text: &[u8]) -> Option<String> {
-    texts(text, None, "ETag").first().map(unquoted)
 }

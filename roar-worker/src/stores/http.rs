@@ -67,6 +67,18 @@ impl Head {
             (None, FirstLine::Response(_)) => Some(Framing::Close),
         }
     }
+
+    /// `Content-Range`: first and last byte, and the size of the whole (RFC 9110, 14.4).
+    pub(super) fn range(&self) -> Option<((u64, u64), Option<u64>)> {
+        let value = self.field("content-range")?.strip_prefix("bytes ")?;
+        let (range, size) = value.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let size: Option<u64> = size.parse().ok();
+        let fits = |size: u64| last < size && size <= i64::MAX.cast_unsigned();
+        let is_sound = first <= last && last < i64::MAX.cast_unsigned() && size.is_none_or(fits);
+        is_sound.then_some(((first, last), size))
+    }
 }
 
 /// Who is told of messages.

@@ -13,6 +13,7 @@
 
 mod asked;
 mod body;
+mod documents;
 mod endpoints;
 mod exchange;
 mod gate;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bstr::BString;
-use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion};
+use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion, strong_etag};
 use serde::Deserialize;
 
 use super::recent::Recent;
@@ -62,7 +62,7 @@ impl Note {
             _ => ObjectAction::Look,
         };
         let url = |bucket: &str, key: &str| BString::from(format!("s3://{bucket}/{key}"));
-        let etag = self.etag.map(|etag| etag.trim_matches('"').to_owned());
+        let etag = self.etag.as_deref().and_then(strong_etag);
         let version = match action {
             ObjectAction::Delete | ObjectAction::Look => ObjectVersion::default(),
             _ => ObjectVersion {

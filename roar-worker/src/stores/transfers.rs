@@ -31,6 +31,8 @@ struct Upload {
 
 /// A part, for each offset that it may have: length, and its runs there.
 struct Part {
+    /// What the store calls it: of the parts with one number the upload takes one.
+    etag: String,
     length: u64,
     runs: Vec<(u64, Runs)>,
 }
@@ -53,29 +55,37 @@ impl Transfers {
         offsets.collect()
     }
 
-    /// A part was taken by the store.
-    pub(super) fn sent(&mut self, upload: &str, number: u64, pieces: &[Piece]) {
+    /// A part was taken by the store, in the place of one with the same number.
+    pub(super) fn sent(
+        &mut self,
+        upload: &str,
+        number: u64,
+        etag: Option<String>,
+        pieces: &[Piece],
+    ) {
+        let parts = &mut self.uploads.entry(upload, Upload::default).parts;
+        parts.remove(&number);
         let passed: Vec<_> = pieces.iter().filter_map(Piece::runs).collect();
-        if let Some((_, length, _)) = passed.first().copied() {
+        if let (Some((_, length, _)), Some(etag)) = (passed.first().copied(), etag) {
             let runs = passed.into_iter();
             let runs = runs
                 .map(|(offset, _, runs)| (offset, runs.clone()))
                 .collect();
-            let part = Part { length, runs };
-            self.uploads
-                .entry(upload, Upload::default)
-                .parts
-                .insert(number, part);
+            parts.insert(number, Part { etag, length, runs });
         }
     }
 
-    /// The digest and size of an upload that was completed from these parts.
-    pub(super) fn completed(&mut self, upload: &str, numbers: &[u64]) -> Option<(Digest, u64)> {
+    /// The digest and size of an upload that was completed from these parts, numbers and ETags.
+    pub(super) fn completed(
+        &mut self,
+        upload: &str,
+        parts: Option<Vec<(u64, String)>>,
+    ) -> Option<(Digest, u64)> {
         let upload = self.uploads.remove(upload)?;
         let mut runs = Runs::default();
         let mut size = 0;
-        for number in numbers {
-            let part = upload.parts.get(number)?;
+        for (number, etag) in parts? {
+            let part = upload.parts.get(&number).filter(|part| part.etag == etag)?;
             let (_, here) = part.runs.iter().find(|(offset, _)| *offset == size)?;
             size += part.length;
             runs.add(here);
@@ -103,5 +113,50 @@ impl Transfers {
         let download = self.downloads.entry(&key, Runs::default);
         download.add(runs);
         download.digest(size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 4096;
+
+    /// A part with such bytes is sent, and the store calls it so.
+    fn send(transfers: &mut Transfers, number: u64, bytes: &[u8], etag: &str) {
+        let length = bytes.len() as u64;
+        let places = transfers.places("u", number, length).into_iter();
+        let mut pieces: Vec<_> = places
+            .filter_map(|place| Piece::new(place, length))
+            .collect();
+        pieces.iter_mut().for_each(|piece| piece.feed(bytes));
+        transfers.sent("u", number, Some(etag.to_owned()), &pieces);
+    }
+
+    fn complete(transfers: &mut Transfers, etags: &[&str]) -> Option<(Digest, u64)> {
+        let parts = (1..).zip(etags.iter().map(|etag| (*etag).to_owned()));
+        transfers.completed("u", Some(parts.collect()))
+    }
+
+    #[test]
+    fn a_part_that_was_replaced_is_no_part_of_the_object() {
+        let both = |second: u8| [[1; SIZE], [second; SIZE]].concat();
+        let expected = |second| Some((Digest::of(&both(second)), 2 * SIZE as u64));
+        let begun = || {
+            let mut transfers = Transfers::default();
+            send(&mut transfers, 1, &[1; SIZE], "a");
+            send(&mut transfers, 2, &[2; SIZE], "b");
+            transfers
+        };
+        assert_eq!(complete(&mut begun(), &["a", "b"]), expected(2));
+        // By a copy, of which only the completion tells.
+        assert_eq!(complete(&mut begun(), &["c", "b"]), None);
+        let mut again = begun();
+        send(&mut again, 2, &[3; SIZE], "c");
+        assert_eq!(complete(&mut again, &["a", "c"]), expected(3));
+        // By a longer one, whose place is not known.
+        let mut longer = begun();
+        longer.sent("u", 2, Some("b".into()), &[]);
+        assert_eq!(complete(&mut longer, &["a", "b"]), None);
     }
 }
