@@ -52,12 +52,17 @@ def _asks(params=None, context=None, **_):
         context[_KEY] = {
             "bucket": params.get("Bucket", ""),
             "keys": [params["Key"]] if "Key" in params else [],
-            "asked": [entry["Key"] for entry in params.get("Delete", {}).get("Objects", ())],
+            "asked": _objects(params.get("Delete", {}).get("Objects", ())),
             "source": source or {},
             "version": params.get("VersionId"),
         }
     except Exception:
         pass
+
+
+def _objects(entries):
+    """The keys that are meant themselves, and no single version of them."""
+    return [entry.get("Key") for entry in entries if entry.get("VersionId") in (None, "", "null")]
 
 
 def _source(text):
@@ -121,6 +126,8 @@ def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
             "source_version": parsed.get("CopySourceVersionId") or asked["source"].get("VersionId"),
             "version_id": parsed.get("VersionId") or asked["version"],
         }
+        if model.name == "DeleteObject":
+            note["version_id"] = asked["version"]  # Not that of the marker which is there now.
         found = parsed.get("CopyObjectResult") or parsed
         note["etag"] = found.get("ETag")
         note["checksums"] = {
@@ -132,7 +139,7 @@ def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
             note.update(_range(parsed))
         keys = asked["keys"]
         if model.name == "DeleteObjects":
-            failed = {error.get("Key") for error in parsed.get("Errors", ())}
+            failed = _objects(parsed.get("Errors", ()))
             keys = [key for key in asked["asked"] if key not in failed]
         for part in _parts(keys):
             tell(dict(note, keys=part))

@@ -53,11 +53,16 @@ impl Note {
     /// What the operation did. `None`: nothing, or it has not been asked for yet.
     pub(super) fn accesses(self) -> Option<Vec<ObjectAccess>> {
         let operation = self.operation?;
+        let version_id = self.version_id.filter(|id| id != "null");
+        let is_of_version = version_id.is_some();
         let action = match operation.as_str() {
             "GetObject" | "SelectObjectContent" => ObjectAction::Get(self.range),
             "PutObject" => ObjectAction::Put,
             "CopyObject" => ObjectAction::Copy,
             "CompleteMultipartUpload" => ObjectAction::Multipart,
+            // Of one version: the object may have others.
+            "DeleteObject" if is_of_version => ObjectAction::Look,
+            "DeleteObjects" if self.keys.is_empty() => ObjectAction::Look,
             "DeleteObject" | "DeleteObjects" => ObjectAction::Delete,
             _ => ObjectAction::Look,
         };
@@ -67,7 +72,7 @@ impl Note {
             ObjectAction::Delete | ObjectAction::Look => ObjectVersion::default(),
             _ => ObjectVersion {
                 etag,
-                version_id: self.version_id.filter(|id| id != "null"),
+                version_id,
                 size: self.size,
                 checksums: self.checksums,
                 digest: None,
@@ -204,5 +209,23 @@ mod tests {
         ];
         assert_eq!(urls, expected);
         assert_eq!(told[1].version.etag.as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn an_object_is_not_deleted_with_one_of_its_versions() {
+        let action = |text: &str| {
+            let note = format!(r#"{{"id":"1","bucket":"b",{text}}}"#);
+            let told = Note::parse(note.as_bytes()).unwrap().accesses().unwrap();
+            told[0].action
+        };
+        let one = r#""operation":"DeleteObject","keys":["k"]"#;
+        assert_eq!(action(one), ObjectAction::Delete);
+        let version = |id: &str| format!(r#"{one},"version_id":"{id}""#);
+        assert_eq!(action(&version("null")), ObjectAction::Delete);
+        assert_eq!(action(&version("v")), ObjectAction::Look);
+        assert_eq!(
+            action(r#""operation":"DeleteObjects","keys":[]"#),
+            ObjectAction::Look
+        );
     }
 }
