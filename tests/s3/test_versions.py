@@ -1,4 +1,4 @@
-"""What replaces a part of an object, or one of its versions."""
+"""Requests after which an object is not what they sent or got."""
 
 import pytest
 from conftest import BUCKET, PYTHON, Place
@@ -65,3 +65,20 @@ def test_an_object_is_there_when_an_old_version_is_deleted(moto):
              for kind in ("writes", "deletes")}
     assert found["deletes"] == {"s3://data/in/gone"}
     assert found["writes"] == {"s3://data/in/one", "s3://data/in/many"}
+
+
+SELECT = CLIENT + """
+client.select_object_content(
+    Bucket="data", Key="in/table.csv", ExpressionType="SQL",
+    Expression="SELECT s.n FROM s3object s", InputSerialization={"CSV": {"FileHeaderInfo": "USE"}},
+    OutputSerialization={"CSV": {}})["Payload"].close()
+"""
+
+
+def test_what_was_selected_is_not_the_object(moto):
+    outcome, report = moto.trace([PYTHON, "-c", SELECT], seeds=("table.csv",))
+    assert outcome.code == 0, outcome.stderr
+    (task,) = report["tasks"]
+    (read,) = (file for file in task["reads"] if file["path"].startswith("s3://"))
+    assert read["path"] == "s3://data/in/table.csv"
+    assert (read["digest"], read["size"], read.get("etag")) == (None, None, None)

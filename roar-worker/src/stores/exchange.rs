@@ -299,6 +299,14 @@ impl Waiting {
                 }
                 one(ObjectAction::Get(None), version)
             }
+            Action::Select => {
+                let version_id = version.version_id;
+                let known = ObjectVersion {
+                    version_id,
+                    ..ObjectVersion::default()
+                };
+                one(ObjectAction::Get(None), known)
+            }
             Action::Put => {
                 if let (true, Some((digest, size))) = (self.is_sent, self.sent.digest()) {
                     version.digest = Some(digest);

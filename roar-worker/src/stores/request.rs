@@ -11,6 +11,8 @@ use super::http::{FirstLine, Head};
 pub(super) enum Action {
     /// GetObject.
     Get,
+    /// SelectObjectContent: what is answered is no content of the object.
+    Select,
     /// PutObject.
     Put,
     /// CopyObject.
@@ -133,7 +135,7 @@ impl Request {
         let number = parameter("partNumber").and_then(|number| number.parse().ok());
         let action = match (method.as_str(), has_key, is_plain) {
             ("GET", true, true) if parameter("uploadId").is_none() => Action::Get,
-            ("POST", true, false) if parameter("select").is_some() => Action::Get,
+            ("POST", true, false) if parameter("select").is_some() => Action::Select,
             ("PUT", true, true) => match (parameter("uploadId"), number, source) {
                 (Some(_), Some(_), Some(source)) => Action::PartCopy(source),
                 (Some(upload), Some(number), None) => Action::Part { upload, number },
@@ -396,6 +398,7 @@ mod tests {
         assert_eq!(of("DELETE /b/k?uploadId=1"), Action::Look);
         assert_eq!(of("POST /b?delete"), Action::DeleteMany);
         assert_eq!(of("POST /b/k?uploads"), Action::Look);
+        assert_eq!(of("POST /b/k?select&select-type=2"), Action::Select);
         let upload = "u/1".to_owned();
         let part = Action::Part {
             upload: upload.clone(),
