@@ -107,3 +107,12 @@ for key in "weak", "strong":
     reads, _ = traced(script, answer, tmp_path)
     assert (reads["weak"]["digest"], reads["weak"].get("etag")) == (None, None)
     assert reads["strong"]["etag"] == "5f" and reads["strong"]["digest"]
+
+
+def test_a_store_passes_over_parameters_that_it_does_not_know(tmp_path):
+    def answer(head, side):
+        side.send(b"HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 3\r\n\r\nabc")
+
+    reads, _ = traced(GET + "get('known?tagging'); get('unknown?cachebust=1')", answer, tmp_path)
+    assert {key: read["digest"] for key, read in reads.items()} == {
+        "unknown": "blake3:" + blake3(b"abc").hexdigest()}

@@ -18,6 +18,7 @@ mod endpoints;
 mod exchange;
 mod gate;
 mod heard;
+mod host;
 mod http;
 mod keys;
 mod marks;

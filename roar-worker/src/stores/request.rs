@@ -3,7 +3,7 @@
 use bstr::{BString, ByteSlice};
 use percent_encoding::percent_decode_str;
 
-use super::endpoints::literal;
+use super::host::Host;
 use super::http::{FirstLine, Head};
 
 /// What is asked for.
@@ -67,17 +67,49 @@ pub(super) struct Request {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unnamed;
 
-/// Parameters that leave a request one for the object's content.
-const NEUTRAL: [&str; 8] = [
-    "versionId",
-    "x-id",
-    "partNumber",
-    "uploadId",
-    "AWSAccessKeyId",
-    "Signature",
-    "Expires",
-    "x-amz-checksum-mode",
+/// Parameters that make a request one for something else than an object's content. Stores pass
+/// over those that they do not know.
+const SUBRESOURCES: [&str; 37] = [
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "list-type",
+    "location",
+    "logging",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "select-type",
+    "session",
+    "tagging",
+    "torrent",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
 ];
+/// Those of other stores that speak S3: MinIO, Ceph, Google's and Alibaba's.
+const OTHERS: [&str; 4] = ["append", "compose", "lambdaArn", "x-oss-process"];
 
 impl Request {
     /// What a head asks for. `hosts` are the store's own names, without a port: what stands
@@ -126,11 +158,8 @@ impl Request {
             let found = parameters.iter().find(|(name, _)| *name == wanted);
             found.map(|(_, value)| text(&decoded(value)))
         };
-        let is_neutral = |name: &str| {
-            let lower = name.to_ascii_lowercase();
-            NEUTRAL.contains(&name) || lower.starts_with("x-amz-") || name.starts_with("response-")
-        };
-        let is_plain = parameters.iter().all(|(name, _)| is_neutral(name));
+        let is_other = |name: &str| SUBRESOURCES.contains(&name) || OTHERS.contains(&name);
+        let is_plain = !parameters.iter().any(|(name, _)| is_other(name));
         let source = head.field("x-amz-copy-source").map(source);
         let number = parameter("partNumber").and_then(|number| number.parse().ok());
         let action = match (method.as_str(), has_key, is_plain) {
@@ -199,77 +228,6 @@ fn is_presigned(target: &str) -> bool {
     ["X-Amz-Signature=", "AWSAccessKeyId="]
         .iter()
         .any(|name| target.contains(name))
-}
-
-/// Whom a host names.
-#[derive(PartialEq, Eq, Debug)]
-enum Host<'a> {
-    /// The store: the bucket is in the path.
-    Stores,
-    /// One of its buckets ("virtual-hosted style").
-    Buckets(&'a str),
-    /// It may be either.
-    Unknown,
-}
-
-impl<'a> Host<'a> {
-    fn of(host: &'a str, stores: &[String]) -> Self {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        if stores.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            return Self::Stores;
-        }
-        let before = |own: &String| {
-            let (bucket, rest) = name.split_at_checked(name.len().checked_sub(own.len())?)?;
-            bucket
-                .strip_suffix('.')
-                .filter(|bucket| !bucket.is_empty() && rest.eq_ignore_ascii_case(own))
-        };
-        let buckets = stores.iter().filter_map(before);
-        if let Some(bucket) = buckets.min_by_key(|bucket| bucket.len()) {
-            return Self::Buckets(bucket);
-        }
-        if literal(name).is_some() || !name.contains('.') {
-            return Self::Stores;
-        }
-        Self::of_amazon(name)
-    }
-
-    /// Amazon's own names: `[BUCKET.]s3[-…][.…].amazonaws.com[.cn]` (AWS General Reference,
-    /// "Amazon S3 endpoints"). What else has names there, such as access points, has others.
-    fn of_amazon(name: &'a str) -> Self {
-        let name_of_region = name.strip_suffix(".cn").unwrap_or(name);
-        let Some(rest) = name_of_region.strip_suffix(".amazonaws.com") else {
-            return Self::Unknown;
-        };
-        let is_service = |label: &str| {
-            label == "s3" || label.starts_with("s3-") || label.starts_with("s3express-")
-        };
-        let mut end = rest.len();
-        for label in rest.rsplit('.') {
-            let start = end - label.len();
-            let others = [
-                "s3-accesspoint",
-                "s3-object-lambda",
-                "s3-outposts",
-                "s3-control",
-            ];
-            if others.iter().any(|other| label.starts_with(other)) {
-                return Self::Unknown;
-            }
-            if is_service(label) {
-                let bucket = rest.get(..start.saturating_sub(1)).unwrap_or_default();
-                return match bucket {
-                    "" => Self::Stores,
-                    bucket => Self::Buckets(bucket),
-                };
-            }
-            end = start.saturating_sub(1);
-        }
-        Self::Unknown
-    }
 }
 
 fn url(bucket: &[u8], key: &[u8]) -> BString {
@@ -381,13 +339,18 @@ mod tests {
 
     #[test]
     fn actions_are_told_apart() {
-        let of = |line| action(line, "").1;
+        let of = |line: &str| action(line, "").1;
         assert_eq!(of("GET /b/k?versionId=3&x-id=GetObject"), Action::Get);
         assert_eq!(
             of("GET /b/k?X-Amz-Signature=1&response-content-type=a"),
             Action::Get
         );
-        assert_eq!(of("GET /b/k?tagging"), Action::Look);
+        assert_eq!(of("GET /b/k?cachebust=1"), Action::Get);
+        assert_eq!(of("PUT /b/k?x"), Action::Put);
+        for other in SUBRESOURCES.iter().chain(&OTHERS) {
+            let line = format!("GET /b/k?{other}=1");
+            assert_eq!(of(&line), Action::Look);
+        }
         assert_eq!(of("GET /b/k?uploadId=1"), Action::Look);
         assert_eq!(of("GET /b?list-type=2&prefix=a"), Action::Look);
         assert_eq!(of("HEAD /b/k"), Action::Look);
