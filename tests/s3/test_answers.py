@@ -116,3 +116,24 @@ def test_a_store_passes_over_parameters_that_it_does_not_know(tmp_path):
     reads, _ = traced(GET + "get('known?tagging'); get('unknown?cachebust=1')", answer, tmp_path)
     assert {key: read["digest"] for key, read in reads.items()} == {
         "unknown": "blake3:" + blake3(b"abc").hexdigest()}
+
+
+def test_what_is_no_store_is_no_gap(place):
+    """A program with a client of S3 talks for a while to something else."""
+    script = """
+import boto3, os, socket, threading, time
+boto3.client("s3", endpoint_url="http://127.0.0.1:1")
+listener = socket.create_server(("127.0.0.1", 0))
+def serve():
+    opened, _ = listener.accept()
+    for _ in range(20):
+        opened.sendall(os.urandom(200_000))
+        time.sleep(0.1)
+    opened.close()
+threading.Thread(target=serve, daemon=True).start()
+with socket.create_connection(listener.getsockname()) as connection:
+    while connection.recv(1 << 16):
+        pass
+"""
+    _, report = place.trace([PYTHON, "-c", script])
+    assert report["coverage"]["gaps"] == []

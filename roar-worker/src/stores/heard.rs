@@ -11,7 +11,7 @@ use super::asked::Ended;
 use super::gate::Gate;
 use super::note::Note;
 use super::taps::{Loss, Seen, Taps};
-use super::{BY_TLS, Client};
+use super::{BY_TLS, Client, Connection};
 use crate::attribution::Work;
 use crate::clock;
 use crate::supervisor::Supervisor;
@@ -30,9 +30,10 @@ impl Supervisor {
             self.settle_stores();
             let stores = &mut self.stores;
             // Its end is heard of by the taps.
-            let open = stores.connections.get_mut(&number).map(|it| {
+            let open = stores.connections.get_mut(&number);
+            let open = open.and_then(|it| {
                 it.is_given_up = true;
-                it.pid
+                it.is_to_store().then_some(it.pid)
             });
             let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
             if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
@@ -118,7 +119,10 @@ impl Supervisor {
     fn closed(&mut self, number: u64, loss: Option<Loss>) {
         let connection = self.stores.connections.remove(&number);
         self.stores.asked.forget(number);
-        self.stores.remember(number, connection.as_ref());
+        // What was lost on the way is told below, and no second time by the relay.
+        let is_remembered = |it: &&Connection| loss.is_none() && it.is_to_store();
+        let remembered = connection.as_ref().filter(is_remembered);
+        self.stores.remember(number, remembered);
         let Some(connection) = connection.filter(|it| !it.is_given_up) else {
             return;
         };
@@ -131,7 +135,7 @@ impl Supervisor {
         let detail = match loss {
             Some(Loss::Enciphered) if !is_told => BY_TLS,
             Some(Loss::Unnamed) if !is_told => "a request for an object that could not be named",
-            Some(Loss::NotUnderstood) if connection.guess.is_none() => {
+            Some(Loss::NotUnderstood) if connection.is_to_store() => {
                 "a connection that was not understood"
             }
             _ => return,
@@ -145,6 +149,7 @@ impl Supervisor {
         let Some(watched) = stores.connections.get_mut(&connection) else {
             return;
         };
+        watched.has_asked = true;
         let (pid, first) = (watched.pid, watched.connected_for.take());
         let announced = invocation
             .as_ref()

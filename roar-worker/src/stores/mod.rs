@@ -85,7 +85,7 @@ pub(crate) struct Stores {
     /// Where programs log their secrets of TLS.
     keys: Option<OwnedFd>,
     connections: HashMap<u64, Connection>,
-    /// Connections that were closed, or so it seemed, and the processes that had them.
+    /// Connections to stores that were closed, or so it seemed, and the processes that had them.
     closed: VecDeque<(u64, u32)>,
     next: u64,
     announced: Announced,
@@ -103,8 +103,18 @@ struct Connection {
     is_given_up: bool,
     /// Where nobody knows a store to be, and how that would be reached.
     guess: Option<(SocketAddr, Reached)>,
+    /// Whether something was asked of a store by it.
+    has_asked: bool,
     /// Whose work the connecting thread did: the first request is its.
     connected_for: Option<(Work, u64)>,
+}
+
+impl Connection {
+    /// Whether it is one to a store: where nobody knows one to be, what shows none is
+    /// something else.
+    fn is_to_store(&self) -> bool {
+        self.guess.is_none() || self.has_asked
+    }
 }
 
 impl Stores {
@@ -235,6 +245,7 @@ impl Supervisor {
             is_given_up: false,
             connected_for: Some((work.clone(), clock::stamp())),
             guess: guess.map(|reached| (address, reached)),
+            has_asked: false,
         };
         stores.connections.insert(number, connection);
         Ok(joined.result)
