@@ -117,3 +117,32 @@ def test_a_url_that_was_signed_tells_where_the_store_is(place):
     assert set(objects(task["reads"])) == {"s3://data/in/a"}
     assert set(objects(task["writes"])) == {"s3://data/out/x"}
     assert "s3_uncaptured" not in gaps
+
+
+CONFIGURED = {
+    "option": """
+configure given.conf "$ENDPOINT_IN_CODE"
+rclone --config given.conf copyto mine:data/in/small taken
+""",
+    "changed": """
+export RCLONE_CONFIG=$PWD/own.conf
+configure own.conf http://127.0.0.1:1
+rclone --retries 1 --low-level-retries 1 lsf mine:data/in 2> /dev/null || true
+configure own.conf "$ENDPOINT_IN_CODE"
+rclone copyto mine:data/in/small taken
+""",
+}
+CONFIGURE = """
+set -e
+configure() { printf '[mine]\\ntype = s3\\nprovider = Other\\nenv_auth = true\\nendpoint = %s\\n' "$2" > "$1"; }
+"""
+
+
+@pytest.mark.parametrize("how", CONFIGURED)
+def test_a_configuration_file_is_read_as_it_is_when_its_program_begins(place, how):
+    command = ["bash", "-c", CONFIGURE + CONFIGURED[how]]
+    outcome, report = place.trace(command, in_code=True, RCLONE_CONFIG_S3_ENDPOINT="")
+    assert outcome.code == 0, outcome.stderr
+    (task,) = report["tasks"]
+    reads = {file["path"] for file in task["reads"] if file["path"].startswith("s3://")}
+    assert reads == {"s3://data/in/small"}

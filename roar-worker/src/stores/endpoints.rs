@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bstr::{BString, ByteSlice};
@@ -36,6 +38,8 @@ const FILES: [(&[u8], &[u8]); 2] = [
     (b"AWS_CONFIG_FILE", b".aws/config"),
     (b"RCLONE_CONFIG", b".config/rclone/rclone.conf"),
 ];
+/// The option by which rclone is given another one.
+const RCLONE: (&[u8], &[u8]) = (b"rclone", b"--config");
 /// Largest configuration file (bytes).
 const MAX_FILE: u64 = 1 << 20;
 /// How long a name may take to be looked up while its client waits to connect to it.
@@ -60,9 +64,15 @@ pub(super) struct Endpoints {
     names: Vec<String>,
     /// URLs that were learnt.
     known: HashSet<BString>,
+    /// Configuration files, and the versions that were read last.
+    files: HashMap<BString, Arc<Mutex<Option<Version>>>>,
     away: HashMap<SocketAddr, Instant>,
     found: (Sender<Found>, Receiver<Found>),
 }
+
+/// What changes with a file's content: device, inode, size, and the time of the last change
+/// (seconds and nanoseconds).
+type Version = (u64, u64, u64, i64, i64);
 
 /// A store's name, where it is known, and where that is.
 type Found = (Option<String>, Vec<SocketAddr>, Reached);
@@ -73,6 +83,7 @@ impl Default for Endpoints {
             addresses: HashMap::new(),
             names: Vec::new(),
             known: HashSet::new(),
+            files: HashMap::new(),
             away: HashMap::new(),
             found: channel(),
         }
@@ -122,6 +133,8 @@ impl Endpoints {
             }
         }
         let arguments = proc::command_line(pid);
+        let program = arguments.first().and_then(|it| it.rsplit_str("/").next());
+        let is_rclone = program == Some(RCLONE.0);
         for (index, argument) in arguments.iter().enumerate() {
             let (option, value) = match argument.split_once_str(b"=") {
                 Some((option, value)) => (option, Some(value)),
@@ -133,31 +146,39 @@ impl Endpoints {
             if let (true, Some(value)) = (OPTIONS.contains(&option), value) {
                 self.learn(value);
             }
+            if let (true, Some(value)) = (is_rclone && option == RCLONE.1, value) {
+                self.learn_from_file(pid, value);
+            }
         }
         for (variable, place) in FILES {
-            let named = value(variable).map(BString::from);
-            let home = || Some([value(b"HOME")?, b"/", place].concat().into());
+            let named = value(variable).map(<[u8]>::to_vec);
+            let home = || Some([value(b"HOME")?, b"/", place].concat());
             if let Some(path) = named.or_else(home) {
                 self.learn_from_file(pid, &path);
             }
         }
     }
 
-    fn learn_from_file(&mut self, pid: u32, path: &BString) {
-        if !self.is_new(path) {
+    /// Learns of the stores in a configuration file, whenever it is another than it was.
+    fn learn_from_file(&mut self, pid: u32, path: &[u8]) {
+        if self.files.len() >= MAX_STORES {
             return;
         }
+        let read = self.files.entry(path.into()).or_default().clone();
+        let from = if path.starts_with(b"/") {
+            format!("/proc/{pid}/root")
+        } else {
+            format!("/proc/{pid}/cwd/")
+        };
         // It may be on a file system that answers late or, served by the tree, never.
-        let path = [format!("/proc/{pid}/root").as_bytes(), path].concat();
+        let path = [from.as_bytes(), path].concat();
         self.search(
             move || {
-                let mut text = Vec::new();
-                if let Ok(file) = File::open(OsStr::from_bytes(&path)) {
-                    let _ = file.take(MAX_FILE).read_to_end(&mut text);
-                }
-                let lines = text.lines().filter_map(|line| line.split_once_str(b"="));
-                let values = lines.filter(|(key, _)| KEYS.contains(&key.trim()));
-                values.filter_map(|(_, value)| parts(value)).collect()
+                // Otherwise somebody still waits for it.
+                let Ok(mut last) = read.try_lock() else {
+                    return Vec::new();
+                };
+                changed(&path, &mut last).map_or_else(Vec::new, |text| stores_in(&text))
             },
             false,
         );
@@ -238,6 +259,33 @@ impl Endpoints {
             self.addresses.extend(addresses);
         }
     }
+}
+
+/// The text of a file whose version is not the last that was read.
+fn changed(path: &[u8], last: &mut Option<Version>) -> Option<Vec<u8>> {
+    let file = File::open(OsStr::from_bytes(path)).ok()?;
+    let found = file.metadata().ok()?;
+    let modified = (found.mtime(), found.mtime_nsec());
+    let version = (
+        found.dev(),
+        found.ino(),
+        found.size(),
+        modified.0,
+        modified.1,
+    );
+    if last.replace(version) == Some(version) {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// The stores that a configuration file names.
+fn stores_in(text: &[u8]) -> Vec<Parts> {
+    let lines = text.lines().filter_map(|line| line.split_once_str(b"="));
+    let values = lines.filter(|(key, _)| KEYS.contains(&key.trim()));
+    values.filter_map(|(_, value)| parts(value)).collect()
 }
 
 /// A host that is an address.
