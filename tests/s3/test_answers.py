@@ -137,3 +137,14 @@ with socket.create_connection(listener.getsockname()) as connection:
 """
     _, report = place.trace([PYTHON, "-c", script])
     assert report["coverage"]["gaps"] == []
+
+
+def test_an_answer_that_is_under_way_when_its_client_ends_is_a_gap(tmp_path):
+    def answer(head, side):
+        side.send(b"HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 300000\r\n\r\n")
+        side.send(CONTENT[:20_000])
+        time.sleep(2)
+
+    reads, report = traced(GET + "get('slow', 20_000)", answer, tmp_path)
+    gaps = {gap["kind"] for gap in report["coverage"]["gaps"]}
+    assert reads or "s3_uncaptured" in gaps

@@ -73,6 +73,12 @@ impl Asked {
         self.take(at)
     }
 
+    /// Whether a request of a connection has not ended.
+    pub(super) fn is_waiting(&self, connection: u64) -> bool {
+        let is_it = |it: &Request| it.connection == connection && it.accesses.is_none();
+        self.requests.iter().any(is_it)
+    }
+
     /// Of a connection nothing is heard any more.
     pub(super) fn forget(&mut self, connection: u64) {
         self.requests

@@ -73,6 +73,24 @@ impl Supervisor {
                 "what passed to a store and from it was not read in time",
             );
         }
+        // Its client is gone, and the store does not know yet: how much it has read, and what,
+        // is told at the end of the answer.
+        let broken_off: Vec<u64> = self
+            .stores
+            .connections
+            .iter()
+            .filter(|(number, it)| {
+                let process = self.table.get(it.pid);
+                let has_ended = process.is_none_or(|process| process.exit_code.is_some());
+                has_ended && it.is_to_store() && self.stores.asked.is_waiting(**number)
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in broken_off {
+            self.stores.asked.forget(number);
+            let root = Work::Task(self.root_membership());
+            self.uncaptured(&root, "a request that was broken off at the end");
+        }
     }
 
     /// Takes in all that has passed of a process that has ended.
