@@ -88,6 +88,17 @@ def test_what_ends_with_its_connection_is_whole_where_the_store_ended_it(tmp_pat
         assert (reads[key]["digest"], reads[key]["size"]) == (None, None)
 
 
+def test_what_ends_with_its_connection_is_known_before_its_client_ends(tmp_path):
+    server = Scripted(until_closed)
+    command = (ROAR, "trace", "-q", "--json", "report.json", "--",
+               "curl", "-s", "-o", "got", server.url + "/data/whole")
+    for _ in range(10):
+        run(*command, cwd=str(tmp_path), env=environment(server.url))
+        (task,) = document((tmp_path / "report.json").read_text())["tasks"]
+        (read,) = (file for file in task["reads"] if file["path"].startswith("s3://"))
+        assert read["digest"] == "blake3:" + blake3(CONTENT).hexdigest()
+
+
 def test_a_weak_etag_joins_no_ranges(tmp_path):
     """Two versions have it: the first half is of one and the second of the other."""
     contents = [b"A" * 4096, b"B" * 4096]

@@ -436,11 +436,16 @@ impl Connection {
         let back = self
             .back
             .pass(self.store.as_fd(), self.client.as_fd(), |_| *turn = true);
-        if let (true, true, Some(marker)) = (has_client, self.back.is_shut, &self.marker) {
-            marker.end();
+        if self.back.is_through() {
+            if let (true, Some(marker)) = (has_client, &self.marker) {
+                marker.end();
+            }
+            // Nothing is answered any more. It is known before the client can go.
+            self.out.end_copies();
+            self.back.end_copies();
         }
-        self.out.end_copies();
-        self.back.end_copies();
+        self.out.shut(self.store.as_fd());
+        self.back.shut(self.client.as_fd());
         if out.is_err() || back.is_err() {
             net::reset(self.client.as_fd());
             net::reset(self.store.as_fd());
@@ -533,17 +538,20 @@ impl Way {
         if self.has_failed && self.held == 0 {
             return Err(Broken);
         }
-        if self.has_ended && self.held == 0 && !self.is_shut {
-            let _ = shutdown(to.as_raw_fd(), Shutdown::Write);
-            self.is_shut = true;
-        }
         Ok(passed)
     }
 
-    /// There are no more once all has passed.
-    fn end_copies(&mut self) {
-        if self.is_shut {
-            self.copies = None;
+    /// Whether all has passed that there ever will be.
+    fn is_through(&self) -> bool {
+        self.has_ended && self.held == 0
+    }
+
+    /// Passes on the end.
+    fn shut(&mut self, to: BorrowedFd<'_>) {
+        if self.is_through() && !self.is_shut {
+            self.end_copies();
+            let _ = shutdown(to.as_raw_fd(), Shutdown::Write);
+            self.is_shut = true;
         }
     }
 
@@ -551,10 +559,14 @@ impl Way {
         self.held = net::readable(self.pipe[0].as_fd());
     }
 
-    fn give_up_copies(&mut self) {
+    fn end_copies(&mut self) {
         self.copies = None;
         self.copied = 0;
         self.waits_since = None;
+    }
+
+    fn give_up_copies(&mut self) {
+        self.end_copies();
         self.gave_up = true;
     }
 }
