@@ -29,11 +29,11 @@ impl Supervisor {
         if let Some(number) = heard {
             self.settle_stores();
             let stores = &mut self.stores;
-            // Its end is heard of by the taps.
+            // Its end is heard of by the taps, and what it was if that is not known yet.
             let open = stores.connections.get_mut(&number);
-            let open = open.and_then(|it| {
+            let open = open.filter(|it| it.is_to_store()).map(|it| {
                 it.is_given_up = true;
-                it.is_to_store().then_some(it.pid)
+                it.pid
             });
             let closed = stores.closed.iter().find(|(closed, _)| *closed == number);
             if let Some(pid) = open.or(closed.map(|(_, pid)| *pid)) {
