@@ -69,7 +69,7 @@ fn text(lineage: &Lineage, root: &Path) -> String {
             when.dimmed()
         );
         let git = task.given.as_ref().and_then(|given| given.git.as_ref());
-        if let Some(commit) = git.and_then(|git| short_commit(git)) {
+        if let Some(commit) = git.and_then(short_commit) {
             let _ = write!(text, "  {commit}");
         }
         text.push('\n');
