@@ -112,8 +112,9 @@ unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
 extern "C" fn start() {
     called::all();
     cancelling::all();
+    let is_found = libc::find();
     again::find();
-    if libc::find() && called::are_all(libc::own) && cancelling::are_all(libc::own) {
+    if is_found && called::are_all(libc::own) && cancelling::are_all(libc::own) {
         own::begin();
     }
 }

@@ -373,3 +373,24 @@ fn what_is_not_to_be_accelerated_is_not() {
     assert_eq!(tracer(&traced), Value::from("on"));
     assert!(Path::new("/lib64/ld-linux-x86-64.so.2").exists());
 }
+
+/// Another library's function may have the name of one of libc's, and another type.
+#[test]
+fn names_of_libcs_may_be_another_librarys() {
+    let project = Project::new();
+    project.write(
+        "other.c",
+        "long remove(long a, long b, long c) { return a - b * c; }\n",
+    );
+    project.write(
+        "main.c",
+        "#include <errno.h>\n\
+         long remove(long, long, long);\n\
+         int main(void) { errno = EINTR; return remove(-1L << 40, 0, 1) != -1L << 40 || remove(5, 2, 3) != -1; }\n",
+    );
+    let report = project.shell(
+        "gcc -shared -fPIC -fno-builtin -o libother.so other.c && \
+         gcc -fno-builtin -o main main.c -L. -lother -Wl,-rpath,\"$PWD\" && ./main",
+    );
+    assert_eq!(report.document["run"]["exit_code"], 0);
+}
