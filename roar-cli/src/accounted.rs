@@ -2,6 +2,7 @@
 //! traced or is lost becomes a gap with its cause, and statuses are Ray's where it knows
 //! more.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use roar_lineage::document::joined_coverage;
@@ -35,6 +36,8 @@ pub struct Submitted<'a> {
     pub home: Home<'a>,
     /// Of Ray's command; none where a signal ended it.
     pub exit_code: Option<i32>,
+    /// Whether the report was made.
+    pub is_reported: &'a Cell<bool>,
 }
 
 impl Submitted<'_> {
@@ -133,6 +136,7 @@ impl Submitted<'_> {
             last.coverage.add_gap(GapKind::Store, &error.why, 1);
         }
         tracing::write_report(self.args, &fragments);
+        self.is_reported.set(true);
         if self.home.store.is_err() {
             return Ok(());
         }

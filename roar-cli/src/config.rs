@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use roar_worker::sink::Place;
@@ -175,7 +175,10 @@ pub fn load_readable(
                 files.push((path, document));
             }
             Ok(None) => {}
-            Err(error) => unreadable(error)?,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                unreadable(cannot_use(&path, error))?;
+            }
+            Err(error) => return Err(cannot_use(&path, error)),
         }
     }
     KEYS.iter()
@@ -246,7 +249,9 @@ pub fn value(key: &Key, text: &str) -> Result<String, UserError> {
 /// Writes a setting into `directory`'s own file; what else is in it stays as it was.
 pub fn set(directory: &Path, key: &Key, value: String) -> Result<PathBuf, UserError> {
     let path = directory.join(PRIVATE);
-    let text = read(&path)?.unwrap_or_default();
+    let text = read(&path)
+        .map_err(|error| cannot_use(&path, error))?
+        .unwrap_or_default();
     let mut document = parse(&path, &text)?;
     let table = document
         .entry(SECTION)
@@ -342,11 +347,11 @@ fn bad(path: &Path, key: &Key, why: &str) -> UserError {
 }
 
 /// `None`: it is not there.
-fn read(path: &Path) -> Result<Option<String>, UserError> {
+fn read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(cannot_use(path, error)),
+        Err(error) => Err(error),
     }
 }
 

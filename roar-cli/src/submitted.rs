@@ -1,6 +1,7 @@
 //! `roar run ray job submit …`: the job as the user wrote it, its workers started through
 //! `roar-worker`, and what they recorded brought home through the dashboard.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
@@ -134,7 +135,7 @@ pub fn run(
     });
     let wait_status =
         launcher::run_untraced(argv).map_err(|error| tracing::not_run(&args.command, &error))?;
-    let mut is_reported = false;
+    let is_reported = Cell::new(false);
     if let (Ok(instrumented), true) = (&instrumented, is_wanted) {
         let home = Home {
             root: &root,
@@ -157,12 +158,13 @@ pub fn run(
                 submission_id: id,
                 home,
                 exit_code,
+                is_reported: &is_reported,
             };
             let gathered = gathering.map(Gathering::end).unwrap_or_default();
             after(&connection, &address, &submitted, gathered)
         };
         match outcome {
-            Ok(Outcome::Done) => is_reported = true,
+            Ok(Outcome::Done) => {}
             Ok(Outcome::Later) => {
                 let noted = home.keep(&[compare::with_gaps(&job, &[])]);
                 if let (Err(error), true) = (noted, store.is_ok()) {
@@ -181,7 +183,7 @@ pub fn run(
             }
         }
     }
-    if args.json.is_some() && !is_reported {
+    if args.json.is_some() && !is_reported.get() {
         tracing::warn(
             args.quiet,
             "the report is not written: nothing was collected",

@@ -104,11 +104,11 @@ impl Plan {
             wait_for_tree: args.wait == cli::Wait::Tree,
             hashing: (!args.quiet).then(show_hashing),
             late: store.clone().map(|store| -> launcher::Late {
-                Box::new(move |record, has_ended| {
+                Box::new(move |record| {
                     let mut fragments = fragments(record);
                     for fragment in &mut fragments {
                         let gaps = &mut fragment.coverage.gaps;
-                        gaps.retain(|gap| !has_ended || gap.kind != GapKind::StillRunning);
+                        gaps.retain(|gap| gap.kind != GapKind::StillRunning);
                     }
                     let _ = keep(&store, &fragments);
                 })

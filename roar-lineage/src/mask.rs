@@ -78,9 +78,15 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
         .collect()
 }
 
-/// A text in which the password of `-u user:password` and the like is masked, up to a quote
-/// or the word's end.
+/// A text of curl or wget in which the password of `-u user:password` and the like is masked,
+/// up to a quote or the word's end.
 fn without_passwords(text: &[u8]) -> Vec<u8> {
+    if ![&b"curl"[..], b"wget"]
+        .iter()
+        .any(|program| text.contains_str(program))
+    {
+        return text.to_vec();
+    }
     let mut masked = Vec::new();
     let mut rest = text;
     let mut names_user = false;
@@ -326,6 +332,7 @@ mod tests {
             ),
             ("curl -u\n\"bob:s7\"", "curl -u\n\"bob:***\""),
             ("sudo -u bob ls a:b", "sudo -u bob ls a:b"),
+            ("docker run -u 1:1 x", "docker run -u 1:1 x"),
         ] {
             assert_eq!(arguments(&["sh", argument])[1], expected);
         }

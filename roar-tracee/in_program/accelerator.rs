@@ -33,6 +33,7 @@ mod ring;
 
 use core::ffi::{c_char, c_int};
 use core::mem::transmute;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use number::AT_FDCWD;
 
@@ -63,13 +64,14 @@ macro_rules! opens {
             // SAFETY: libc's function of this name takes these arguments; a variadic one
             // takes them where this one does.
             loop {
+                let began = again::begin(&ARE_LIBCS);
                 let fd = unsafe {
                     transmute::<usize, unsafe extern "C" fn($(opens!(@int $at),)? Path, c_int $(, opens!(@mode $mode))?) -> c_int>(next)
                         ($($at,)? path, flags $(, $mode)?)
                 };
                 // SAFETY: as above.
                 unsafe {
-                    if again::is_interrupted(fd) && opening::leads_to_a_file(at, path as usize) {
+                    if again::is_interrupted(fd, began) && opening::leads_to_a_file(at, path as usize) {
                         continue;
                     }
                     own::notice_page(path, fd);
@@ -82,6 +84,9 @@ macro_rules! opens {
     (@int $at:ident) => { c_int };
     (@mode $mode:ident) => { u32 };
 }
+
+/// Whether the functions behind those are libc's own.
+static ARE_LIBCS: AtomicBool = AtomicBool::new(false);
 
 opens! {
     open(; mode);
@@ -114,7 +119,8 @@ extern "C" fn start() {
     cancelling::all();
     let is_found = libc::find();
     again::find();
-    if is_found && called::are_all(libc::own) && cancelling::are_all(libc::own) {
+    ARE_LIBCS.store(is_found && called::are_all(libc::own), Relaxed);
+    if ARE_LIBCS.load(Relaxed) && cancelling::are_all(libc::own) {
         own::begin();
     }
 }

@@ -1,8 +1,9 @@
-//! Calls that no signal interrupts untraced. A notification can be interrupted until it is
-//! received (seccomp_unotify(2)): the call has not begun then, and is made again.
+//! Calls that signals hardly interrupt untraced. A notification can be interrupted until it is
+//! received (seccomp_unotify(2)): the call has not begun then, and is made again. One that has
+//! lasted was interrupted by itself: a lease is broken, a FUSE server takes its time.
 //!
-//! Another library may have a function of such a name, of whatever type: all registers that
-//! arguments are in go through, and nothing is made again.
+//! Another library may have a function of such a name, of whatever type: the six registers that
+//! integers are in go through, and nothing is made again.
 
 use core::ffi::c_int;
 use core::mem::transmute;
@@ -26,9 +27,21 @@ pub(crate) fn find() {
     IS_LIBCS.store(called::are_all(libc::own), Relaxed);
 }
 
-/// Whether a call has failed before it began.
-pub(crate) fn is_interrupted(result: c_int) -> bool {
-    result == -1 && libc::errno() == EINTR
+/// How long a notification may take to be received (nanoseconds).
+const PATIENCE: u64 = 10_000_000;
+
+/// When a call begins; 0: it is not libc's, or nobody can tell.
+pub(crate) fn begin(is_libcs: &AtomicBool) -> u64 {
+    if is_libcs.load(Relaxed) {
+        libc::now()
+    } else {
+        0
+    }
+}
+
+/// Whether a call has failed before it began in earnest.
+pub(crate) fn is_interrupted(result: c_int, began: u64) -> bool {
+    result == -1 && began != 0 && libc::errno() == EINTR && libc::now() - began < PATIENCE
 }
 
 /// Defines functions that call those of the same name behind them until they are not
@@ -79,6 +92,7 @@ unsafe fn repeated(
     }
     let [a, b, c, d, e, f] = registers;
     loop {
+        let began = begin(&IS_LIBCS);
         // SAFETY: a function that takes its arguments from these registers, and perhaps fewer.
         let result = unsafe {
             transmute::<
@@ -86,8 +100,7 @@ unsafe fn repeated(
                 unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> usize,
             >(next)(a, b, c, d, e, f)
         };
-        let is_over = !IS_LIBCS.load(Relaxed) || !is_interrupted(result as c_int);
-        if is_over || !has_not_begun(&registers) {
+        if !is_interrupted(result as c_int, began) || !has_not_begun(&registers) {
             return result;
         }
     }

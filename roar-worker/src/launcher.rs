@@ -66,9 +66,9 @@ pub(crate) enum Word {
     },
 }
 
-/// Takes a record that was made without the launcher: in the background, or after it was
-/// killed. Whether nothing runs any more.
-pub type Late = Box<dyn FnMut(&Recorder, bool)>;
+/// Takes a record that was completed without the launcher, in the background or after it was
+/// killed: nothing runs any more.
+pub type Late = Box<dyn FnOnce(&Recorder)>;
 
 /// How to trace a command.
 pub struct Launch {

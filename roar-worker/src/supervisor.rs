@@ -391,9 +391,11 @@ impl Supervisor {
         };
         let seen = process.pidfd.as_ref().and_then(|fd| {
             // Until its parent has taken it, and after that.
-            let zombie = proc::stat(pid).filter(|stat| stat.start_ticks == process.key.start_ticks);
-            let zombie = zombie.filter(|stat| stat.state == b'Z');
+            let zombie = proc::stat(pid)
+                .filter(|stat| stat.start_ticks == process.key.start_ticks && stat.state == b'Z');
             let status = zombie.map(|stat| stat.wait_status);
+            // 0 is also what is told of one that is not ours to ask.
+            let status = status.filter(|status| *status != 0);
             status.or_else(|| sys::process::exit_status(fd.as_fd()))
         });
         if let Some(fd) = process.pidfd.take() {

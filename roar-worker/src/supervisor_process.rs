@@ -2,7 +2,7 @@
 //! the launcher.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use crate::supervisor::{Source, Supervisor, Turn};
 use crate::sys::process::{self, Fork};
 use crate::sys::ptrace;
 use crate::sys::socket;
-use crate::task_log::{Recorder, TaskLog};
+use crate::task_log::{self, Recorder, TaskLog};
 
 /// How long the end of a command that used Ray waits for Ray's own processes.
 const GRACE: Duration = Duration::from_secs(5);
@@ -126,6 +126,7 @@ pub(crate) fn main(
         supervisor.pool.measure(meter);
     }
     launch.spec.task.pid = Some(command.as_raw().cast_unsigned());
+    let log_fd = log.as_raw_fd();
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherited::record(&mut scope, child);
@@ -142,6 +143,7 @@ pub(crate) fn main(
         launcher,
         child: Some(ours),
         launch,
+        log_fd,
         pulse,
         wait_status: None,
         ended: None,
@@ -241,6 +243,8 @@ struct Watch {
     launcher: OwnedFd,
     child: Option<OwnedFd>,
     launch: Launch,
+    /// The recorder's.
+    log_fd: RawFd,
     pulse: Pulse,
     wait_status: Option<i32>,
     ended: Option<Instant>,
@@ -392,8 +396,9 @@ impl Watch {
         let scope = self.supervisor.scopes.first();
         let lost = scope.map_or(0, |scope| scope.recorder.lost());
         tell(&self.launcher, &Word::Done { ends, lost });
-        if self.is_orphan {
-            self.keep(tree_is_empty);
+        // Nothing waits for an answer meanwhile.
+        if self.is_orphan && tree_is_empty {
+            self.keep();
         }
         if ends {
             self.supervisor.pool.close();
@@ -409,14 +414,17 @@ impl Watch {
             scope::finish_alone(&mut scope.recorder, self.launch.spec.hashing, true);
             scope.record_counts(unseen);
         }
-        self.keep(true);
+        self.keep();
         process::exit_now(0)
     }
 
-    fn keep(&mut self, has_ended: bool) {
-        let scope = self.supervisor.scopes.first();
-        if let (Some(scope), Some(late)) = (scope, &mut self.launch.late) {
-            late(&scope.recorder, has_ended);
+    /// Nothing runs any more. The processes that have ended are in the log alone.
+    fn keep(&mut self) {
+        let path = format!("/proc/self/fd/{}", self.log_fd);
+        let content = std::fs::read(path).unwrap_or_default();
+        if let (Ok((record, _)), Some(late)) = (task_log::replay(&content), self.launch.late.take())
+        {
+            late(&record);
         }
     }
 }

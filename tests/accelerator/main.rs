@@ -393,4 +393,5 @@ fn names_of_libcs_may_be_another_librarys() {
          gcc -fno-builtin -o main main.c -L. -lother -Wl,-rpath,\"$PWD\" && ./main",
     );
     assert_eq!(report.document["run"]["exit_code"], 0);
+    assert_eq!(report.document["tracer"]["accel"], "on");
 }

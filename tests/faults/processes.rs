@@ -145,7 +145,7 @@ fn killing_roar_kills_the_command() {
 #[test]
 fn what_was_seen_before_roar_was_killed_is_in_the_store() {
     let project = Project::new();
-    let script = "echo 1 > kept; sleep 60";
+    let script = "true; echo 1 > kept; exec sleep 60";
     let mut roar = project
         .roar(["run", "-q", "sh", "-c", script])
         .spawn()
@@ -159,5 +159,7 @@ fn what_was_seen_before_roar_was_killed_is_in_the_store() {
     };
     assert!(wait_until(LIMIT, is_kept));
     let dag = project.document(&["dag", "--json"]);
-    assert_eq!(dag["nodes"][0]["status"], "killed", "{dag:#}");
+    let node = &dag["nodes"][0];
+    assert_eq!(node["status"], "killed", "{dag:#}");
+    assert!(node["pid"].is_u64(), "{dag:#}");
 }

@@ -1,6 +1,8 @@
 //! Single calls, from Python.
 
-use roar_tests::{Project, python};
+use std::process::Command;
+
+use roar_tests::{Project, is_root, python};
 
 #[test]
 fn open_for_reading_is_an_input_though_no_byte_is_read() {
@@ -198,6 +200,29 @@ os.kill(os.getpid(), 9)";
     assert_eq!(traced.report.document["run"]["signal"], 9);
     assert_eq!(traced.report.document["tasks"][0]["status"], "killed");
     assert_eq!(traced.report.document["processes"][0]["signal"], 9);
+}
+
+/// Where roar may not ask, as in a container, the kernel says 0 of everybody.
+#[test]
+fn how_another_users_process_ended_is_not_guessed() {
+    if !is_root("how_another_users_process_ended_is_not_guessed") {
+        return;
+    }
+    let project = Project::new();
+    let script = "setpriv --reuid 1000 --clear-groups sh -c 'exit 3'; sleep 0.1; exit 0";
+    let mut roar = Command::new("setpriv");
+    roar.args(["--bounding-set", "-sys_ptrace", "--", "env"]);
+    roar.arg(roar_tests::roar()).args(["trace", "-q", "--json"]);
+    roar.arg(project.report_path())
+        .args(["--", "bash", "-c", script]);
+    assert!(roar.status().unwrap().success());
+    let report = project.report();
+    let processes = report.document["processes"].as_array().unwrap();
+    let other = processes
+        .iter()
+        .find(|it| it["argv"][0] == "setpriv")
+        .unwrap();
+    assert_eq!(other["exit_code"], 3);
 }
 
 #[test]

@@ -263,8 +263,9 @@ impl Endpoints {
 
 /// The text of a file whose version is not the last that was read.
 fn changed(path: &[u8], last: &mut Option<Version>) -> Option<Vec<u8>> {
-    let file = File::open(OsStr::from_bytes(path)).ok()?;
-    let found = file.metadata().ok()?;
+    let path = OsStr::from_bytes(path);
+    // What a pipe has is the program's to read.
+    let found = std::fs::metadata(path).ok().filter(|it| it.is_file())?;
     let modified = (found.mtime(), found.mtime_nsec());
     let version = (
         found.dev(),
@@ -277,6 +278,7 @@ fn changed(path: &[u8], last: &mut Option<Version>) -> Option<Vec<u8>> {
         return None;
     }
     let mut text = Vec::new();
+    let file = File::open(path).ok()?;
     file.take(MAX_FILE).read_to_end(&mut text).ok()?;
     Some(text)
 }

@@ -30,7 +30,10 @@ impl Supervisor {
             self.settle_stores();
             let stores = &mut self.stores;
             // Its end is heard of by the taps, and what it was if that is not known yet.
-            let open = stores.connections.get_mut(&number);
+            let mut open = stores.connections.get_mut(&number);
+            if let Some(connection) = &mut open {
+                connection.is_cut = true;
+            }
             let open = open.filter(|it| it.is_to_store()).map(|it| {
                 it.is_given_up = true;
                 it.pid
@@ -155,6 +158,9 @@ impl Supervisor {
             Some(Loss::Unnamed) if !is_told => "a request for an object that could not be named",
             Some(Loss::NotUnderstood) if connection.is_to_store() => {
                 "a connection that was not understood"
+            }
+            None if connection.is_cut && connection.is_to_store() => {
+                "a connection that could be watched no longer"
             }
             _ => return,
         };

@@ -100,6 +100,8 @@ struct Connection {
     /// Whether what goes over it is told by who asks for it.
     is_told: bool,
     /// Whether the relay copies it no longer.
+    is_cut: bool,
+    /// Whether what comes of it is a gap already.
     is_given_up: bool,
     /// Where nobody knows a store to be, and how that would be reached.
     guess: Option<(SocketAddr, Reached)>,
@@ -242,6 +244,7 @@ impl Supervisor {
         let connection = Connection {
             pid,
             is_told,
+            is_cut: false,
             is_given_up: false,
             connected_for: Some((work.clone(), clock::stamp())),
             guess: guess.map(|reached| (address, reached)),
