@@ -1,5 +1,6 @@
 """Ray clusters of the tests: on loopback, with ports and directories of their own."""
 
+import atexit
 import json
 import os
 import re
@@ -30,6 +31,11 @@ NODE_IP = "127.0.0.1"
 # Clusters ask for it, from the Ray that has tokens on; a later one would otherwise put one
 # into the user's home.
 TOKEN = secrets.token_hex(32)
+# Here a local Ray says where it is, and the next joins it: not that of tests that run beside
+# these.
+LOCAL = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+os.chmod(LOCAL, 0o1777)
+atexit.register(shutil.rmtree, LOCAL, ignore_errors=True)
 PORTS = (
     "port",
     "dashboard-port",
@@ -51,6 +57,7 @@ def environment(**extra):
     env["RAY_USAGE_STATS_ENABLED"] = "0"
     env["RAY_AUTH_MODE"] = "token"
     env["RAY_AUTH_TOKEN"] = TOKEN
+    env["RAY_TMPDIR"] = LOCAL
     env["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
