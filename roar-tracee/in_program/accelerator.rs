@@ -33,7 +33,6 @@ mod ring;
 
 use core::ffi::{c_char, c_int};
 use core::mem::transmute;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use number::AT_FDCWD;
 
@@ -53,7 +52,7 @@ macro_rules! opens {
             if let Some(result) = unsafe { opening::exempt(at, path, flags) } {
                 return result;
             }
-            let next = libc::or_own(called::$name(), concat!(stringify!($name), "\0").as_bytes());
+            let next = called::$name.or(libc::own);
             #[allow(unused_mut, unused_assignments)]
             let mut mode = 0;
             $(mode = $mode;)?
@@ -64,7 +63,7 @@ macro_rules! opens {
             // SAFETY: libc's function of this name takes these arguments; a variadic one
             // takes them where this one does.
             loop {
-                let began = again::begin(&ARE_LIBCS);
+                let began = again::begin(&called::$name);
                 let fd = unsafe {
                     transmute::<usize, unsafe extern "C" fn($(opens!(@int $at),)? Path, c_int $(, opens!(@mode $mode))?) -> c_int>(next)
                         ($($at,)? path, flags $(, $mode)?)
@@ -85,9 +84,6 @@ macro_rules! opens {
     (@mode $mode:ident) => { u32 };
 }
 
-/// Whether the functions behind those are libc's own.
-static ARE_LIBCS: AtomicBool = AtomicBool::new(false);
-
 opens! {
     open(; mode);
     open64(; mode);
@@ -106,7 +102,7 @@ nexts!(cancelling, pthread_cancel);
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
     own::give_up();
-    let next = libc::or_own(cancelling::pthread_cancel(), b"pthread_cancel\0");
+    let next = cancelling::pthread_cancel.or(libc::own);
     if next == 0 {
         return 38; // ENOSYS
     }
@@ -115,12 +111,13 @@ unsafe extern "C" fn pthread_cancel(thread: usize) -> c_int {
 }
 
 extern "C" fn start() {
-    called::all();
-    cancelling::all();
-    let is_found = libc::find();
+    libc::find();
     again::find();
-    ARE_LIBCS.store(is_found && called::are_all(libc::own), Relaxed);
-    if ARE_LIBCS.load(Relaxed) && cancelling::are_all(libc::own) {
+    let mut are_libcs = true;
+    for next in called::ALL.iter().chain(cancelling::ALL) {
+        are_libcs &= next.compare(libc::own);
+    }
+    if are_libcs {
         own::begin();
     }
 }

@@ -7,36 +7,30 @@
 
 use core::ffi::c_int;
 use core::mem::transmute;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::call::call;
 use crate::libc;
+use crate::next::Next;
 use crate::number::GETSOCKOPT;
 
 const EINTR: c_int = 4;
 const ENOSYS: c_int = 38;
 
-/// Whether what is behind is libc's own.
-static IS_LIBCS: AtomicBool = AtomicBool::new(false);
-
 type Registers = [usize; 6];
 
 /// Finds what is behind, once libc was looked for.
 pub(crate) fn find() {
-    called::all();
-    IS_LIBCS.store(called::are_all(libc::own), Relaxed);
+    for next in called::ALL {
+        next.compare(libc::own);
+    }
 }
 
 /// How long a notification may take to be received (nanoseconds).
 const PATIENCE: u64 = 10_000_000;
 
 /// When a call begins; 0: it is not libc's, or nobody can tell.
-pub(crate) fn begin(is_libcs: &AtomicBool) -> u64 {
-    if is_libcs.load(Relaxed) {
-        libc::now()
-    } else {
-        0
-    }
+pub(crate) fn begin(next: &Next) -> u64 {
+    if next.is_libcs() { libc::now() } else { 0 }
 }
 
 /// Whether a call has failed before it began in earnest.
@@ -55,9 +49,8 @@ macro_rules! again {
         unsafe extern "C" fn $name(
             a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
         ) -> usize {
-            let name = concat!(stringify!($name), "\0").as_bytes();
             // SAFETY: the caller's own arguments.
-            unsafe { repeated(called::$name(), name, [a, b, c, d, e, f], $has_not_begun) }
+            unsafe { repeated(&called::$name, [a, b, c, d, e, f], $has_not_begun) }
         }
         )*
     };
@@ -80,25 +73,24 @@ again! {
 }
 
 unsafe fn repeated(
-    next: usize,
-    name: &'static [u8],
+    next: &Next,
     registers: Registers,
     has_not_begun: fn(&Registers) -> bool,
 ) -> usize {
-    let next = libc::or_own(next, name);
-    if next == 0 {
+    let address = next.or(libc::own);
+    if address == 0 {
         libc::set_errno(ENOSYS);
         return usize::MAX;
     }
     let [a, b, c, d, e, f] = registers;
     loop {
-        let began = begin(&IS_LIBCS);
+        let began = begin(next);
         // SAFETY: a function that takes its arguments from these registers, and perhaps fewer.
         let result = unsafe {
             transmute::<
                 usize,
                 unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> usize,
-            >(next)(a, b, c, d, e, f)
+            >(address)(a, b, c, d, e, f)
         };
         if !is_interrupted(result as c_int, began) || !has_not_begun(&registers) {
             return result;

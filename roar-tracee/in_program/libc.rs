@@ -29,20 +29,21 @@ type Clock = unsafe extern "C" fn(c_int, *mut [i64; 2]) -> c_int;
 static LIBC: AtomicUsize = AtomicUsize::new(0);
 static CLOCK: AtomicUsize = AtomicUsize::new(0);
 
-/// Finds the libc that the program has, and what is asked of it. False: not all is there.
-pub(crate) fn find() -> bool {
+/// Finds the libc that the program has, and what is asked of it: all of it, or no libc.
+pub(crate) fn find() {
     if dlopen as *const () as usize == 0 || __errno_location as *const () as usize == 0 {
-        return false;
+        return;
     }
     // SAFETY: a C string; nothing is loaded.
     let libc = unsafe { dlopen(c"libc.so.6".as_ptr(), RTLD_LAZY | RTLD_NOLOAD) };
-    if libc == 0 {
-        return false;
+    let clock = match libc {
+        0 => 0,
+        libc => symbol(libc, b"clock_gettime\0"),
+    };
+    if clock != 0 {
+        CLOCK.store(clock, Relaxed);
+        LIBC.store(libc, Relaxed);
     }
-    LIBC.store(libc, Relaxed);
-    let clock = symbol(libc, b"clock_gettime\0");
-    CLOCK.store(clock, Relaxed);
-    clock != 0
 }
 
 /// The symbol that libc defines itself, whoever stands before it; 0 where that is not known.
@@ -51,11 +52,6 @@ pub(crate) fn own(name: &'static [u8]) -> usize {
         0 => 0,
         libc => symbol(libc, name),
     }
-}
-
-/// What is behind us, where that is known, else libc's own.
-pub(crate) fn or_own(next: usize, name: &'static [u8]) -> usize {
-    if next == 0 { own(name) } else { next }
 }
 
 /// Nanoseconds since the boot. Called when `find` has found all.

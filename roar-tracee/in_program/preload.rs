@@ -112,9 +112,13 @@ extern "C" fn start(_argc: c_int, _argv: *const *const c_char, environ: *const *
             variable = variable.add(1);
         }
     }
-    called::all();
-    making::all();
-    forbidding::all();
+    for next in [called::ALL, making::ALL, forbidding::ALL]
+        .iter()
+        .copied()
+        .flatten()
+    {
+        next.address();
+    }
     tell(STARTS, [0; 6]);
 }
 
@@ -172,7 +176,7 @@ macro_rules! around {
     ($module:ident, $name:ident($($arg:ident: $type:ty),*) -> $result:ty, $failed:expr, $before:expr, $after:expr) => {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($arg: $type),*) -> $result {
-            let next = $module::$name();
+            let next = $module::$name.address();
             if next == 0 {
                 return $failed;
             }

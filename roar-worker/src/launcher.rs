@@ -14,7 +14,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ pub enum LaunchError {
 pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
     process::hear_of_children();
     let setup = |what| move |error: io::Error| LaunchError::Setup(what, error);
-    let mut log = File::from(mapping::memory_file(c"roar-log", 0).map_err(setup("memfd_create"))?);
+    let log = File::from(mapping::memory_file(c"roar-log", 0).map_err(setup("memfd_create"))?);
     let program =
         Program::new(&launch.command, &launch.environment).map_err(setup("command line"))?;
     let original = SigSet::thread_get_mask().map_err(|e| setup("sigprocmask")(e.into()))?;
@@ -132,17 +132,10 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         Some(outer) => run_inside(&outer, &program, &original)?,
         None => run_outermost(launch, &program, &original, &log)?,
     };
-    let mut content = Vec::new();
-    log.rewind()
-        .and_then(|()| log.read_to_end(&mut content))
-        .map_err(setup("read the log"))?;
-    let mut record = match task_log::replay(&content) {
-        Ok((record, _)) if record.state.job().is_some() => record,
-        _ => {
-            let mut record = Recorder::default();
-            scope::Scope::begin(std::mem::take(&mut record), &spec).recorder
-        }
-    };
+    let logged = task_log::read(&log).map_err(setup("read the log"))?;
+    let begun = logged.filter(|record| record.state.job().is_some());
+    let mut record =
+        begun.unwrap_or_else(|| scope::Scope::begin(Recorder::default(), &spec).recorder);
     if let Some((kind, detail)) = ended.gap {
         if !record.state.has_processes() {
             record_command(&mut record, &spec, ended.command, ended.wait_status);

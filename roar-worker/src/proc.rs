@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
+use roar_lineage::event::ProcessKey;
 
 use crate::sys;
 
@@ -121,6 +122,14 @@ pub fn stat(pid: u32) -> Option<Stat> {
         start_ticks: fields.nth(17)?.parse().ok()?,
         wait_status: fields.nth(29)?.parse().ok()?,
     })
+}
+
+/// The wait status of a process that has ended and that its parent has not waited for. `None`
+/// also where it is 0: so much is told of one that is not ours to ask.
+pub fn zombie_status(key: ProcessKey) -> Option<i32> {
+    let stat = stat(key.pid)?;
+    let is_it = stat.start_ticks == key.start_ticks && stat.state == b'Z';
+    (is_it && stat.wait_status != 0).then_some(stat.wait_status)
 }
 
 /// Whether a process is stopped by a signal or a debugger.

@@ -69,6 +69,8 @@ pub struct Process {
     pub pending_exec: Option<(BString, Vec<BString>)>,
     /// Exit status announced by exit_group(2).
     pub exit_code: Option<i32>,
+    /// Its wait status, once its parent or tracer, this process, has taken it.
+    pub wait_status: Option<i32>,
     /// Whether it was asked which object stores it is told of.
     pub knows_stores: bool,
     /// Whether it has made a client of an object store.
@@ -171,6 +173,7 @@ impl ProcessTable {
             is_inner: look.is_inner,
             pending_exec: None,
             exit_code: None,
+            wait_status: None,
             knows_stores: false,
             client: Client::None,
             logs_keys: self.processes.get(&ppid).is_some_and(|it| it.logs_keys),

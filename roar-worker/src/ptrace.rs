@@ -38,6 +38,7 @@ impl Supervisor {
         if !libc::WIFSTOPPED(wait_status) {
             // Killed within a call, which may have happened.
             self.returned(tid, true);
+            self.waited(tid, wait_status);
             return None;
         }
         match (wait_status >> 16, libc::WSTOPSIG(wait_status)) {

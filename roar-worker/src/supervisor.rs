@@ -381,6 +381,13 @@ impl Supervisor {
             .collect()
     }
 
+    /// This process is the parent or the tracer of one that ended, and takes its status.
+    pub(crate) fn waited(&mut self, pid: u32, wait_status: i32) {
+        if let Some(process) = self.table.get_mut(pid) {
+            process.wait_status = Some(wait_status);
+        }
+    }
+
     pub(crate) fn process_ended(&mut self, pid: u32) -> Turn {
         self.catch_up(pid);
         self.learn(pid);
@@ -389,20 +396,17 @@ impl Supervisor {
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);
         };
-        let seen = process.pidfd.as_ref().and_then(|fd| {
-            // Until its parent has taken it, and after that.
-            let zombie = proc::stat(pid)
-                .filter(|stat| stat.start_ticks == process.key.start_ticks && stat.state == b'Z');
-            let status = zombie.map(|stat| stat.wait_status);
-            // 0 is also what is told of one that is not ours to ask.
-            let status = status.filter(|status| *status != 0);
-            status.or_else(|| sys::process::exit_status(fd.as_fd()))
+        let pidfd = process.pidfd.take();
+        let wait_status = process.wait_status.or_else(|| {
+            let told = pidfd
+                .as_ref()
+                .and_then(|fd| sys::process::exit_status(fd.as_fd()));
+            told.or_else(|| proc::zombie_status(process.key))
+                .or(process.exit_code.map(|code| code << 8))
         });
-        if let Some(fd) = process.pidfd.take() {
+        if let Some(fd) = pidfd {
             self.unwatch(fd.as_fd());
         }
-        let announced = process.exit_code.map(|code| code << 8);
-        let wait_status = seen.or(announced);
         let (_, exit_code, signal) =
             wait_status.map_or((Status::Unknown, None, None), scope::status_of);
         let at = scope::now();

@@ -2,7 +2,7 @@
 //! the launcher.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use crate::supervisor::{Source, Supervisor, Turn};
 use crate::sys::process::{self, Fork};
 use crate::sys::ptrace;
 use crate::sys::socket;
-use crate::task_log::{self, Recorder, TaskLog};
+use crate::task_log::{Recorder, TaskLog};
 
 /// How long the end of a command that used Ray waits for Ray's own processes.
 const GRACE: Duration = Duration::from_secs(5);
@@ -126,7 +126,6 @@ pub(crate) fn main(
         supervisor.pool.measure(meter);
     }
     launch.spec.task.pid = Some(command.as_raw().cast_unsigned());
-    let log_fd = log.as_raw_fd();
     let recorder = Recorder::with_log(TaskLog::begin(log));
     let mut scope = Scope::begin(recorder, &launch.spec);
     inherited::record(&mut scope, child);
@@ -143,7 +142,6 @@ pub(crate) fn main(
         launcher,
         child: Some(ours),
         launch,
-        log_fd,
         pulse,
         wait_status: None,
         ended: None,
@@ -243,8 +241,6 @@ struct Watch {
     launcher: OwnedFd,
     child: Option<OwnedFd>,
     launch: Launch,
-    /// The recorder's.
-    log_fd: RawFd,
     pulse: Pulse,
     wait_status: Option<i32>,
     ended: Option<Instant>,
@@ -351,6 +347,9 @@ impl Watch {
                     false => self.command_ended(status),
                 }
             }
+            if !libc::WIFSTOPPED(status) {
+                self.supervisor.waited(pid, status);
+            }
             ptrace::take(pid);
         }
     }
@@ -420,10 +419,9 @@ impl Watch {
 
     /// Nothing runs any more. The processes that have ended are in the log alone.
     fn keep(&mut self) {
-        let path = format!("/proc/self/fd/{}", self.log_fd);
-        let content = std::fs::read(path).unwrap_or_default();
-        if let (Ok((record, _)), Some(late)) = (task_log::replay(&content), self.launch.late.take())
-        {
+        let scope = self.supervisor.scopes.first();
+        let record = scope.and_then(|scope| scope.recorder.logged());
+        if let (Some(record), Some(late)) = (record, self.launch.late.take()) {
             late(&record);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 
 use roar_lineage::accumulate::Accumulator;
 use roar_lineage::event::{Event, MAGIC};
@@ -121,10 +122,23 @@ impl Recorder {
         self.log.is_some()
     }
 
+    /// What the log has, which is more than the state where that forgets.
+    pub fn logged(&self) -> Option<Recorder> {
+        read(&self.log.as_ref()?.file).ok()?
+    }
+
     /// Log records that could not be kept.
     pub fn lost(&self) -> u64 {
         self.log.as_ref().map_or(0, TaskLog::lost)
     }
+}
+
+/// Reads back what a log has so far. `None` when it is none.
+pub fn read(log: &File) -> io::Result<Option<Recorder>> {
+    let length = log.metadata()?.len();
+    let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
+    log.read_exact_at(&mut content, 0)?;
+    Ok(replay(&content).ok().map(|(recorder, _)| recorder))
 }
 
 /// Reads a log back. The flag says whether its end is torn.

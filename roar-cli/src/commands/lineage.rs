@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use owo_colors::OwoColorize;
 use roar_lineage::query::{Artifact, Direction, Lineage, NotFound, lineage};
 
-use super::show::{short, short_commit};
+use super::show::{commit_of, short};
 use crate::cli::LineageArgs;
 use crate::error::UserError;
 use crate::{output, project};
@@ -68,8 +68,7 @@ fn text(lineage: &Lineage, root: &Path) -> String {
             short_id(&task.id),
             when.dimmed()
         );
-        let git = task.given.as_ref().and_then(|given| given.git.as_ref());
-        if let Some(commit) = git.and_then(short_commit) {
+        if let Some((_, commit)) = commit_of(task.given.as_ref()) {
             let _ = write!(text, "  {commit}");
         }
         text.push('\n');

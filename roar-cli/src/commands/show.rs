@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use roar_lineage::document::Git;
+use roar_lineage::document::{Git, Given};
 use roar_lineage::query::{Contents, Found, Sighting};
 use roar_lineage::store::Role;
 
@@ -43,10 +43,7 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
             });
             let _ = writeln!(text, "   task {}  job {}", task.id, task.job);
             let _ = writeln!(text, "   started {} on {}", task.started_at, task.host);
-            let git = task.given.as_ref().and_then(|given| given.git.as_ref());
-            if let Some(git) = git
-                && let Some(commit) = short_commit(git)
-            {
+            if let Some((git, commit)) = commit_of(task.given.as_ref()) {
                 let branch = git.branch.as_deref().unwrap_or("no branch");
                 let _ = writeln!(
                     text,
@@ -119,11 +116,13 @@ pub(super) fn short(digest: Option<&str>, etag: Option<&str>) -> String {
     }
 }
 
-/// The commit that a command found, `+` behind it where files were changed.
-pub(super) fn short_commit(git: &Git) -> Option<String> {
+/// The project's version control as a command found it, and its commit in a few characters, `+`
+/// behind them where files were changed.
+pub(super) fn commit_of(given: Option<&Given>) -> Option<(&Git, String)> {
+    let git = given?.git.as_ref()?;
     let commit = git.commit.as_ref()?.get(..10)?;
     let changed = if git.diff.is_some() { "+" } else { "" };
-    Some(format!("{commit}{changed}"))
+    Some((git, format!("{commit}{changed}")))
 }
 
 fn line(seen: &Sighting, root: &std::path::Path) -> String {
