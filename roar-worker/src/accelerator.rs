@@ -8,16 +8,17 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use bstr::ByteSlice;
 use roar_lineage::model::FileVersion;
 
 use crate::arch::{self, Call};
-use crate::decode::elf_interpreter;
+use crate::elf;
 use crate::filter::Exemption;
 use crate::library;
 use crate::memory;
@@ -42,8 +43,6 @@ const OF_LOADER: [&[u8]; 3] = [b"LD_TRACE_LOADED_OBJECTS=", b"LD_DEBUG=", b"LD_A
 /// What programs with a sanitizer define or need (`__asan_init`, …): it must be loaded before
 /// everything else.
 const SANITIZER: &[u8] = b"san_init";
-/// How much of a program is searched for it (bytes): where its dynamic symbols are.
-const SEARCHED: u64 = 4 << 20;
 
 /// What the dynamic loader opens next in a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -90,9 +89,7 @@ pub fn exemption() -> Result<Exemption, String> {
     // Once for a process and those that are forked from it.
     static ASKS_AT: LazyLock<Result<u32, String>> = LazyLock::new(asks_at);
     let asks_at = ASKS_AT.clone()?;
-    let mut secret = [0; 8];
-    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret));
-    random.map_err(|error| format!("/dev/urandom: {error}"))?;
+    let secret = process::random().map_err(|error| format!("getrandom: {error}"))?;
     Ok(Exemption {
         secret: u64::from_ne_bytes(secret),
         asks_at,
@@ -101,13 +98,33 @@ pub fn exemption() -> Result<Exemption, String> {
 
 /// Where in a page the dynamic loader has the name of the list.
 fn asks_at() -> Result<u32, String> {
-    let loader = std::fs::read(LOADER).map_err(|error| format!("{LOADER}: {error}"))?;
-    if !loader.contains_str(NEW_ENOUGH) {
+    let failed = |error: io::Error| format!("{LOADER}: {error}");
+    let loader = File::open(LOADER).map_err(failed)?;
+    let is_new_enough = head(&loader).and_then(|head| defines(&loader, &head, NEW_ENOUGH));
+    if !is_new_enough.unwrap_or(false) {
         return Err("glibc is older than 2.34".to_owned());
     }
-    let found = loader.find([LIST, b"\0"].concat());
+    let found = position(&loader, &[LIST, b"\0"].concat()).map_err(failed)?;
     let at = found.ok_or("the dynamic loader reads no /etc/ld.so.preload")?;
-    Ok((at % roar_tracee::ring::PAGE) as u32)
+    Ok((at % roar_tracee::ring::PAGE as u64) as u32)
+}
+
+/// Where a file has a text first (bytes from its start).
+fn position(file: &File, text: &[u8]) -> io::Result<Option<u64>> {
+    let mut window = vec![0; 32 << 10];
+    let mut from = 0;
+    loop {
+        let read = file.read_at(&mut window, from)?;
+        let there = window.get(..read).unwrap_or_default();
+        if let Some(at) = there.find(text) {
+            return Ok(Some(from + at as u64));
+        }
+        if read <= text.len() {
+            return Ok(None);
+        }
+        // It may lie across the end.
+        from += (read - text.len()) as u64;
+    }
 }
 
 impl Accelerator {
@@ -174,43 +191,31 @@ fn opened_again(file: &File) -> io::Result<File> {
 /// Whether a process runs a dynamic program of glibc's that gains no privilege and wants no
 /// other library to be the first.
 fn suits(pid: u32) -> Option<bool> {
-    const EI_CLASS: usize = 4;
     const E_MACHINE: usize = 18;
     let exe = format!("/proc/{pid}/exe");
-    let mut file = File::open(&exe).ok()?;
+    let file = File::open(&exe).ok()?;
     let stat = file::stat(file.as_fd()).ok()?;
-    let mut head = [0; 1024];
-    let length = file.read(&mut head).ok()?;
-    let head = head.get(..length)?;
-    let is_64_bit = head.get(EI_CLASS) == Some(&2) && head.get(E_MACHINE) == Some(&62);
-    let loader = elf_interpreter(head).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
+    let head = head(&file)?;
+    let is_x86_64 = head.get(E_MACHINE) == Some(&62);
+    let loader = elf::interpreter(&head).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
     let root = file::open_path(format!("/proc/{pid}/root").as_bytes(), 0).ok()?;
     let loader = File::from(file::open_path_in_root(root.as_fd(), &loader, 0).ok()?);
     let loader = opened_again(&loader).ok()?;
-    let is_new_enough = contains(loader, NEW_ENOUGH).ok()?;
+    let is_new_enough = defines(&loader, &self::head(&loader)?, NEW_ENOUGH)?;
     let is_privileged =
         stat.mode & (libc::S_ISUID | libc::S_ISGID) != 0 || file::has_capabilities(exe.as_bytes());
-    let is_first = contains(file, SANITIZER).ok()?;
-    Some(is_64_bit && is_new_enough && !is_privileged && !is_first)
+    let is_first = defines(&file, &head, SANITIZER)?;
+    Some(is_x86_64 && is_new_enough && !is_privileged && !is_first)
 }
 
-/// Whether a short text is in the first part of a file.
-fn contains(file: File, text: &[u8]) -> io::Result<bool> {
-    const CHUNK: usize = 128 << 10;
-    let mut file = file.take(SEARCHED);
-    let mut window = vec![0; CHUNK];
-    let mut kept = 0;
-    loop {
-        let read = file.read(window.get_mut(kept..).unwrap_or_default())?;
-        let filled = kept + read;
-        let there = window.get(..filled).unwrap_or_default();
-        if read == 0 || there.contains_str(text) {
-            return Ok(read != 0);
-        }
-        // It may lie across the end.
-        kept = filled.min(text.len());
-        window.copy_within(filled - kept..filled, 0);
-    }
+fn head(file: &File) -> Option<[u8; elf::HEAD]> {
+    let mut head = [0; elf::HEAD];
+    file.read_at(&mut head, 0).ok().map(|_| head)
+}
+
+/// Whether a text is among the names that a file of 64 bits defines or needs.
+fn defines(file: &File, head: &[u8], text: &[u8]) -> Option<bool> {
+    Some(elf::dynamic_strings(file, head)?.contains_str(text))
 }
 
 /// Whether a process is to be left alone: its environment asks the loader for something, its

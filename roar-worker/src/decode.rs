@@ -22,7 +22,6 @@ use crate::paths;
 use crate::tracee::{Base, Found, Lookup, Tracee};
 
 pub use exec::Execution;
-pub(crate) use exec::elf_interpreter;
 pub(crate) use names::MAX_MOVED;
 
 /// What a call does.

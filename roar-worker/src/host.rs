@@ -1,6 +1,9 @@
 //! Where this runs: names of the node and of the tracer.
 
+use nix::sys::utsname::uname;
 use roar_lineage::model::Tracer;
+
+use crate::sys::process;
 
 /// Host name of this node.
 pub fn name() -> String {
@@ -15,8 +18,8 @@ pub fn boot() -> String {
 
 /// Release of the running kernel.
 pub fn kernel() -> String {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    release.unwrap_or_default().trim().to_owned()
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned());
+    release.unwrap_or_default()
 }
 
 /// This tracer.
@@ -31,10 +34,8 @@ pub fn tracer() -> Tracer {
 
 /// A name that nobody else has: 32 random hexadecimal digits.
 pub fn unique_id() -> String {
-    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
-    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
-    if digits.len() == 32 {
-        return digits;
+    if let Ok(random) = process::random::<16>() {
+        return format!("{:032x}", u128::from_ne_bytes(random));
     }
     roar_lineage::model::task_id(
         &std::process::id().to_string(),

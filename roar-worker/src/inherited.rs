@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use bstr::BString;
 use roar_lineage::event::{Access, Event};
 use roar_lineage::model::How;
 
@@ -12,11 +13,12 @@ use crate::sys::file;
 
 /// Records them: inputs and, when they change, outputs.
 pub(crate) fn record(scope: &mut Scope, pid: u32) {
-    for (fd, _, flags) in proc::descriptors(pid) {
-        if flags & libc::O_CLOEXEC != 0 {
+    for (fd, path) in proc::descriptors(pid) {
+        let Some((path, stat)) = regular_descriptor(pid, fd, path) else {
             continue;
-        }
-        let Some((path, stat)) = regular_descriptor(pid, fd) else {
+        };
+        let flags = proc::descriptor_flags(pid, fd);
+        let Some(flags) = flags.filter(|flags| flags & libc::O_CLOEXEC == 0) else {
             continue;
         };
         let version = stat.version();
@@ -55,14 +57,15 @@ pub(crate) fn record(scope: &mut Scope, pid: u32) {
     }
 }
 
-fn regular_descriptor(pid: u32, fd: i32) -> Option<(bstr::BString, file::Stat)> {
-    let link = format!("fd/{fd}");
-    let path = proc::link(pid, &link)?;
-    let opened = file::open_path(format!("/proc/{pid}/{link}").as_bytes(), 0).ok()?;
-    let stat = file::stat(opened.as_fd()).ok()?;
+fn regular_descriptor(pid: u32, fd: i32, path: BString) -> Option<(BString, file::Stat)> {
     let is_kernels = ["/proc/", "/sys/", "/dev/", "/memfd:"]
         .iter()
         .any(|p| path.starts_with(p.as_bytes()));
-    let name = paths::of_deleted(&path, &stat).map(bstr::BString::from);
-    (stat.is_regular() && stat.links > 0 && !is_kernels).then_some((name.unwrap_or(path), stat))
+    if is_kernels {
+        return None;
+    }
+    let opened = file::open_path(format!("/proc/{pid}/fd/{fd}").as_bytes(), 0).ok()?;
+    let stat = file::stat(opened.as_fd()).ok()?;
+    let name = paths::of_deleted(&path, &stat).map(BString::from);
+    (stat.is_regular() && stat.links > 0).then_some((name.unwrap_or(path), stat))
 }

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod decode;
 mod deep;
 pub mod digest_pool;
+mod elf;
 mod execute;
 pub mod file_digest;
 pub mod filter;

@@ -202,30 +202,37 @@ pub fn threads(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Descriptors of a process that refer to files: number, target, flags of open(2).
-pub fn descriptors(pid: u32) -> Vec<(i32, BString, i32)> {
+/// Descriptors of a process that refer to files: number and target.
+pub fn descriptors(pid: u32) -> Vec<(i32, BString)> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
     let describe = |entry: std::fs::DirEntry| {
         let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = link(pid, &format!("fd/{fd}")).filter(|target| target.starts_with(b"/"))?;
-        let info = read(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-        let flags = info.lines().find_map(|line| line.strip_prefix(b"flags:"))?;
-        let flags = flags.trim().to_str().ok()?;
-        Some((fd, target, i32::from_str_radix(flags, 8).ok()?))
+        Some((fd, target))
     };
     entries.flatten().filter_map(describe).collect()
+}
+
+/// The flags of open(2) of a process's descriptor.
+pub fn descriptor_flags(pid: u32, fd: i32) -> Option<i32> {
+    let info = read(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix(b"flags:"))?;
+    i32::from_str_radix(flags.trim().to_str().ok()?, 8).ok()
 }
 
 /// The files that a process can write to through what it has open or mapped. None of them is
 /// looked at: their file system may be served by a process that waits for this one.
 pub fn writable_files(pid: u32) -> Vec<BString> {
     let open = descriptors(pid).into_iter();
-    let open = open.filter(|(_, _, flags)| flags & libc::O_ACCMODE != libc::O_RDONLY);
+    let open = open.filter(|(fd, _)| {
+        let flags = descriptor_flags(pid, *fd);
+        flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
+    });
     let maps = read(&format!("/proc/{pid}/maps")).unwrap_or_default();
     let mapped = maps.lines().filter_map(shared_mapping);
-    open.map(|(_, path, _)| path).chain(mapped).collect()
+    open.map(|(_, path)| path).chain(mapped).collect()
 }
 
 /// Whether a thread has memory at an address that somebody may read, or nobody knows.

@@ -190,8 +190,8 @@ impl ProcessTable {
     /// What a process is that its parent has just forked and that has done nothing yet: what
     /// the parent is. `None`: that is not so certain.
     fn first_look_by_parent(&self, tid: u32) -> Option<FirstLook> {
-        // An orphan has another parent than it had.
-        if self.unseen.contains_key(&tid) {
+        // An orphan has another parent than it had; the first process has none here.
+        if self.unseen.contains_key(&tid) || self.processes.is_empty() {
             return None;
         }
         // Of a thread that is not the first there is none.

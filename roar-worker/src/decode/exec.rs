@@ -5,6 +5,7 @@ use roar_lineage::event::Access;
 use roar_lineage::model::How;
 
 use super::{Decoded, look_up, named, regular};
+use crate::elf;
 use crate::memory::{self, Unreadable};
 use crate::tracee::{Base, Found, Lookup, Tracee, Wish};
 
@@ -87,7 +88,7 @@ pub(super) fn execve(
 /// What the kernel opens to run this file: the program of a `#!` line, or the dynamic
 /// loader of an ELF file (its PT_INTERP segment).
 fn interpreter(tracee: &impl Tracee, found: &Found) -> Option<BString> {
-    let mut buffer = [0; 1024];
+    let mut buffer = [0; elf::HEAD];
     let length = tracee.head(found, &mut buffer);
     let head = buffer.get(..length)?;
     match head.strip_prefix(b"#!") {
@@ -99,40 +100,6 @@ fn interpreter(tracee: &impl Tracee, found: &Found) -> Option<BString> {
             let name = line.split(|byte| matches!(byte, b' ' | b'\t')).next()?;
             (!name.is_empty()).then(|| name.into())
         }
-        None => elf_interpreter(head),
+        None => elf::interpreter(head),
     }
-}
-
-/// The dynamic loader that an ELF file names, in its first bytes.
-pub(crate) fn elf_interpreter(head: &[u8]) -> Option<BString> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, size: usize| -> Option<u64> {
-        let mut bytes = [0; 8];
-        bytes
-            .get_mut(..size)?
-            .copy_from_slice(head.get(at..at.checked_add(size)?)?);
-        Some(u64::from_le_bytes(bytes))
-    };
-    if !head.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let is_64 = number(4, 1)? == 2;
-    // Offsets in the ELF header and in a program header (elf(5)).
-    let (phoff, phentsize, phnum, p_offset, p_filesz) = if is_64 {
-        (number(32, 8)?, 54, 56, 8, 32)
-    } else {
-        (number(28, 4)?, 42, 44, 4, 16)
-    };
-    let size = if is_64 { 8 } else { 4 };
-    let (entry_size, count) = (number(phentsize, 2)?, number(phnum, 2)?);
-    for index in 0..count.min(64) {
-        let at = usize::try_from(phoff.checked_add(index.checked_mul(entry_size)?)?).ok()?;
-        if number(at, 4)? == PT_INTERP {
-            let from = usize::try_from(number(at + p_offset, size)?).ok()?;
-            let length = usize::try_from(number(at + p_filesz, size)?).ok()?;
-            let name = head.get(from..from.checked_add(length)?)?;
-            return Some(name.trim_end_with(|c| c == '\0').into());
-        }
-    }
-    None
 }

@@ -29,6 +29,15 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Bytes that nobody can guess (getrandom(2)).
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    const { assert!(N <= 256, "as much comes at once") };
+    let mut bytes = [0; N];
+    // SAFETY: fills the array, all of it where it is this small and no error is returned.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    checked_long(filled as libc::c_long).map(|_| bytes)
+}
+
 /// Ends the process at once, without destructors or `atexit`.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: never returns.
