@@ -36,8 +36,8 @@ struct State {
     hosts: Vec<String>,
     /// Whether nobody knows a store to be there, so that a request must show that it is.
     is_guess: bool,
-    /// Whether there was a request for an object that could not be named.
-    has_unnamed: bool,
+    /// Whether there was a request whose object or effect is not known.
+    has_unclear: bool,
     /// Whether the body of the last request was not waited for.
     has_left_out: bool,
     waiting: VecDeque<Waiting>,
@@ -72,7 +72,7 @@ impl Exchange {
             state: State {
                 hosts,
                 is_guess,
-                has_unnamed: false,
+                has_unclear: false,
                 has_left_out: false,
                 waiting: VecDeque::new(),
                 told: Vec::new(),
@@ -129,9 +129,9 @@ impl Exchange {
         self.requests.is_lost() || self.answers.is_lost()
     }
 
-    /// Whether that is for an object that could not be named.
-    pub(super) fn has_unnamed(&self) -> bool {
-        self.state.has_unnamed
+    /// Whether there was a request whose object or effect is not known.
+    pub(super) fn has_unclear(&self) -> bool {
+        self.state.has_unclear
     }
 
     fn check(&mut self) {
@@ -151,7 +151,7 @@ impl Listener for Requests<'_> {
     fn head(&mut self, head: Head) -> Option<Framing> {
         let framing = head.framing()?;
         let Ok(request) = Request::of(&head, &self.state.hosts, self.state.is_guess) else {
-            self.state.has_unnamed = true;
+            self.state.has_unclear = true;
             return None;
         };
         // Then there is no store.

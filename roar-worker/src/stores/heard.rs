@@ -16,6 +16,9 @@ use crate::attribution::Work;
 use crate::clock;
 use crate::supervisor::Supervisor;
 
+/// A request was made, and it is not known of which object, or what became of it.
+const UNCLEAR: &str = "a request of which the object, or what it did to it, is not known";
+
 /// How long what has passed may take to be read, while the program waits, and at its end.
 const PATIENCE: Duration = Duration::from_millis(200);
 const LAST_PATIENCE: Duration = Duration::from_secs(3);
@@ -155,7 +158,7 @@ impl Supervisor {
         let is_told = connection.is_told || connection.guess.is_some() && tells;
         let detail = match loss {
             Some(Loss::Enciphered) if !is_told => BY_TLS,
-            Some(Loss::Unnamed) if !is_told => "a request for an object that could not be named",
+            Some(Loss::Unclear) if !is_told => UNCLEAR,
             Some(Loss::NotUnderstood) if connection.is_to_store() => {
                 "a connection that was not understood"
             }
@@ -242,6 +245,9 @@ impl Supervisor {
         let id = note.id.clone();
         if note.is_over() {
             self.stores.announced.end(&id);
+        }
+        if note.is_unclear() {
+            return self.uncaptured(work, UNCLEAR);
         }
         let Some(accesses) = note.accesses() else {
             return;

@@ -50,6 +50,11 @@ impl Note {
         self.over || self.operation.is_some()
     }
 
+    /// Whether the operation has changed objects in a way that is not followed.
+    pub(super) fn is_unclear(&self) -> bool {
+        self.operation.as_deref() == Some("RenameObject")
+    }
+
     /// What the operation did. `None`: nothing, or it has not been asked for yet.
     pub(super) fn accesses(self) -> Option<Vec<ObjectAccess>> {
         let operation = self.operation?;

@@ -63,9 +63,10 @@ pub(super) struct Request {
     pub(super) is_signed_in_chunks: bool,
 }
 
-/// A request for an object whose name cannot be told.
+/// A request for an object whose name cannot be told, or one that changes objects in a way that
+/// is not followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Unnamed;
+pub(super) struct Unclear;
 
 /// Parameters that make a request one for something else than an object's content. Stores pass
 /// over those that they do not know.
@@ -110,6 +111,13 @@ const SUBRESOURCES: [&str; 37] = [
 ];
 /// Those of other stores that speak S3: MinIO, Ceph, Google's and Alibaba's.
 const OTHERS: [&str; 4] = ["append", "compose", "lambdaArn", "x-oss-process"];
+/// With these methods and parameters objects are renamed (RenameObject), made of others (Google's
+/// "Compose objects") and appended to (Alibaba's "AppendObject").
+const UNFOLLOWED: [(&str, &str); 3] = [
+    ("PUT", "renameObject"),
+    ("PUT", "compose"),
+    ("POST", "append"),
+];
 
 impl Request {
     /// What a head asks for. `hosts` are the store's own names, without a port: what stands
@@ -119,7 +127,7 @@ impl Request {
         head: &Head,
         hosts: &[String],
         must_show: bool,
-    ) -> Result<Option<Self>, Unnamed> {
+    ) -> Result<Option<Self>, Unclear> {
         let FirstLine::Request(method, target) = &head.first else {
             return Ok(None);
         };
@@ -186,8 +194,11 @@ impl Request {
             method == "POST" && is_plain && form.starts_with("multipart/form-data")
         };
         let names = action != Action::Look;
-        if names && host == Host::Unknown || !names && !has_key && is_form() {
-            return Err(Unnamed);
+        let is_unfollowed = UNFOLLOWED
+            .iter()
+            .any(|(with, name)| with == method && parameter(name).is_some());
+        if names && host == Host::Unknown || !names && !has_key && is_form() || is_unfollowed {
+            return Err(Unclear);
         }
         let encoding = head.field("content-encoding").unwrap_or_default();
         let hash = head.field("x-amz-content-sha256").unwrap_or_default();
@@ -281,7 +292,7 @@ mod tests {
         fn end(&mut self, _: bool) {}
     }
 
-    fn request(line: &str, fields: &str) -> Result<Option<Request>, Unnamed> {
+    fn request(line: &str, fields: &str) -> Result<Option<Request>, Unclear> {
         let mut first = First(None);
         let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
         Messages::of_requests().feed(text.as_bytes(), &mut first);
@@ -321,19 +332,22 @@ mod tests {
     #[test]
     fn what_cannot_be_named_is_not() {
         let of = |line, host| request(line, &format!("host: {host}\r\n"));
-        assert_eq!(of("GET /b/k", "x.example:9"), Err(Unnamed));
+        assert_eq!(of("GET /b/k", "x.example:9"), Err(Unclear));
         assert_eq!(
             of("GET /k", "a-1.s3-accesspoint.eu-west-1.amazonaws.com"),
-            Err(Unnamed)
+            Err(Unclear)
         );
         // Nothing is read by them.
         assert!(of("HEAD /b/k", "x.example").unwrap().is_some());
         assert!(of("GET /b?list-type=2", "x.example").unwrap().is_some());
+        assert_eq!(request("PUT /b/k?renameObject", ""), Err(Unclear));
+        assert_eq!(request("POST /b/k?append&position=3", ""), Err(Unclear));
+        assert_eq!(request("PUT /b/k?compose", ""), Err(Unclear));
         let form = "content-type: multipart/form-data; boundary=1\r\n";
-        assert_eq!(request("POST /b", form), Err(Unnamed));
+        assert_eq!(request("POST /b", form), Err(Unclear));
         assert_eq!(
             request("POST /", &format!("host: b.localhost\r\n{form}")),
-            Err(Unnamed)
+            Err(Unclear)
         );
     }
 

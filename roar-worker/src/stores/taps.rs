@@ -53,8 +53,8 @@ pub(super) enum Loss {
     NotUnderstood,
     /// It was TLS without its secrets, or as nobody here speaks it.
     Enciphered,
-    /// Something was asked for whose name cannot be told.
-    Unnamed,
+    /// Something was asked of which the object or the effect is not known.
+    Unclear,
 }
 
 /// The thread, as the supervisor has it.
@@ -287,7 +287,7 @@ impl Reader {
         let is_closed = sent.is_none() && answered.is_none();
         let loss = match channel.is_sealed(is_closed) {
             true => Some(Loss::Enciphered),
-            false if exchange.has_unnamed() => Some(Loss::Unnamed),
+            false if exchange.has_unclear() => Some(Loss::Unclear),
             false => exchange.is_lost().then_some(Loss::NotUnderstood),
         };
         let is_over = loss.is_some() || is_closed;
