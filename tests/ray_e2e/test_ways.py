@@ -379,6 +379,7 @@ def test_a_prepared_manifest_starts_workers_through_the_launcher(project, out):
     with open(target) as file:
         after = file.read()
     assert roar("ray", "prepare", source, cwd=project).stdout == after
+    assert roar("ray", "prepare", source, "-o", "-", cwd=project).stdout == after
     assert roar("ray", "prepare", target, cwd=project).stdout == after
     spec = yaml.safe_load(after)["spec"]
     own = yaml.safe_load(before)["spec"]

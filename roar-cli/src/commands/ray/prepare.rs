@@ -47,14 +47,14 @@ pub(super) fn main(args: &PrepareArgs) -> Result<ExitCode, UserError> {
     for left in &prepared.left {
         tracing::warn(false, &format!("not traced: {left}"));
     }
-    match &args.output {
+    let output = args.output.as_ref().filter(|path| !is_standard(path));
+    match output {
         Some(path) => fs::write(path, &prepared.text)
             .map_err(|error| UserError::new(format!("cannot write {}", path.display()), error))?,
         None if args.json => {}
         None => output::write(&prepared.text)?,
     }
     if args.json {
-        let output = args.output.as_ref();
         let path = output.map(|path| path.as_os_str().as_bytes().into());
         output::json(&Document {
             schema: "roar.ray.prepare/1",
@@ -67,8 +67,13 @@ pub(super) fn main(args: &PrepareArgs) -> Result<ExitCode, UserError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a name means standard input or output.
+fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn read(path: &Path) -> io::Result<String> {
-    if path == Path::new("-") {
+    if is_standard(path) {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text)?;
         return Ok(text);
