@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What the shim costs in a Ray worker: a task's begin and end, and a coroutine's resume.
+"""What the shim costs in a Ray worker: a task's begin and end, a coroutine's resume, and what
+is put into a queue and taken.
 
     bench/shim.py        (with Ray; no cluster is started)
 
@@ -10,13 +11,14 @@ without the shim, the best CPU time of several rounds.
 
 import asyncio
 import os
+import queue
 import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python-shim"))
 
-from roar_shim import abi, coroutines  # noqa: E402
+from roar_shim import abi, coroutines, queues  # noqa: E402
 from roar_shim.page import Page  # noqa: E402
 
 ROUNDS = 15
@@ -65,6 +67,19 @@ def resume(new_loop, count=30_000):
     return best
 
 
+def put_and_get(count=30_000):
+    """Nanoseconds of one thing that goes through a queue."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        things = queue.Queue()
+        began = time.thread_time_ns()
+        for number in range(count):
+            things.put(number)
+            things.get()
+        best = min(best, (time.thread_time_ns() - began) / count)
+    return best
+
+
 def main():
     page = new_page()
     page.work_for(0)
@@ -74,6 +89,9 @@ def main():
     before = resume(asyncio.new_event_loop)
     coroutines.follow_asyncio(page)
     print("| resume of a coroutine | %.0f |" % (resume(asyncio.new_event_loop) - before))
+    before = put_and_get()
+    queues.follow(page)
+    print("| put into a queue, and taken | %.0f |" % (put_and_get() - before))
     try:
         import uvloop
     except ImportError:

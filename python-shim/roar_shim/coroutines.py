@@ -9,13 +9,44 @@ whom. After every callback it works for whom it did before: a method's first ste
 another number when it begins than when it ends.
 """
 
+import asyncio
 import contextvars
+import weakref
 from types import BuiltinMethodType
 
 from .abi import MANY
 
 task = contextvars.ContextVar("roar_task", default=None)
+# The asyncio task that is the method's own, or the first of what a thread handed over: a list
+# of one weak reference, or of none as long as that is not known.
+own = contextvars.ContextVar("roar_own", default=None)
 _follows_asyncio = False
+
+
+def running():
+    """The asyncio task that runs on this thread."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None  # of no loop's thread
+
+
+def begin(page, number):
+    """A method begins, in the coroutine that is its own."""
+    task.set(number)
+    own.set([])
+    claim()
+    page.work_for(number)
+
+
+def claim():
+    """The coroutine that runs is the first one, unless another is; returns whether it is."""
+    current, first = running(), own.get()
+    if current is None or first is None:
+        return False
+    if not first:
+        first.append(weakref.ref(current))
+    return first[0]() is current
 
 
 def follow(page, windows):
@@ -42,8 +73,7 @@ def follow(page, windows):
             token = set_by_ray.set(task_id)
             window = windows.get(task_id.binary())
             if window is not None and page.is_ours:
-                task.set(window.number or MANY)
-                page.work_for(window.number or MANY)
+                begin(page, window.number or MANY)
             return token
 
         def __getattr__(self, name):
@@ -74,6 +104,7 @@ def handing_over(page, call):
                 follow_asyncio(page)
                 context = contextvars.copy_context()
                 context.run(task.set, number)
+                context.run(own.set, [])
         return call(self, callback, *args, context=context)
 
     return call_soon_threadsafe
@@ -85,8 +116,6 @@ def follow_asyncio(page):
     if _follows_asyncio:
         return
     _follows_asyncio = True
-    import asyncio
-
     run = asyncio.events.Handle._run
     local, words = page.local, page.words
 

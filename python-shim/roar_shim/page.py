@@ -203,6 +203,12 @@ class Page:
         self._uncount(number)
         return dirty or words[_DIRTY + index]
 
+    def is_running(self, number):
+        """Whether the task has not ended."""
+        word = _ENTRIES + (number & _ENTRY_MASK) * _ENTRY_WORDS
+        state = self.words[word + _STATE] & 0xFFFFFFFF
+        return state == _RUNNING and self.words[word] == number
+
     # Objects
 
     def add_object(self, number, object_id, size=abi.UNKNOWN, receiver=None):
@@ -268,9 +274,10 @@ class _Slot:
 
 
 class _Local(threading.local):
-    """What is a thread's own: a slot once it works for somebody, and the window around its
-    task."""
+    """What is a thread's own: a slot once it works for somebody, the window around its task,
+    and where a pool's thread has its calls from."""
 
     slot = None
     word = 0
     window = None
+    calls = None

@@ -107,8 +107,10 @@ def follow(page, failed):
                     results = list(pool._cache.values())
                     return any(not getattr(result, "ready", bool)() for result in results)
 
+                # Its threads take from iterables, start workers, and call back.
+                handlers = pool._task_handler, pool._worker_handler, pool._result_handler
                 submitting(
-                    lambda: [*pool._pool, pool._worker_handler],
+                    lambda: [*pool._pool, *handlers],
                     is_busy,
                     lambda: init(self, pool, *args, **kwargs),
                 )

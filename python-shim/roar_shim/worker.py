@@ -26,7 +26,7 @@ import os
 import sys
 from threading import get_ident
 
-from . import abi, coroutines, objects, processes, threads
+from . import abi, coroutines, objects, processes, queues, threads
 from .page import Page, sync
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
@@ -92,6 +92,7 @@ def attach(fd):
         page.leave_when_forked(sys.modules[__name__])
         threads.follow(page, processes.follow(page, _failed))
         coroutines.follow_loops(page)
+        queues.follow(page)
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(hooks.objects, _failed)

@@ -297,7 +297,7 @@ impl Scope {
     /// Records the counters and what they mean for completeness.
     pub fn record_counts(&mut self, unseen: u64) {
         if self.unattributed > 0 {
-            let detail = "several tasks were running in the process";
+            let detail = "one of several tasks did it, and it is not known which";
             self.gap(0, GapKind::Unattributed, detail, self.unattributed);
             self.unattributed = 0;
         }

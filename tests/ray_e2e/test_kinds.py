@@ -206,14 +206,23 @@ def test_interleaved_coroutines(project):
     coroutines(project, "asyncio")
 
 
-@pytest.fixture(scope="session")
-def uvloop(tmp_path_factory):
-    """A directory to import uvloop from."""
-    directory = str(tmp_path_factory.mktemp("uvloop"))
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--target", directory, "uvloop"]
+def installed(tmp_path_factory, package):
+    """A directory to import a package from."""
+    directory = str(tmp_path_factory.mktemp(package))
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--target", directory, package]
     done = run(*pip, cwd=directory)
     assert done.returncode == 0, done.stderr
     return directory
+
+
+@pytest.fixture(scope="session")
+def uvloop(tmp_path_factory):
+    return installed(tmp_path_factory, "uvloop")
+
+
+@pytest.fixture(scope="session")
+def anyio(tmp_path_factory):
+    return installed(tmp_path_factory, "anyio")
 
 
 def test_interleaved_coroutines_of_uvloop(project, uvloop):
@@ -246,10 +255,27 @@ def test_actors(project):
     expected.names |= {"shared-late", "shared-other"}
     for name in "ab":
         files = "threadpool-{0}-0 threadpool-{0}-1 threadpool-{0}-2 threadpool-{0}-3"
+        files += " threadpool-{0}-iterable threadpool-{0}-callback"
         expected.method("ThreadPool.use", files.format(name))
     local(project, "actors.py", expected, "others")
     gaps = graph(project)["coverage"]["gaps"]
     assert [gap["count"] for gap in gaps if gap["kind"] == "unattributed"] == [4], gaps
+
+
+def test_threads_and_coroutines_that_serve_several_methods(project, anyio):
+    expected = Expected()
+    for name in "abc":
+        expected.method("Endpoints.use", "endpoint-" + name)
+    # What is taken from a queue where another method has put it is nobody's.
+    expected.init("Queue", "queue-init")
+    expected.method("Batches.start", "batch-start")
+    for name in "bc":
+        expected.method("Queue.put", "")
+        expected.method("Batches.put", "")
+        expected.names |= {"queue-" + name, "batch-" + name}
+    local(project, "served.py", expected, PYTHONPATH=anyio)
+    gaps = graph(project)["coverage"]["gaps"]
+    assert [gap["count"] for gap in gaps if gap["kind"] == "unattributed"] == [8], gaps
 
 
 def test_an_object_that_is_made_again(project):

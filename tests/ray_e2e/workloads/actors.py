@@ -97,7 +97,21 @@ class ThreadPool:
         self.pool = multiprocessing.pool.ThreadPool(2)
 
     def use(self, name):
-        self.pool.map(touch, ["threadpool-%s-%d" % (name, i) for i in range(4)])
+        name = "threadpool-" + name
+        self.pool.map(touch, ["%s-%d" % (name, i) for i in range(3)])
+        list(self.pool.imap(touch, self.names(name)))
+        called = threading.Event()
+
+        def callback(_):
+            touch(name + "-callback")
+            called.set()
+
+        self.pool.apply_async(str, callback=callback)
+        called.wait()
+
+    def names(self, name):
+        touch(name + "-iterable")
+        yield name + "-3"
 
 
 @ray.remote(concurrency_groups={"one": 2, "other": 2})

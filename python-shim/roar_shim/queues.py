@@ -1,0 +1,90 @@
+"""What a thread or coroutine takes from a queue, where another task put it.
+
+Nobody knows for whom it works from then on: for that task, for several whose work it
+gathers, or still for the one that started it. As long as a task runs, its own thread and
+coroutine, and what these call in a pool of threads, work for it whatever they take. The
+threads of anyio's pool take calls, one after the other, and work for who asked for each. What
+is in a LifoQueue is lent, as connections are, and is no work.
+"""
+
+import asyncio
+import functools
+import queue
+
+from . import coroutines
+from .abi import MANY
+
+# Things that left a queue otherwise are forgotten when there are so many more than are in it.
+_MOST_GONE = 1 << 10
+
+
+def follow(page):
+    """Called once."""
+    local, words, own = page.local, page.words, coroutines.own.get
+
+    def giving(put, lent):
+        def give(self, item, *args, **kwargs):
+            if not page.is_ours or isinstance(self, lent):
+                return put(self, item, *args, **kwargs)
+            givers = self.__dict__.get("_roar_tasks")
+            if givers is None:
+                givers = self.__dict__.setdefault("_roar_tasks", {})
+            elif len(givers) > _MOST_GONE and len(givers) > self._qsize() + _MOST_GONE:
+                givers.clear()
+            if own() == []:
+                coroutines.claim()
+            # Before, since it may be taken at once.
+            word = local.word
+            givers.setdefault(id(item), []).append(words[word] if word else 0)
+            try:
+                return put(self, item, *args, **kwargs)
+            except BaseException:
+                giver(givers, item)
+                raise
+
+        return functools.wraps(put)(give)
+
+    def taking(get, lent):
+        def take(self, *args, **kwargs):
+            item = get(self, *args, **kwargs)
+            if page.is_ours and not isinstance(self, lent):
+                number, word = giver(self.__dict__.get("_roar_tasks", {}), item), local.word
+                current = words[word] if word else 0
+                if current in (0, number):
+                    pass
+                elif self is local.calls:
+                    words[word] = number or MANY
+                elif number and not is_own(current):
+                    words[word] = MANY
+                    if coroutines.task.get() is not None:
+                        coroutines.task.set(MANY)
+            return item
+
+        return functools.wraps(get)(take)
+
+    def is_own(number):
+        """Whether the task itself runs here, or what it has called and not just started."""
+        if local.window is not None:
+            return True
+        return (local.calls is not None or coroutines.claim()) and page.is_running(number)
+
+    for kind, lent, put, get in (
+        (queue.Queue, queue.LifoQueue, "put", "get"),
+        (asyncio.Queue, asyncio.LifoQueue, "put_nowait", "get_nowait"),
+    ):
+        setattr(kind, put, giving(getattr(kind, put), lent))
+        setattr(kind, get, taking(getattr(kind, get), lent))
+
+
+def giver(givers, item):
+    """The task that put it there; MANY where that is not known, as of a thing that several
+    have put there."""
+    try:
+        numbers = givers[id(item)]
+        if len(numbers) == 1:
+            del givers[id(item)]
+        elif numbers.count(numbers[0]) < len(numbers):
+            numbers[:] = [MANY] * len(numbers)
+        return numbers.pop(0)
+    except (IndexError, KeyError):
+        return MANY  # it was put there at this moment, or in a way of the queue's own
