@@ -50,7 +50,7 @@ def begin_and_end(count=1000):
 
 
 async def resumes(count):
-    coroutines.task.set(1)
+    coroutines.work.set(coroutines.Work(1))
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -90,7 +90,7 @@ def main():
     coroutines.follow_asyncio(page)
     print("| resume of a coroutine | %.0f |" % (resume(asyncio.new_event_loop) - before))
     before = put_and_get()
-    queues.follow(page)
+    queues.follow(page, sys.excepthook)
     print("| put into a queue, and taken | %.0f |" % (put_and_get() - before))
     try:
         import uvloop

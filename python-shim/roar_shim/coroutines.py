@@ -16,11 +16,19 @@ from types import BuiltinMethodType
 
 from .abi import MANY
 
-task = contextvars.ContextVar("roar_task", default=None)
-# The asyncio task that is the method's own, or the first of what a thread handed over: a list
-# of one weak reference, or of none as long as that is not known.
-own = contextvars.ContextVar("roar_own", default=None)
+work = contextvars.ContextVar("roar_work", default=None)
 _follows_asyncio = False
+
+
+class Work:
+    """For which task all coroutines work that were started where this was set, and the first
+    of them (an asyncio task, weakly; None as long as it is not known)."""
+
+    __slots__ = ("number", "first")
+
+    def __init__(self, number):
+        self.number = number
+        self.first = None
 
 
 def running():
@@ -33,20 +41,30 @@ def running():
 
 def begin(page, number):
     """A method begins, in the coroutine that is its own."""
-    task.set(number)
-    own.set([])
+    work.set(Work(number))
     claim()
     page.work_for(number)
 
 
 def claim():
     """The coroutine that runs is the first one, unless another is; returns whether it is."""
-    current, first = running(), own.get()
-    if current is None or first is None:
+    current, known = running(), work.get()
+    if current is None or known is None:
         return False
-    if not first:
-        first.append(weakref.ref(current))
-    return first[0]() is current
+    if known.first is None:
+        known.first = weakref.ref(current)
+    return known.first() is current
+
+
+def forget():
+    """Nobody knows any more for whom the coroutine or thread works that runs. One that does
+    nothing but take something from a queue (`wait_for` makes such) takes it for another one."""
+    current, known = running(), work.get()
+    code = current is not None and getattr(current.get_coro(), "cr_code", None)
+    if known is not None and code is asyncio.Queue.get.__code__:
+        known.number = MANY
+    else:
+        work.set(Work(MANY))
 
 
 def follow(page, windows):
@@ -103,8 +121,7 @@ def handing_over(page, call):
                 # Not before: a thread that runs callbacks has a slot from then on.
                 follow_asyncio(page)
                 context = contextvars.copy_context()
-                context.run(task.set, number)
-                context.run(own.set, [])
+                context.run(work.set, Work(number))
         return call(self, callback, *args, context=context)
 
     return call_soon_threadsafe
@@ -123,8 +140,8 @@ def follow_asyncio(page):
         word = local.word or page.own_word()
         if not word:
             return run(handle)
-        before, number = words[word], handle._context.get(task)
-        words[word] = (before or MANY) if number is None else number
+        before, known = words[word], handle._context.get(work)
+        words[word] = (before or MANY) if known is None else known.number
         try:
             return run(handle)
         finally:
@@ -137,7 +154,7 @@ def follow_uvloop(page, loop_type):
     """uvloop runs its callbacks in compiled code: each is wrapped as it is handed over."""
     from asyncio import Task
 
-    local, words, task_of_context = page.local, page.words, task.get
+    local, words, work_of_context = page.local, page.words, work.get
     call_soon, run_forever, get_debug = loop_type.call_soon, loop_type.run_forever, loop_type.get_debug
     step_type = None  # that of a task's steps, as soon as one was seen
 
@@ -153,8 +170,8 @@ def follow_uvloop(page, loop_type):
             word = local.word or page.own_word()
             if not word:
                 return self.run(args)
-            before, number = words[word], task_of_context()
-            words[word] = (before or MANY) if number is None else number
+            before, known = words[word], work_of_context()
+            words[word] = (before or MANY) if known is None else known.number
             try:
                 return self.run(args)
             finally:
@@ -188,8 +205,8 @@ def follow_uvloop(page, loop_type):
         word = local.word or page.own_word()
         if not word:
             return callback(*args)
-        before, number = words[word], task_of_context()
-        words[word] = (before or MANY) if number is None else number
+        before, known = words[word], work_of_context()
+        words[word] = (before or MANY) if known is None else known.number
         try:
             return callback(*args)
         finally:
@@ -202,8 +219,8 @@ def follow_uvloop(page, loop_type):
         schedule = loop_type.call_soon
 
         def step(callback):
-            number = task_of_context()
-            words[word] = (outside or MANY) if number is None else number
+            known = work_of_context()
+            words[word] = (outside or MANY) if known is None else known.number
             try:
                 return callback()
             finally:

@@ -18,49 +18,59 @@ from .abi import MANY
 _MOST_GONE = 1 << 10
 
 
-def follow(page):
-    """Called once."""
-    local, words, own = page.local, page.words, coroutines.own.get
+def follow(page, failed):
+    """Called once; `failed` notes an exception of ours."""
+    local, words, work = page.local, page.words, coroutines.work.get
 
     def giving(put, lent):
         def give(self, item, *args, **kwargs):
             if not page.is_ours or isinstance(self, lent):
                 return put(self, item, *args, **kwargs)
-            givers = self.__dict__.get("_roar_tasks")
-            if givers is None:
-                givers = self.__dict__.setdefault("_roar_tasks", {})
-            elif len(givers) > _MOST_GONE and len(givers) > self._qsize() + _MOST_GONE:
-                givers.clear()
-            if own() == []:
-                coroutines.claim()
-            # Before, since it may be taken at once.
-            word = local.word
-            givers.setdefault(id(item), []).append(words[word] if word else 0)
+            try:
+                given(self, item)  # before, since it may be taken at once
+            except Exception:
+                failed()
             try:
                 return put(self, item, *args, **kwargs)
             except BaseException:
-                giver(givers, item)
+                giver(self, item)
                 raise
 
         return functools.wraps(put)(give)
+
+    def given(things, item):
+        givers = things.__dict__.get("_roar_tasks")
+        if givers is None:
+            givers = things.__dict__.setdefault("_roar_tasks", {})
+        elif len(givers) > _MOST_GONE and len(givers) > things._qsize() + _MOST_GONE:
+            givers.clear()
+        known, word = work(), local.word
+        if known is not None and known.first is None:
+            coroutines.claim()
+        givers.setdefault(id(item), []).append(words[word] if word else 0)
 
     def taking(get, lent):
         def take(self, *args, **kwargs):
             item = get(self, *args, **kwargs)
             if page.is_ours and not isinstance(self, lent):
-                number, word = giver(self.__dict__.get("_roar_tasks", {}), item), local.word
-                current = words[word] if word else 0
-                if current in (0, number):
-                    pass
-                elif self is local.calls:
-                    words[word] = number or MANY
-                elif number and not is_own(current):
-                    words[word] = MANY
-                    if coroutines.task.get() is not None:
-                        coroutines.task.set(MANY)
+                try:
+                    taken(self, item)
+                except Exception:
+                    failed()
             return item
 
         return functools.wraps(get)(take)
+
+    def taken(things, item):
+        number, word = giver(things, item), local.word
+        current = words[word] if word else 0
+        if current in (0, number):
+            return
+        if things is local.calls:
+            words[word] = number or MANY
+        elif number and not is_own(current):
+            words[word] = MANY
+            coroutines.forget()
 
     def is_own(number):
         """Whether the task itself runs here, or what it has called and not just started."""
@@ -76,10 +86,11 @@ def follow(page):
         setattr(kind, get, taking(getattr(kind, get), lent))
 
 
-def giver(givers, item):
+def giver(things, item):
     """The task that put it there; MANY where that is not known, as of a thing that several
     have put there."""
     try:
+        givers = things.__dict__["_roar_tasks"]
         numbers = givers[id(item)]
         if len(numbers) == 1:
             del givers[id(item)]

@@ -92,7 +92,7 @@ def attach(fd):
         page.leave_when_forked(sys.modules[__name__])
         threads.follow(page, processes.follow(page, _failed))
         coroutines.follow_loops(page)
-        queues.follow(page)
+        queues.follow(page, _failed)
         _page = page
         hooks.wrap(ray._private.worker, ray._private.utils)
         objects.wrap(hooks.objects, _failed)

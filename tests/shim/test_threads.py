@@ -22,7 +22,7 @@ os.pwrite(fd, struct.pack("<QQ", abi.MAGIC, abi.VERSION), 0)
 page = Page(fd)
 threads.follow(page, processes.follow(page, sys.excepthook))
 coroutines.follow_loops(page)
-queues.follow(page)
+queues.follow(page, sys.excepthook)
 page.local.window = object()  # Tasks run on this thread.
 
 def task(number, work, *args):
@@ -234,6 +234,44 @@ async def main():
 
     await asyncio.create_task(put())
     assert await taking
+
+asyncio.run(main())
+""")
+
+
+def test_a_coroutine_that_goes_on_and_has_others_take_for_it():
+    check("""
+async def main():
+    coroutines.follow_asyncio(page)
+    page.local.window = None
+    found = []
+
+    async def waits(things):
+        while True:
+            took(things, await asyncio.wait_for(things.get(), 9))
+
+    async def creates(things):
+        while True:
+            took(things, await asyncio.create_task(things.get()))
+
+    def took(things, thing):
+        found.append(page.current())
+        things.task_done()
+
+    async def method(number, things, serve=None):
+        coroutines.begin(page, number)
+        if serve is not None:
+            method.kept = asyncio.create_task(serve(things))
+        await things.put(number)
+        await things.join()
+
+    for serve in waits, creates:
+        things = asyncio.Queue()
+        await asyncio.create_task(method(5, things, serve))
+        await asyncio.create_task(method(6, things))
+        await asyncio.create_task(method(5, things))
+        method.kept.cancel()
+    assert found == [5, MANY, MANY] * 2, found
 
 asyncio.run(main())
 """)
