@@ -64,3 +64,4 @@ pub mod sys;
 pub mod task_log;
 mod tasks;
 pub mod tracee;
+mod under_way;

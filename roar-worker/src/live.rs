@@ -1,5 +1,6 @@
 //! A real tracee: its memory and its view of the file system, through `/proc`.
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -39,6 +40,8 @@ pub struct LiveTracee<'a> {
     pub is_elsewhere: bool,
     /// The file systems that must not be looked at.
     pub served: Option<&'a Served>,
+    /// Paths that were looked up, as they are and as they were given.
+    pub names: RefCell<Vec<BString>>,
 }
 
 impl LiveTracee<'_> {
@@ -169,6 +172,54 @@ impl LiveTracee<'_> {
             Ok(_) => Lookup::Fails,
             Err(_) => missing(there, name),
         }
+    }
+
+    /// The same under the rules of openat2(2), `resolve`.
+    fn look_up_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup {
+        if self.is_served(base, path) {
+            return Lookup::Fails;
+        }
+        // Whether something is cached is not the question here.
+        let resolve = resolve & !libc::RESOLVE_CACHED;
+        let Ok(start) = self.base(base) else {
+            return Lookup::Fails;
+        };
+        let flags = if follow { 0 } else { libc::O_NOFOLLOW };
+        let is_magic = path.starts_with(b"/proc/") || path.starts_with(b"/dev/");
+        let meant = match is_magic {
+            true => self.reachable(base, path),
+            false => path.into(),
+        };
+        let open = |path: &[u8], flags| file::open_path_under(start.as_fd(), path, flags, resolve);
+        match open(&meant, flags) {
+            Ok(fd) => {
+                let found = self.describe(fd.as_fd());
+                found.map_or(Lookup::Fails, Lookup::Found)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let directory = split(&meant).and_then(|(parent, name)| {
+                    let directory = open(parent, libc::O_DIRECTORY).ok()?;
+                    let is_link = file::stat_name(directory.as_fd(), name).is_ok();
+                    let there = self.describe_directory(&directory)?;
+                    (!is_link).then(|| missing(there, name))
+                });
+                directory.unwrap_or(Lookup::Fails)
+            }
+            Err(_) => Lookup::Fails,
+        }
+    }
+
+    fn noted(&self, lookup: Lookup) -> Lookup {
+        let mut names = self.names.borrow_mut();
+        match &lookup {
+            Lookup::Found(found) => {
+                names.push(found.path.clone());
+                names.extend(found.via.clone());
+            }
+            Lookup::Missing { path, .. } => names.push(path.clone()),
+            Lookup::Fails => {}
+        }
+        lookup
     }
 
     /// What a path leads to, by its directory alone: nothing, or a regular file. `None`: that
@@ -379,49 +430,19 @@ impl Memory for LiveTracee<'_> {
 
 impl Tracee for LiveTracee<'_> {
     fn lookup(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
-        self.look_up(base, path, follow, 0)
+        self.noted(self.look_up(base, path, follow, 0))
     }
 
     fn lookup_new(&self, base: Base, path: &[u8], follow: bool) -> Lookup {
         if self.is_served(base, path) {
             return Lookup::Fails;
         }
-        self.look_into_directory(base, path, follow)
-            .unwrap_or_else(|| self.look_up(base, path, follow, 0))
+        let lookup = self.look_into_directory(base, path, follow);
+        self.noted(lookup.unwrap_or_else(|| self.look_up(base, path, follow, 0)))
     }
 
     fn lookup_under(&self, base: Base, path: &[u8], follow: bool, resolve: u64) -> Lookup {
-        if self.is_served(base, path) {
-            return Lookup::Fails;
-        }
-        // Whether something is cached is not the question here.
-        let resolve = resolve & !libc::RESOLVE_CACHED;
-        let Ok(start) = self.base(base) else {
-            return Lookup::Fails;
-        };
-        let flags = if follow { 0 } else { libc::O_NOFOLLOW };
-        let is_magic = path.starts_with(b"/proc/") || path.starts_with(b"/dev/");
-        let meant = match is_magic {
-            true => self.reachable(base, path),
-            false => path.into(),
-        };
-        let open = |path: &[u8], flags| file::open_path_under(start.as_fd(), path, flags, resolve);
-        match open(&meant, flags) {
-            Ok(fd) => {
-                let found = self.describe(fd.as_fd());
-                found.map_or(Lookup::Fails, Lookup::Found)
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                let directory = split(&meant).and_then(|(parent, name)| {
-                    let directory = open(parent, libc::O_DIRECTORY).ok()?;
-                    let is_link = file::stat_name(directory.as_fd(), name).is_ok();
-                    let there = self.describe_directory(&directory)?;
-                    (!is_link).then(|| missing(there, name))
-                });
-                directory.unwrap_or(Lookup::Fails)
-            }
-            Err(_) => Lookup::Fails,
-        }
+        self.noted(self.look_up_under(base, path, follow, resolve))
     }
 
     fn handle(&self, mount: Base, handle: &[u8]) -> Lookup {

@@ -1,5 +1,6 @@
 //! From one notification to its answer.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use roar_lineage::model::{GapKind, How};
 
 use crate::arch::{self, Call};
 use crate::attribution::{Page, Work};
+use crate::backend::Backend;
 use crate::clock;
 use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
@@ -24,6 +26,7 @@ use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::Notification;
 use crate::sys::socket;
 use crate::tracee::{Base, Tracee};
+use crate::under_way::{Effect, Naming};
 
 /// What a call is answered with.
 pub(crate) enum Answer {
@@ -116,6 +119,7 @@ impl Supervisor {
         let stamp = clock::stamp();
         let (call, pointer) = arch::call(entry.arch, entry.nr)?;
         let (pid, _) = self.process_of(tid)?;
+        self.under_way.returned(tid, stamp);
         self.catch_up_before(pid, call, entry.args);
         self.confirm_exec(pid);
         let process = self.table.get_mut(pid)?;
@@ -128,17 +132,47 @@ impl Supervisor {
         let process = self.table.get(pid)?;
         let tracee = self.tracee(process, tid);
         let mut decoded = decode::decode(&tracee, call, pointer, entry.args);
+        let names = tracee.names.take();
+        let accesses = match &decoded {
+            Ok(Decoded::Files(accesses)) => accesses.as_slice(),
+            _ => &[],
+        };
+        let naming = Naming {
+            pid,
+            tid,
+            nr: entry.nr,
+            stamp,
+            effect: Effect::of(call, &names, accesses),
+            names,
+        };
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
             accesses.extend(imports(&tracee, accesses));
         }
-        Some(Observed {
+        let observed = Observed {
             pid,
             tid,
             base: process.membership.clone(),
             work: process.work_of(tid),
             stamp,
             decoded,
-        })
+        };
+        self.is_let_go(naming);
+        Some(observed)
+    }
+
+    /// A call that names files happens soon. Where it may come before or after another's, which
+    /// changes what it finds, that is a gap.
+    fn is_let_go(&mut self, naming: Naming) {
+        // A tracer looks when calls have returned.
+        if naming.names.is_empty() || matches!(self.backend, Backend::Ptrace(_)) {
+            return;
+        }
+        for pid in self.under_way.add(naming, Naming::has_happened) {
+            if let Some(membership) = self.table.get(pid).map(|it| it.membership.clone()) {
+                let detail = "a process used a name at the very moment another changed it";
+                self.gap(&membership, GapKind::LostRecords, detail);
+            }
+        }
     }
 
     /// A thread's process, and whether this is its first event. `None`: it is gone.
@@ -167,6 +201,7 @@ impl Supervisor {
             own: &self.own,
             is_elsewhere: process.is_elsewhere,
             served: self.served.as_ref(),
+            names: RefCell::default(),
         }
     }
 

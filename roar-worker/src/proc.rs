@@ -184,6 +184,31 @@ pub fn is_thread_of(tid: u32, pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
 }
 
+/// What a thread is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activity {
+    /// It runs, or would: nobody sees what.
+    Runs,
+    /// It waits in this system call; -1: in none.
+    Waits(i32),
+    /// It is gone.
+    None,
+}
+
+/// What a thread is about (`/proc/PID/task/TID/syscall`). `None`: it is not ours to know.
+pub fn activity(pid: u32, tid: u32) -> Option<Activity> {
+    match read(&format!("/proc/{pid}/task/{tid}/syscall")) {
+        Ok(text) => match text.fields().next()?.to_str().ok()? {
+            "running" => Some(Activity::Runs),
+            number => number.parse().ok().map(Activity::Waits),
+        },
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => Some(Activity::None),
+            _ => None,
+        },
+    }
+}
+
 /// The children that a thread has forked and that still have it as parent.
 pub fn children(pid: u32, tid: u32) -> Vec<u32> {
     let content = read(&format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
@@ -299,6 +324,27 @@ mod tests {
         let here = 7;
         assert!(has_memory(std::process::id(), (&raw const here) as u64));
         assert!(!has_memory(std::process::id(), 0));
+    }
+
+    #[test]
+    fn a_thread_runs_or_waits_in_a_call() {
+        let pid = std::process::id();
+        let of = |tid| activity(pid, tid);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw().cast_unsigned())
+                .unwrap();
+            let _ = ended.recv();
+        });
+        let tid = told.recv().unwrap();
+        while of(tid) == Some(Activity::Runs) {
+            std::thread::yield_now();
+        }
+        assert_eq!(of(tid), Some(Activity::Waits(libc::SYS_futex as i32)));
+        drop(end);
+        other.join().unwrap();
+        assert_eq!(of(tid), Some(Activity::None));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::scope::{self, Phase, Scope};
 use crate::served::Served;
 use crate::stores::Stores;
 use crate::sys;
+use crate::under_way::UnderWay;
 
 /// How often the attribution pages are looked at when nothing happens (milliseconds).
 const TICK_MS: u16 = 100;
@@ -129,6 +130,8 @@ pub struct Supervisor {
     pub(crate) with_rings: BTreeSet<u32>,
     /// Whether a directory may have got another name since the pages were looked at.
     pub(crate) renames: bool,
+    /// Calls that were let go a moment ago.
+    pub(crate) under_way: UnderWay,
     /// That the file which was recorded last was opened from, for as long as that may be so.
     pub(crate) known_directory: Option<Known>,
 }
@@ -174,6 +177,7 @@ impl Supervisor {
             stores: Stores::default(),
             with_rings: BTreeSet::new(),
             renames: false,
+            under_way: UnderWay::default(),
             known_directory: None,
         };
         match &supervisor.backend {
@@ -393,6 +397,7 @@ impl Supervisor {
         self.learn(pid);
         self.settle_stores_of(pid);
         self.with_rings.remove(&pid);
+        self.under_way.ended(pid);
         let Some(mut process) = self.table.remove(pid) else {
             return Turn::Ended(pid, None);
         };

@@ -3,5 +3,6 @@
 
 mod generate;
 mod model;
+mod moment;
 mod race;
 mod random;
