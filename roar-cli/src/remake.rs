@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bstr::BString;
-use roar_lineage::model::FileVersion;
+use roar_lineage::document::Text;
+use roar_lineage::model::{FileState, FileVersion};
 use roar_lineage::query::{Graph, Part, Standing, Work};
 use roar_worker::host;
 
@@ -77,20 +78,27 @@ impl Remake<'_> {
         for (standing, checked) in unseen.iter().zip(checked::all(unseen.clone())) {
             known.insert(content(standing), is_gone(standing, checked.verdict));
         }
-        let gone = needed.iter();
-        let gone = gone.filter(|part| known.get(&content(&part.standing)) == Some(&true));
+        let is_there = |part: &&Part| known.get(&content(&part.standing)) != Some(&true);
+        let gone = needed
+            .iter()
+            .filter(|part| !is_there(part) || leads_elsewhere(part));
         let gone: Vec<&Part> = gone.collect();
         let sources: Vec<&&Part> = gone.iter().filter(|part| part.maker.is_none()).collect();
         if let Some(first) = sources.first() {
             let (name, path) = (self.name(job), self.path(first));
-            return Err(Refusal {
-                why: format!(
-                    "{name} read {path}, which is not what it was{}",
-                    more(sources.len())
-                ),
-                hint: name
-                    .starts_with('@')
-                    .then(|| format!("`roar verify {name}` says what differs")),
+            let rest = more(sources.len());
+            let hint = format!("`roar verify {name}` says what differs");
+            let via = first.standing.file.via.as_ref();
+            return Err(match via.filter(|_| is_there(first)) {
+                Some(via) => {
+                    let via = output::shown_path(via.bytes(), Some(self.root));
+                    let why = "which does not lead there now";
+                    format!("{name} read {path} through {via}, {why}{rest}").into()
+                }
+                None => Refusal {
+                    why: format!("{name} read {path}, which is not what it was{rest}"),
+                    hint: name.starts_with('@').then_some(hint),
+                },
             });
         }
         Ok(gone.into_iter().filter_map(|part| part.maker).collect())
@@ -198,10 +206,22 @@ impl Remake<'_> {
 }
 
 /// Whether what was read is there no more, or perhaps not: where it was changed before
-/// anybody had its digest.
+/// anybody had its digest. What was taken away, and is there, somebody put back.
 fn is_gone(standing: &Standing, verdict: Verdict) -> bool {
-    let is_another = verdict == Verdict::Unknown && standing.version.is_some();
+    let was_there = standing.file.state != FileState::Missing;
+    let is_another = verdict == Verdict::Unknown && standing.version.is_some() && was_there;
     verdict.is_bad() || is_another
+}
+
+/// Whether a file was reached through a link that now leads elsewhere, or nowhere. A path that
+/// is the end of the file's own is that of a changed root.
+fn leads_elsewhere(part: &Part) -> bool {
+    let path = part.standing.file.path.bytes();
+    let via = part.standing.file.via.as_ref().map(Text::bytes);
+    via.filter(|via| !path.ends_with(via)).is_some_and(|via| {
+        let found = Path::new(OsStr::from_bytes(via)).canonicalize();
+        !found.is_ok_and(|found| found.as_os_str().as_bytes() == path)
+    })
 }
 
 /// What is looked at once.

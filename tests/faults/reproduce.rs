@@ -292,6 +292,72 @@ fn what_else_changes_is_said() {
 }
 
 #[test]
+fn what_steps_take_away_again_is_as_it_was() {
+    let project = Project::new();
+    run(&project, "echo 1 > a");
+    run(&project, "mv a b");
+    run(&project, "cat b > c");
+    fs::remove_file(project.path("b")).unwrap();
+    let (status, document, errors) = reproduce(&project, &["c"]);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(steps(&document), [&json!(1), &json!(2), &json!(3)]);
+    assert!(!errors.contains("warning"), "{errors}");
+}
+
+#[test]
+fn what_was_moved_away_is_needed_again() {
+    let project = Project::new();
+    project.write("source", "x");
+    run(&project, "mv source a");
+    run(&project, "cat a > b");
+    fs::remove_file(project.path("a")).unwrap();
+    assert_eq!(
+        refusal(&project, "b"),
+        "roar: cannot make b again (@1 read source, which is not what it was)"
+    );
+    project.write("source", "x");
+    let (status, _, errors) = reproduce(&project, &["b"]);
+    assert_eq!(status, 0, "{errors}");
+}
+
+#[test]
+fn a_link_leads_where_it_led() {
+    let project = Project::new();
+    let lead = |to: &str| {
+        let _ = fs::remove_file(project.path("link"));
+        std::os::unix::fs::symlink(to, project.path("link")).unwrap();
+    };
+    project.write("one", "1").write("two", "2");
+    lead("one");
+    run(&project, "cat link > out");
+    lead("two");
+    assert_eq!(
+        refusal(&project, "out"),
+        "roar: cannot make out again (@1 read one through link, which does not lead there now)"
+    );
+    lead("./one");
+    assert_eq!(reproduce(&project, &["out"]).0, 0);
+
+    run(&project, "echo 3 > three; ln -sfn three link");
+    run(&project, "cat link > out");
+    fs::remove_file(project.path("link")).unwrap();
+    let (status, document, errors) = reproduce(&project, &["out"]);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(steps(&document), [&json!(3), &json!(4)]);
+}
+
+#[test]
+fn of_a_directory_that_was_taken_away_nothing_is_left() {
+    let project = Project::new();
+    run(&project, "mkdir d; echo 1 > d/a; echo 2 > d/b");
+    run(&project, "rm -r d");
+    assert_eq!(
+        refusal(&project, "d"),
+        "roar: cannot make d again (recorded tasks took away what they made there)"
+    );
+}
+
+#[test]
 fn nothing_is_written_through_a_link_that_was_none() {
     let project = Project::new();
     run(&project, "echo 1 > a");

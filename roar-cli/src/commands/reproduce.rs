@@ -213,11 +213,14 @@ fn compare_with_record(files: &mut [Checked], now: &Changed) -> Option<BString> 
 fn warn_of_others(remake: &Remake, made: &[Part], jobs: &[usize], now: &Changed) {
     let meant: BTreeSet<usize> = made.iter().map(|part| part.location).collect();
     let own: BTreeSet<usize> = jobs.iter().copied().collect();
-    let left = jobs.iter().flat_map(|&job| &remake.work[job].left);
-    let left: BTreeMap<usize, &Part> = left
-        .filter(|part| !meant.contains(&part.location) && !part.is_handed_over)
-        .map(|part| (part.location, part))
-        .collect();
+    let mut left: BTreeMap<usize, &Part> = BTreeMap::new();
+    for work in jobs.iter().map(|&job| &remake.work[job]) {
+        // What a step made a later one may have deleted.
+        left.retain(|location, _| !work.changed.contains(location));
+        let others = work.left.iter().filter(|part| !part.is_handed_over);
+        left.extend(others.map(|part| (part.location, part)));
+    }
+    left.retain(|location, _| !meant.contains(location));
     let checks = checked::all(left.values().map(|part| part.standing.clone()).collect());
     let changed = checks.iter().filter(|checked| checked.verdict.is_bad());
     let changed: Vec<&[u8]> = changed

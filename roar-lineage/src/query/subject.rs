@@ -32,6 +32,9 @@ pub enum NotFound {
     /// It was read, and by no task written.
     #[error("no recorded task made it")]
     Unmade,
+    /// Of what was written in a directory nothing was left.
+    #[error("recorded tasks took away what they made there")]
+    Gone,
     /// Nothing of that name.
     #[error("no step, task, file or digest of this session")]
     Nothing,

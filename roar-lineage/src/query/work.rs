@@ -7,7 +7,7 @@ use bstr::BString;
 use super::producers::Producers;
 use super::subject::{NotFound, Subject};
 use super::{Edge, Graph, Standing};
-use crate::model::{FileState, How};
+use crate::model::How;
 use crate::store::{Role, Use};
 
 /// A file as a task left or read it.
@@ -69,8 +69,7 @@ impl Graph {
             match used.role {
                 Role::Read => {
                     let of_jobs: BTreeSet<usize> = producers.of(used).map(job_of).collect();
-                    let was_there = used.file.state != FileState::Missing;
-                    let counts = (was_there && self.is_shown(used)) || !of_jobs.is_empty();
+                    let counts = self.is_shown(used) || !of_jobs.is_empty();
                     let content = (job, used.location, used.file.digest, used.file.version);
                     if counts && !of_jobs.contains(&job) && seen.insert(content) {
                         let part = self.part(used, of_jobs.last().copied());
@@ -129,7 +128,10 @@ impl Graph {
             Subject::Path(_) | Subject::Content(_) => self
                 .last_left(uses.filter(|used| used.role == Role::Write && subject.is(&used.file))),
         };
+        let is_written =
+            |used: &Use| used.role == Role::Write && subject.is(&used.file) && self.is_shown(used);
         match made.is_empty() {
+            true if self.recorded.uses.iter().any(is_written) => Err(NotFound::Gone),
             true => Err(NotFound::Unmade),
             false => Ok(made),
         }
