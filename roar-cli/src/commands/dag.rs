@@ -51,20 +51,25 @@ fn text(dag: &Dag, root: &Path, all: bool) -> String {
         .map(|node| (node.id.as_str(), node.step))
         .collect();
     let mut producers: HashMap<(&str, &[u8]), usize> = HashMap::new();
+    let mut givers: HashMap<(&str, &str), BTreeSet<usize>> = HashMap::new();
     for edge in &dag.edges {
         if let Some(step) = steps.get(edge.from.as_str()) {
             producers.insert((&edge.to, edge.path.bytes()), *step);
+            givers
+                .entry((&edge.to, edge.via))
+                .or_default()
+                .insert(*step);
         }
     }
     let mut text = String::new();
-    let composites = if all { &[] } else { &dag.composites[..] };
+    let directories = Directories::new(if all { &[] } else { &dag.composites });
     for node in &dag.nodes {
-        text.push_str(&step_text(node, root, composites, |file| {
+        text.push_str(&step_text(node, root, &directories, |file| {
             producers
                 .get(&(node.id.as_str(), file.path.bytes()))
                 .copied()
         }));
-        received(&mut text, dag, node, &steps);
+        received(&mut text, node, &givers);
     }
     if !dag.coverage.complete {
         for gap in &dag.coverage.gaps {
@@ -80,19 +85,12 @@ fn text(dag: &Dag, root: &Path, all: bool) -> String {
 }
 
 /// The steps that a node got objects from, and whose actor it is a method of.
-fn received(text: &mut String, dag: &Dag, node: &Node, steps: &HashMap<&str, usize>) {
+fn received(text: &mut String, node: &Node, givers: &HashMap<(&str, &str), BTreeSet<usize>>) {
     for (via, words) in [
         ("object", "gets   objects of"),
         ("actor", "uses   the actor of"),
     ] {
-        let incoming = dag
-            .edges
-            .iter()
-            .filter(|edge| edge.to == node.id && edge.via == via);
-        let from: BTreeSet<usize> = incoming
-            .filter_map(|edge| steps.get(edge.from.as_str()).copied())
-            .collect();
-        if !from.is_empty() {
+        if let Some(from) = givers.get(&(node.id.as_str(), via)) {
             let list: Vec<String> = from.iter().map(|step| format!("@{step}")).collect();
             let line = output::cut(&list.join(", "), 50);
             let _ = writeln!(text, "   {words} {}", line.cyan());
@@ -100,12 +98,38 @@ fn received(text: &mut String, dag: &Dag, node: &Node, steps: &HashMap<&str, usi
     }
 }
 
-/// One step; `producer` tells the step that made a file it read. Files of `composites` are
+/// Directories that are one artifact, by the tasks that read and wrote what is in them.
+#[derive(Default)]
+pub struct Directories<'a> {
+    read: HashMap<&'a str, Vec<&'a [u8]>>,
+    written: HashMap<&'a str, Vec<&'a [u8]>>,
+}
+
+impl<'a> Directories<'a> {
+    /// Those of composites.
+    pub fn new(composites: &'a [Composite]) -> Self {
+        let mut all = Self::default();
+        for composite in composites {
+            let (read, written) = (&composite.consumers, &composite.producers);
+            for (tasks, by_task) in [(read, &mut all.read), (written, &mut all.written)] {
+                for task in tasks {
+                    by_task
+                        .entry(task)
+                        .or_default()
+                        .push(composite.path.bytes());
+                }
+            }
+        }
+        all
+    }
+}
+
+/// One step; `producer` tells the step that made a file it read. Files of `directories` are
 /// one line.
 pub fn step_text(
     node: &Node,
     root: &Path,
-    composites: &[Composite],
+    directories: &Directories<'_>,
     producer: impl Fn(&File) -> Option<usize>,
 ) -> String {
     let mut text = String::new();
@@ -135,13 +159,6 @@ pub fn step_text(
         let line = output::command(given.command.items());
         let _ = writeln!(text, "   runs   {}", output::cut(&line, 68).dimmed());
     }
-    let paths = |tasks: fn(&Composite) -> &Vec<String>| -> Vec<&[u8]> {
-        let own = composites
-            .iter()
-            .filter(|composite| tasks(composite).contains(&node.id));
-        own.map(|composite| composite.path.bytes().as_ref())
-            .collect()
-    };
     let from = |files: &[(&[u8], &File)]| {
         let steps: BTreeSet<usize> = files
             .iter()
@@ -157,17 +174,11 @@ pub fn step_text(
         true => "  unchanged".to_owned(),
         false => String::new(),
     };
-    let consumed = paths(|composite| &composite.consumers);
-    let produced = paths(|composite| &composite.producers);
-    list(&mut text, "reads ", &node.reads, root, &consumed, from);
-    list(
-        &mut text,
-        "writes",
-        &node.writes,
-        root,
-        &produced,
-        unchanged,
-    );
+    let id = node.id.as_str();
+    let read = directories.read.get(id).map_or(&[][..], Vec::as_slice);
+    let written = directories.written.get(id).map_or(&[][..], Vec::as_slice);
+    list(&mut text, "reads ", &node.reads, root, read, from);
+    list(&mut text, "writes", &node.writes, root, written, unchanged);
     list(&mut text, "deletes", &node.deletes, root, &[], |_| {
         String::new()
     });

@@ -1,5 +1,6 @@
 //! `roar inputs`: the sources, which no recorded task made.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -34,12 +35,12 @@ fn text(inputs: &Inputs, opened: &Opened, all: bool) -> String {
     };
     let files = inputs.files.iter();
     let files = files.map(|source| (source.file.path.bytes().as_ref(), source));
+    let paths = composites.iter().map(|one| one.path.bytes().as_ref());
+    let directories: HashSet<&[u8]> = paths.collect();
     let lines = listing::lines(files, |path: &[u8]| {
-        let paths = composites.iter().map(|composite| composite.path.bytes());
-        let around = paths
-            .filter(|around| path.starts_with(around))
-            .min_by_key(|it| it.len());
-        path.get(..around?.len())
+        let ends = (1..path.len()).filter(|&at| path[at - 1] == b'/');
+        let mut around = ends.map(|at| &path[..at]);
+        around.find(|around| directories.contains(around))
     });
     let mut text = String::new();
     for line in &lines {

@@ -9,7 +9,7 @@ use roar_lineage::document::{Git, Given};
 use roar_lineage::query::{Contents, Found, Sighting};
 use roar_lineage::store::Role;
 
-use super::dag::step_text;
+use super::dag::{Directories, step_text};
 use crate::cli::ShowArgs;
 use crate::error::UserError;
 use crate::{output, project};
@@ -38,7 +38,8 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
                 true => Vec::new(),
                 false => opened.graph.composites(),
             };
-            let mut text = step_text(task, &opened.root, &composites, |file| {
+            let directories = Directories::new(&composites);
+            let mut text = step_text(task, &opened.root, &directories, |file| {
                 producer(file.path.bytes())
             });
             let _ = writeln!(text, "   task {}  job {}", task.id, task.job);

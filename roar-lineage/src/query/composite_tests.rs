@@ -139,3 +139,17 @@ proptest! {
         prop_assert_eq!(text(composites(&shuffled)), text(composites(&fragments)));
     }
 }
+
+#[test]
+fn those_of_many_jobs_are_found_quickly() {
+    let job = |n: u64| {
+        let raw = [format!("/p/raw/{n}"), format!("/p/raw/{}", n + 1)];
+        let reads = raw.each_ref().map(String::as_str);
+        of_job(&format!("j{n}"), &format!("t{n}"), n * 10, &reads, &[])
+    };
+    let fragments: Vec<Fragment> = (1..=20_000).map(job).collect();
+    let graph = graph(&fragments);
+    let start = std::time::Instant::now();
+    assert_eq!(graph.composites().len(), 20_000);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}

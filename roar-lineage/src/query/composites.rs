@@ -109,12 +109,13 @@ impl Graph {
             .iter()
             .filter(|used| used.file.category == Category::Code);
         let code: BTreeSet<&[u8]> = code.map(|used| used.file.path.as_slice()).collect();
+        let of_jobs = self.data_of_jobs();
         let mut by_key: BTreeMap<Key, Found> = BTreeMap::new();
         // By use that was written: the composite that it is a part of.
         let mut part_of: HashMap<usize, usize> = HashMap::new();
         let mut written = Vec::new();
-        for job in 0..self.recorded.jobs.len() {
-            for found in self.grouped(job, &self.last_writes(job), &code) {
+        for (job, data) in of_jobs.iter().enumerate() {
+            for found in self.grouped(job, &self.last_writes(data), &code) {
                 part_of.extend(found.components.iter().map(|&index| (index, written.len())));
                 written.push((job, found));
             }
@@ -134,8 +135,8 @@ impl Graph {
         for (job, found) in written {
             self.take(&mut by_key, found, job);
         }
-        for job in 0..self.recorded.jobs.len() {
-            let reads = self.last_reads(job, &reads_of_parts);
+        for (job, data) in of_jobs.iter().enumerate() {
+            let reads = self.last_reads(data, &reads_of_parts);
             for mut found in self.grouped(job, &reads, &code) {
                 found.consumers = std::mem::take(&mut found.producers);
                 let makers = found.components.iter();
@@ -195,16 +196,16 @@ impl Graph {
         by_directory.into_values().collect()
     }
 
-    /// The data that tasks of a job left, by path.
-    fn last_writes(&self, job: usize) -> BTreeMap<&[u8], Last> {
+    /// What tasks of a job left of the data that they used, by path.
+    fn last_writes(&self, data: &[(usize, usize)]) -> BTreeMap<&[u8], Last> {
         let mut files: BTreeMap<&[u8], Last> = BTreeMap::new();
-        for (node, index) in self.uses_of(job) {
+        for &(node, index) in data {
             let used = &self.recorded.uses[index];
             if used.role == Role::Write {
                 self.note(&mut files, node, index);
             }
         }
-        for (_, index) in self.uses_of(job) {
+        for &(_, index) in data {
             let used = &self.recorded.uses[index];
             let path = used.file.path.as_slice();
             let is_later = |last: &Last| self.time(last.index) < self.time(index);
@@ -215,10 +216,14 @@ impl Graph {
         files
     }
 
-    /// The data that tasks of a job read, but for `others`, by path.
-    fn last_reads(&self, job: usize, others: &BTreeSet<usize>) -> BTreeMap<&[u8], Last> {
+    /// What tasks of a job read of the data that they used, but for `others`, by path.
+    fn last_reads(
+        &self,
+        data: &[(usize, usize)],
+        others: &BTreeSet<usize>,
+    ) -> BTreeMap<&[u8], Last> {
         let mut files: BTreeMap<&[u8], Last> = BTreeMap::new();
-        for (node, index) in self.uses_of(job) {
+        for &(node, index) in data {
             let used = &self.recorded.uses[index];
             if used.role == Role::Read && !others.contains(&index) {
                 self.note(&mut files, node, index);
@@ -239,13 +244,15 @@ impl Graph {
         last.nodes.insert(node);
     }
 
-    /// Data that the tasks of a job used: node and index of the use.
-    fn uses_of(&self, job: usize) -> impl Iterator<Item = (usize, usize)> {
-        let nodes = self.order.iter().copied();
-        nodes
-            .filter(move |&node| self.recorded.tasks[node].job == job)
-            .flat_map(|node| self.uses[node].iter().map(move |&index| (node, index)))
-            .filter(|&(_, index)| self.recorded.uses[index].file.category == Category::Data)
+    /// By job the data that its tasks used: node and index of the use.
+    fn data_of_jobs(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut of_jobs = vec![Vec::new(); self.recorded.jobs.len()];
+        for &node in &self.order {
+            let uses = self.uses[node].iter().copied();
+            let data = uses.filter(|&it| self.recorded.uses[it].file.category == Category::Data);
+            of_jobs[self.recorded.tasks[node].job].extend(data.map(|index| (node, index)));
+        }
+        of_jobs
     }
 
     /// Orders uses of one path: by wall time, and of the same time by what they are.
