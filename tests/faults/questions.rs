@@ -105,7 +105,7 @@ fn two_steps_differ_in_what_they_were_and_left() {
         .map(|one| &one["key"])
         .collect();
     assert_eq!(keys, ["command"]);
-    assert_eq!(diff["settings"][0]["a"], "bash -c cat in > out");
+    assert_eq!(diff["settings"][0]["a"], "bash -c 'cat in > out'");
     assert_eq!(
         of_files(&diff, "verdict"),
         [("out".to_owned(), json!("changed"))]
@@ -137,6 +137,20 @@ fn two_steps_differ_in_what_they_were_and_left() {
     assert!(
         errors.starts_with("roar: cannot compare in (no recorded task made it)"),
         "{errors}"
+    );
+}
+
+#[test]
+fn commands_of_other_words_differ() {
+    let project = Project::new();
+    for words in [&["echo", "a b"][..], &["echo", "a", "b"]] {
+        project.trace_as("run", &["-q"], words, |_| ());
+    }
+    let (_, diff, _) = ask(&project, &["diff", "@1", "@2", "--json"]);
+    let [a, b] = ["echo 'a b'", "echo a b"];
+    assert_eq!(
+        diff["settings"],
+        json!([{"key": "command", "a": a, "b": b}])
     );
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Graph;
 use super::subject::{NotFound, Subject};
-use crate::document::{File, Text};
+use crate::document::{File, Text, command_line};
 use crate::model::{Job, Package, Task};
 use crate::store::{Role, Use};
 
@@ -198,7 +198,7 @@ fn settings_of(task: &Task, job: &Job) -> Vec<(&'static str, Option<String>)> {
     let status = serde_json::to_value(task.status).ok();
     let ray = task.ray.as_ref();
     vec![
-        ("command", text(&bstr::join(" ", &job.command).into())),
+        ("command", Some(command_line(&job.command))),
         ("cwd", text(&job.cwd)),
         ("commit", git.and_then(|git| git.commit.clone())),
         (
