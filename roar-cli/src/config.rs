@@ -275,8 +275,11 @@ pub fn set(directory: &Path, key: &Key, value: String) -> Result<PathBuf, UserEr
     let cannot =
         |error: std::io::Error| UserError::new(format!("cannot write {}", path.display()), error);
     let draft = directory.join(format!(".{PRIVATE}.{}", std::process::id()));
-    fs::write(&draft, document.to_string()).map_err(cannot)?;
-    fs::rename(&draft, &path).map_err(cannot)?;
+    let written = fs::write(&draft, document.to_string()).and_then(|()| fs::rename(&draft, &path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        cannot(error)
+    })?;
     Ok(path)
 }
 

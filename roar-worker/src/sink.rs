@@ -60,7 +60,11 @@ impl Place {
     /// Reads `s3://BUCKET[/PREFIX]`, or the path of a directory.
     pub fn parse(text: &OsStr) -> Result<Self, &'static str> {
         let Some(rest) = text.as_bytes().strip_prefix(SCHEME.as_bytes()) else {
-            return Ok(Self::Directory(text.into()));
+            let is_other = text.as_bytes().windows(3).any(|part| part == b"://");
+            return match is_other {
+                true => Err("it is s3://BUCKET/PREFIX or a directory"),
+                false => Ok(Self::Directory(text.into())),
+            };
         };
         let rest = std::str::from_utf8(rest).map_err(|_| "a name in S3 is UTF-8")?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -160,7 +164,12 @@ mod tests {
         ] {
             assert_eq!(place(text).unwrap(), shown);
         }
-        for text in ["s3://", "s3:///a", "s3://key:secret@bucket/a"] {
+        for text in [
+            "s3://",
+            "s3:///a",
+            "s3://key:secret@bucket/a",
+            "gs://b/secret",
+        ] {
             assert!(!place(text).unwrap_err().contains("secret"));
         }
     }

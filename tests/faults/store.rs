@@ -162,6 +162,8 @@ head -c 2M /dev/zero > .roar/fill 2>/dev/null || :
 set +e
 {roar} run -- bash -c 'cat in > copy; for i in {{1..400}}; do echo $i > many-files-$i; done; echo out; exit 5'
 code=$?
+{roar} config set ray.ship path && exit 9
+ls -A .roar > kept
 rm .roar/fill
 {roar} log --json > log.json
 exit $code",
@@ -175,6 +177,8 @@ exit $code",
     let log: serde_json::Value = serde_json::from_str(&project.read("log.json")).unwrap();
     roar_tests::validate(&log);
     assert_eq!(log["jobs"].as_array().unwrap().len(), 1, "{log:#}");
+    let kept = project.read("kept");
+    assert!(!kept.contains(".config.toml"), "{kept}");
 }
 
 #[test]
