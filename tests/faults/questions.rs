@@ -155,6 +155,34 @@ fn commands_of_other_words_differ() {
 }
 
 #[test]
+fn of_two_versions_each_is_from_its_own_maker() {
+    let project = Project::new();
+    let run = |line: &str| {
+        let arguments = ["run", "-q", "--", "bash", "-c", line];
+        project.roar(arguments).spawn().unwrap()
+    };
+    assert!(run("echo x > base").wait().unwrap().success());
+    let wait = "while [ ! -e go ]; do sleep 0.01; done";
+    let mut both = run(&format!(
+        "cat base > one; : > ready; {wait}; cat base > two"
+    ));
+    while !project.path("ready").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(run("echo y > base").wait().unwrap().success());
+    project.write("go", "");
+    assert!(both.wait().unwrap().success());
+    for arguments in [&["dag"][..], &["show", "@3"]] {
+        let text = project.roar(arguments).output().unwrap().stdout;
+        let text = String::from_utf8(text).unwrap();
+        for maker in ["@1", "@2"] {
+            let line = format!("reads  base  from {maker}\n");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+}
+
+#[test]
 fn files_are_verified_by_reading_them_again() {
     let project = three_steps();
     let verdicts = |arguments: &[&str]| {

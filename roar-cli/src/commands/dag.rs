@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use owo_colors::OwoColorize;
 use roar_lineage::document::File;
 use roar_lineage::model::Status;
-use roar_lineage::query::{Composite, Dag, Node};
+use roar_lineage::query::{Composite, Dag, EdgeObject, Node};
 
 use super::drawing::Drawing;
 use super::page;
@@ -50,11 +50,12 @@ fn text(dag: &Dag, root: &Path, all: bool) -> String {
         .iter()
         .map(|node| (node.id.as_str(), node.step))
         .collect();
-    let mut producers: HashMap<(&str, &[u8]), usize> = HashMap::new();
+    let mut incoming: HashMap<_, Vec<(&EdgeObject, usize)>> = HashMap::new();
     let mut givers: HashMap<(&str, &str), BTreeSet<usize>> = HashMap::new();
     for edge in &dag.edges {
         if let Some(step) = steps.get(edge.from.as_str()) {
-            producers.insert((&edge.to, edge.path.bytes()), *step);
+            let of_path = incoming.entry((&edge.to, edge.path.bytes()));
+            of_path.or_default().push((edge, *step));
             givers
                 .entry((&edge.to, edge.via))
                 .or_default()
@@ -65,9 +66,9 @@ fn text(dag: &Dag, root: &Path, all: bool) -> String {
     let directories = Directories::new(if all { &[] } else { &dag.composites });
     for node in &dag.nodes {
         text.push_str(&step_text(node, root, &directories, |file| {
-            producers
-                .get(&(node.id.as_str(), file.path.bytes()))
-                .copied()
+            let edges = incoming.get(&(&node.id, file.path.bytes()))?;
+            let found = edges.iter().rfind(|(edge, _)| edge.leads_to(file));
+            found.map(|(_, step)| *step)
         }));
         received(&mut text, node, &givers);
     }

@@ -30,17 +30,14 @@ pub fn main(args: &ShowArgs) -> Result<ExitCode, UserError> {
     let text = match &show.found {
         Found::Task { task, inputs, .. } => {
             let steps = opened.steps();
-            let producer = |path: &[u8]| {
-                let edge = inputs.iter().find(|edge| edge.path.bytes() == path)?;
-                steps.get(edge.from.as_str()).copied()
-            };
             let composites = match args.all {
                 true => Vec::new(),
                 false => opened.graph.composites(),
             };
             let directories = Directories::new(&composites);
             let mut text = step_text(task, &opened.root, &directories, |file| {
-                producer(file.path.bytes())
+                let edge = inputs.iter().find(|edge| edge.leads_to(file))?;
+                steps.get(edge.from.as_str()).copied()
             });
             let _ = writeln!(text, "   task {}  job {}", task.id, task.job);
             let _ = writeln!(text, "   started {} on {}", task.started_at, task.host);

@@ -93,6 +93,12 @@ fn is_one(a: Option<&str>, b: Option<&str>) -> bool {
 }
 
 impl EdgeObject {
+    /// Whether it may be what joins a file's reader to its maker.
+    pub fn leads_to(&self, file: &File) -> bool {
+        let digests = [&self.digest, &file.digest].map(Option::as_deref);
+        self.path.bytes() == file.path.bytes() && is_one(digests[0], digests[1])
+    }
+
     /// Whether it goes over a file or an object of an object store.
     fn is_of_file(&self) -> bool {
         matches!(self.via, "file" | "s3")
