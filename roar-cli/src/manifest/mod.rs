@@ -54,7 +54,13 @@ fn once(text: &str, options: Options<'_>) -> Result<Prepared, String> {
     let mut edits = Edits::new(text);
     let mut left = Vec::new();
     let mut found = false;
-    for document in &documents {
+    // `kubectl get -o yaml` gives a list of them.
+    let is_list = |document: &Node| document.get("kind").and_then(Node::text) == Some("List");
+    let manifests = documents.iter().flat_map(|document| {
+        let listed = document.get("items").filter(|_| is_list(document));
+        listed.map_or(std::slice::from_ref(document), Node::items)
+    });
+    for document in manifests {
         let version = document.get("apiVersion").and_then(Node::text);
         if !version.is_some_and(|version| version.starts_with("ray.io/")) {
             continue;

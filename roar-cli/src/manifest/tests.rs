@@ -185,6 +185,18 @@ spec:
 }
 
 #[test]
+fn json_stays_json_and_a_list_has_manifests_in_it() {
+    let text = r#"{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod"},
+        {"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": {"headGroupSpec":
+            {"template": {"spec": {"containers": [{"name": "a"}]}}}}}]}"#;
+    let prepared = prepare(text, Options::default()).unwrap();
+    let list: Value = serde_json::from_str(&prepared.text).unwrap();
+    let pod = &list["items"][1]["spec"]["headGroupSpec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["name"], "a");
+    assert_eq!(names(&pod["containers"][0]["env"]).len(), 2);
+}
+
+#[test]
 fn what_cannot_be_prepared_says_why() {
     let cluster = |spec: &str| format!("apiVersion: ray.io/v1\nkind: RayCluster\nspec: {spec}\n");
     for (text, why) in [

@@ -201,7 +201,7 @@ impl<'a> Edits<'a> {
                 self.changes.push((at, end - at, format!(" {value}")));
                 Ok(())
             }
-            None => self.add_entry(map, &format!("{key}: {value}"), "\n"),
+            None => self.add_entry(map, key, &value.to_string(), "\n"),
         }
     }
 
@@ -231,7 +231,7 @@ impl<'a> Edits<'a> {
                 self.changes.push((at, end - at, format!(" {block}")));
                 Ok(())
             }
-            None => self.add_entry(map, &format!("{key}: {block}"), "\n"),
+            None => self.add_entry(map, key, &block, "\n"),
         }
     }
 
@@ -244,12 +244,13 @@ impl<'a> Edits<'a> {
         let inline = inline.join(", ");
         let Some((name, old)) = map.entry(key) else {
             if self.is_flow(map) {
-                return self.add_entry(map, &format!("{key}: [{inline}]"), "");
+                return self.add_entry(map, key, &format!("[{inline}]"), "");
             }
             let column = self.column(first_key(map)?.start);
             let block = self.block(items, column);
             let indent = " ".repeat(column);
-            return self.add_entry(map, &format!("{key}:\n{indent}{}", block.trim_end()), "\n");
+            let block = format!("\n{indent}{}", block.trim_end());
+            return self.add_entry(map, key, &block, "\n");
         };
         let Content::Items(present) = &old.content else {
             if !old.is_null() {
@@ -281,8 +282,13 @@ impl<'a> Edits<'a> {
         Ok(())
     }
 
-    /// Adds an entry before the first one of a mapping.
-    fn add_entry(&mut self, map: &Node, entry: &str, end: &str) -> Result<(), String> {
+    /// Adds an entry before the first one of a mapping, its key quoted as that one's.
+    fn add_entry(&mut self, map: &Node, key: &str, value: &str, end: &str) -> Result<(), String> {
+        let is_quoted = |first: &Node| self.text.as_bytes().get(first.start) == Some(&b'"');
+        let quote = first_key(map).is_ok_and(is_quoted).then_some("\"");
+        let quote = quote.unwrap_or_default();
+        let space = if value.starts_with('\n') { "" } else { " " };
+        let entry = format!("{quote}{key}{quote}:{space}{value}");
         if self.is_flow(map) {
             let Content::Entries(entries) = &map.content else {
                 return Err("it is no mapping".to_owned());
