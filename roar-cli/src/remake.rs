@@ -87,7 +87,12 @@ impl Remake<'_> {
         if let Some(first) = sources.first() {
             let (name, path) = (self.name(job), self.path(first));
             let rest = more(sources.len());
-            let hint = format!("`roar verify {name}` says what differs");
+            let hint = match self.work[job].changed.contains(&first.location) {
+                true => {
+                    format!("{name} changed it: put back what was before, or `roar run {name}`")
+                }
+                false => format!("`roar verify {name}` says what differs"),
+            };
             let via = first.standing.file.via.as_ref();
             return Err(match via.filter(|_| is_there(first)) {
                 Some(via) => {

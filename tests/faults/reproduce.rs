@@ -254,6 +254,20 @@ fn an_input_that_was_gone_before_its_digest_is_not_taken_for_it() {
 }
 
 #[test]
+fn the_hint_is_of_use_where_a_step_changed_what_it_read() {
+    let project = two_steps();
+    project.write("in", "other");
+    let (_, _, errors) = reproduce(&project, &["out"]);
+    let hint = "\nhint: `roar verify @1` says what differs\n";
+    assert!(errors.ends_with(hint), "{errors}");
+    project.write("list", "2\n1\n");
+    run(&project, "sort -o list list");
+    let (_, _, errors) = reproduce(&project, &["list"]);
+    let hint = "\nhint: @3 changed it: put back what was before, or `roar run @3`\n";
+    assert!(errors.ends_with(hint), "{errors}");
+}
+
+#[test]
 fn a_log_of_all_steps_is_no_obstacle() {
     let project = Project::new();
     let roar = roar_tests::roar().display().to_string();
