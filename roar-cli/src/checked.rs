@@ -167,10 +167,7 @@ pub fn text(files: &[Checked], root: &Path) -> String {
             };
         }
     }
-    let files = match files.len() {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
-    };
+    let files = output::count(files.len(), "file");
     let _ = writeln!(text, "{files}: {}", counts.join(", "));
     text
 }

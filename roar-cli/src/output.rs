@@ -86,6 +86,12 @@ pub fn command(words: &[BString]) -> String {
     one_line(command_line(words).as_bytes())
 }
 
+/// `1 file`, `2 files`.
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// `text` in at most `width` characters.
 pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

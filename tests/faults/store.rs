@@ -182,6 +182,32 @@ exit $code",
 }
 
 #[test]
+fn dvc_is_told_of_what_ran_elsewhere() {
+    if !is_root("dvc_is_told_of_what_ran_elsewhere") {
+        return;
+    }
+    let project = Project::new();
+    let line = format!(
+        "hostname elsewhere && {} run -q -- sh -c 'echo 1 > a'",
+        roar().display()
+    );
+    let mut unshare = Command::new("unshare");
+    let status = unshare.args(["-u", "sh", "-c", &line]);
+    assert!(
+        status
+            .current_dir(project.path(""))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = project.roar(["export", "dvc"]).output().unwrap();
+    assert_eq!(output.stdout, b"stages: {}\n");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let warning = "roar: warning: 1 command has no stage (DVC could not run it)\n";
+    assert_eq!(errors, warning);
+}
+
+#[test]
 fn files_that_may_not_grow_are_a_warning() {
     let project = Project::new();
     let line = format!(

@@ -43,8 +43,12 @@ pub fn main(args: &ExportArgs) -> Result<ExitCode, UserError> {
         Format::Dvc => {
             let (document, left_out) = export::dvc(&exported);
             if left_out > 0 {
-                let what = format!("{left_out} commands have no stage (DVC could not run them)");
-                tracing::warn(false, &what);
+                let words = match left_out {
+                    1 => "has no stage (DVC could not run it)",
+                    _ => "have no stage (DVC could not run them)",
+                };
+                let commands = output::count(left_out, "command");
+                tracing::warn(false, &format!("{commands} {words}"));
             }
             ("dvc", document)
         }

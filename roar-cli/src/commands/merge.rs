@@ -103,8 +103,11 @@ pub fn main(args: &MergeArgs) -> Result<ExitCode, UserError> {
             steps,
         })?;
     } else {
+        let files = output::count(files, "file");
+        let taken = output::count(taken, "fragment");
+        let steps = output::count(steps, "step");
         output::write(&format!(
-            "merged {files} files: {taken} fragments taken, {known} known; {steps} steps in the session\n"
+            "merged {files}: {taken} taken, {known} known; {steps} in the session\n"
         ))?;
     }
     Ok(ExitCode::SUCCESS)

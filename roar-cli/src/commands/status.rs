@@ -20,8 +20,13 @@ pub fn main(args: &QueryArgs) -> Result<ExitCode, UserError> {
         "with gaps: see roar dag"
     };
     let mut text = format!(
-        "session {} since {}\n{} jobs, {} tasks ({} failed), {} edges; {complete}\n",
-        status.session, status.started_at, status.jobs, status.tasks, status.failed, status.edges,
+        "session {} since {}\n{}, {} ({} failed), {}; {complete}\n",
+        status.session,
+        status.started_at,
+        output::count(status.jobs, "job"),
+        output::count(status.tasks, "task"),
+        status.failed,
+        output::count(status.edges, "edge"),
     );
     if let Some(last) = &status.last {
         text.push_str("last: ");

@@ -37,10 +37,11 @@ pub fn dvc(exported: &Exported) -> (Value, usize) {
             .filter(|part| !part.is_handed_over)
             .filter(|part| makers.get(path(part)) == Some(&index));
         let outs: BTreeMap<&[u8], &Part> = own.map(|part| (path(part), part)).collect();
-        if outs.is_empty() {
+        let is_elsewhere = work.left.iter().any(|part| !is_here(exported, part));
+        if outs.is_empty() && !is_elsewhere {
             continue;
         }
-        if !is_expressible(job, work) {
+        if outs.is_empty() || !is_expressible(job, work) {
             left_out += 1;
             continue;
         }

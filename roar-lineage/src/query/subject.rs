@@ -24,7 +24,7 @@ pub(super) enum Subject {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotFound {
     /// No such step.
-    #[error("the session has {0} steps")]
+    #[error("the session has {0} step{s}", s = if *.0 == 1 { "" } else { "s" })]
     NoSuchStep(usize),
     /// Several tasks or digests begin so.
     #[error("{0} begin so")]
