@@ -1,4 +1,5 @@
 use super::tests::{file, fragment, graph, task};
+use super::{Found, NotFound};
 use crate::digest::Digest;
 use crate::fragment::Fragment;
 use crate::model::{FileState, TaskKind};
@@ -57,4 +58,22 @@ fn what_was_taken_away_does_not() {
     a.writes[0].state = FileState::Missing;
     a.writes[0].digest = None;
     assert_eq!(standing(&[a]), None);
+}
+
+#[test]
+fn what_begins_a_task_and_a_digest_is_ambiguous() {
+    let hex = Digest::of(b"1").hex();
+    let mut one = fragment(task(
+        &format!("{}ffff", &hex[..6]),
+        TaskKind::Command,
+        10,
+        20,
+    ));
+    one.writes = vec![file("/p/a", Some("1"), 15, 15)];
+    let graph = graph(&[one]);
+    let found = |text: &str| graph.show(text.as_bytes(), b"/p").map(|show| show.found);
+    assert!(matches!(found(&hex[..6]), Err(NotFound::Ambiguous(2))));
+    assert!(matches!(found(&hex[..9]), Ok(Found::File { .. })));
+    let marked = format!("blake3:{}", &hex[..6]);
+    assert!(matches!(found(&marked), Ok(Found::File { .. })));
 }

@@ -85,21 +85,15 @@ impl Graph {
         }
         let hex = hexadecimal(reference).ok_or(NotFound::Nothing)?;
         let tasks = self.order.iter().enumerate();
-        let mut tasks = tasks.filter(|(_, index)| self.task(**index).id.starts_with(&hex));
-        if hex == text
-            && let Some((position, &index)) = tasks.next()
-        {
-            return match tasks.count() {
-                0 => Ok(Subject::Task(position + 1, index)),
-                more => Err(NotFound::Ambiguous(more + 1)),
-            };
-        }
+        let is_it = |index: usize| hex == text && self.task(index).id.starts_with(&hex);
+        let tasks: Vec<(usize, &usize)> = tasks.filter(|(_, index)| is_it(**index)).collect();
         let begins = |used: &Use| used.file.digest.filter(|one| one.hex().starts_with(&hex));
         let digests: BTreeSet<Digest> = uses.iter().filter_map(begins).collect();
-        match (digests.first(), digests.len()) {
-            (None, _) => Err(NotFound::Nothing),
-            (Some(digest), 1) => Ok(Subject::Content(*digest)),
-            (Some(_), several) => Err(NotFound::Ambiguous(several)),
+        match (&tasks[..], digests.first(), tasks.len() + digests.len()) {
+            ([(position, index)], None, _) => Ok(Subject::Task(position + 1, **index)),
+            ([], Some(digest), 1) => Ok(Subject::Content(*digest)),
+            (_, _, 0) => Err(NotFound::Nothing),
+            (_, _, several) => Err(NotFound::Ambiguous(several)),
         }
     }
 }
