@@ -218,14 +218,18 @@ fn is_gone(standing: &Standing, verdict: Verdict) -> bool {
     verdict.is_bad() || is_another
 }
 
-/// Whether a file was reached through a link that now leads elsewhere, or nowhere. A path that
-/// is the end of the file's own is that of a changed root.
+/// Whether a file was reached through a link that now leads elsewhere. One that is gone the step
+/// may have made itself, unless somebody else made the file: then it may be of that one. A path
+/// that is the end of the file's own is that of a changed root.
 fn leads_elsewhere(part: &Part) -> bool {
     let path = part.standing.file.path.bytes();
     let via = part.standing.file.via.as_ref().map(Text::bytes);
     via.filter(|via| !path.ends_with(via)).is_some_and(|via| {
-        let found = Path::new(OsStr::from_bytes(via)).canonicalize();
-        !found.is_ok_and(|found| found.as_os_str().as_bytes() == path)
+        let via = Path::new(OsStr::from_bytes(via));
+        match via.canonicalize() {
+            Ok(found) => found.as_os_str().as_bytes() != path,
+            Err(_) => part.maker.is_some() && via.parent().is_some_and(Path::exists),
+        }
     })
 }
 

@@ -352,12 +352,16 @@ fn a_link_leads_where_it_led() {
     lead("./one");
     assert_eq!(reproduce(&project, &["out"]).0, 0);
 
+    run(&project, "ln -s two own; cat own > by_own; rm own");
+    let (status, _, errors) = reproduce(&project, &["by_own"]);
+    assert_eq!(status, 0, "{errors}");
+
     run(&project, "echo 3 > three; ln -sfn three link");
     run(&project, "cat link > out");
     fs::remove_file(project.path("link")).unwrap();
     let (status, document, errors) = reproduce(&project, &["out"]);
     assert_eq!(status, 0, "{errors}");
-    assert_eq!(steps(&document), [&json!(3), &json!(4)]);
+    assert_eq!(steps(&document), [&json!(5), &json!(6)]);
 }
 
 #[test]
