@@ -164,9 +164,11 @@ pub(super) fn from(path: &[u8], directory: &[u8]) -> String {
     let words: Vec<&str> = up
         .chain(path[common..].iter().map(String::as_str))
         .collect();
-    match words.is_empty() {
-        true => ".".to_owned(),
-        false => words.join("/"),
+    match words.first() {
+        None => ".".to_owned(),
+        // To DVC that is a URL.
+        Some(first) if first.contains(':') => format!("./{}", words.join("/")),
+        Some(_) => words.join("/"),
     }
 }
 

@@ -8,6 +8,9 @@ fn paths_are_seen_from_a_directory() {
     assert_eq!(seen("/p/a/b", "/p/c/d"), "../../a/b");
     assert_eq!(seen("/p", "/p"), ".");
     assert_eq!(seen("/other/x", "/p"), "/other/x");
+    // Before a colon is a scheme.
+    assert_eq!(seen("/p/s3:/key", "/p"), "./s3:/key");
+    assert_eq!(seen("/p/a/b:c", "/p"), "a/b:c");
     assert_eq!(seen("s3://bucket/key", "/p"), "s3://bucket/key");
 }
 
