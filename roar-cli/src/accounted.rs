@@ -179,7 +179,9 @@ impl Submitted<'_> {
                 Ok(collected) => {
                     let mut names = collected.listed.values().flatten();
                     let is_open = names.clone().any(|name| gather::is_log(name));
-                    if is_late || !(is_open || names.next().is_none()) {
+                    let is_awaited =
+                        is_open || names.next().is_none() && !self.is_unbegun(dashboard);
+                    if is_late || !is_awaited {
                         return Ok(collected.missed);
                     }
                 }
@@ -194,6 +196,12 @@ impl Submitted<'_> {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Whether Ray could not begin the job: then there is nothing to wait for.
+    fn is_unbegun(&self, dashboard: &Dashboard) -> bool {
+        let info = dashboard.job(self.submission_id).ok().flatten();
+        info.is_some_and(|info| info.failed_unbegun())
     }
 
     /// What Ray says of the job, once its workers have had the time to tell it.

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import compare
 import pytest
@@ -206,3 +207,20 @@ def test_the_exit_status_of_a_failing_job_is_rays(cluster, project):
         ROAR, "run", RAY, "job", "submit", "--address", cluster.address, "--", "false", cwd=project
     )
     assert done.returncode == plain.returncode != 0
+
+
+def test_a_job_that_cannot_be_set_up_is_not_waited_for(cluster, project):
+    environment = json.dumps({"conda": "no-such-environment"})
+    began = time.monotonic()
+    done = run(
+        ROAR, "run", RAY, "job", "submit", "--address", cluster.address, "--runtime-env-json",
+        environment, "--", PYTHON, "-c", "1", cwd=project,
+    )
+    assert done.returncode != 0
+    assert "nothing was recorded" in done.stderr
+    alone = time.monotonic()
+    run(
+        RAY, "job", "submit", "--address", cluster.address, "--runtime-env-json", environment,
+        "--", PYTHON, "-c", "1", cwd=project,
+    )
+    assert alone - began < time.monotonic() - alone + 10

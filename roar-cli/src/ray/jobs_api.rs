@@ -13,6 +13,9 @@ pub struct JobInfo {
     /// What it runs.
     #[serde(default)]
     pub entrypoint: String,
+    /// How that ended, once it has; none where it never began, or went with its node.
+    #[serde(default)]
+    driver_exit_code: Option<i32>,
     #[serde(default)]
     runtime_env: Option<Map<String, Value>>,
 }
@@ -21,6 +24,11 @@ impl JobInfo {
     /// Whether nothing more will happen.
     pub fn has_ended(&self) -> bool {
         matches!(self.status.as_str(), "SUCCEEDED" | "FAILED" | "STOPPED")
+    }
+
+    /// Whether it failed, and nobody knows what it runs to have begun.
+    pub fn failed_unbegun(&self) -> bool {
+        self.status == "FAILED" && self.driver_exit_code.is_none()
     }
 
     /// A variable of its runtime environment.
