@@ -199,7 +199,8 @@ fn suits(pid: u32) -> Option<bool> {
     let is_x86_64 = head.get(E_MACHINE) == Some(&62);
     let loader = elf::interpreter(&head).filter(|name| name.ends_with(b"/ld-linux-x86-64.so.2"))?;
     let root = file::open_path(format!("/proc/{pid}/root").as_bytes(), 0).ok()?;
-    let loader = File::from(file::open_path_in_root(root.as_fd(), &loader, 0).ok()?);
+    let loader =
+        File::from(file::open_path_under(root.as_fd(), &loader, 0, libc::RESOLVE_IN_ROOT).ok()?);
     let loader = opened_again(&loader).ok()?;
     let is_new_enough = defines(&loader, &self::head(&loader)?, NEW_ENOUGH)?;
     let is_privileged =

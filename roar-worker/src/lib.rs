@@ -65,3 +65,4 @@ pub mod task_log;
 mod tasks;
 pub mod tracee;
 mod under_way;
+mod walk;

@@ -18,9 +18,7 @@ use crate::served::Served;
 use crate::sys::file::{self, Stat};
 use crate::sys::{note_starvation, process};
 use crate::tracee::{Base, FileType, Found, Lookup, Tracee, Wish};
-
-/// Symbolic links that may follow each other (path_resolution(7)).
-const MAX_LINKS: usize = 40;
+use crate::walk::{MAX_LINKS, Walker};
 
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
@@ -81,13 +79,28 @@ impl LiveTracee<'_> {
         reachable
     }
 
+    /// Opens a path as the thread would. What the kernel would follow by our own `/proc/self` or
+    /// root directory is followed step by step.
     fn open(&self, base: Base, path: &[u8], flags: i32) -> std::io::Result<OwnedFd> {
-        let reachable = self.reachable(base, path);
-        if self.is_elsewhere && path.starts_with(b"/") && reachable == path {
-            let root = file::open_path(format!("/proc/{}/root", self.tid).as_bytes(), 0)?;
-            return file::open_path_in_root(root.as_fd(), path, flags);
+        let root = || match self.is_elsewhere {
+            true => file::open_path(format!("/proc/{}/root", self.tid).as_bytes(), 0),
+            false => file::open_path(b"/", 0),
+        };
+        let is_absolute = path.starts_with(b"/");
+        let start = if is_absolute { root() } else { self.base(base) }?;
+        let directly = |resolve: u64| file::open_path_under(start.as_fd(), path, flags, resolve);
+        let opened = match (self.is_elsewhere, is_absolute) {
+            (false, _) => directly(libc::RESOLVE_NO_MAGICLINKS),
+            (true, true) => directly(libc::RESOLVE_IN_ROOT),
+            (true, false) => directly(libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_BENEATH),
+        };
+        match opened.as_ref().map_err(std::io::Error::raw_os_error) {
+            Err(Some(libc::ELOOP | libc::EXDEV)) => {
+                let (pid, tid, root) = (self.pid, self.tid, root()?);
+                Walker { pid, tid, root }.open(start, path, flags)
+            }
+            _ => opened,
         }
-        file::open_path(&reachable, flags)
     }
 
     /// Whether a path leads where looking would wait for the tree itself.
@@ -165,9 +178,9 @@ impl LiveTracee<'_> {
                 };
                 let mut target = target.into_vec();
                 if !target.starts_with(b"/") {
-                    target = [there.path.as_slice(), b"/", &target].concat();
+                    target = [parent, b"/", &target].concat();
                 }
-                self.look_up(Base::Cwd, &target, true, depth + 1)
+                self.look_up(base, &target, true, depth + 1)
             }
             Ok(_) => Lookup::Fails,
             Err(_) => missing(there, name),
@@ -318,7 +331,8 @@ impl LiveTracee<'_> {
             let base = readlink(self.reachable(base, b"").trim_end_with(|c| c == '/')).ok()?;
             [base.as_bytes(), &clean].concat()
         };
-        (absolute != canonical).then(|| absolute.into())
+        let is_name = absolute != canonical && !absolute.starts_with(b"/proc/");
+        is_name.then(|| absolute.into())
     }
 
     /// Permission bits alone decide, for this thread's credentials.

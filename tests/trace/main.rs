@@ -2,6 +2,7 @@
 
 mod files;
 mod formats;
+mod links;
 mod names;
 mod processes;
 mod shell;

@@ -106,19 +106,13 @@ fn none() -> Decoded {
     Decoded::Files(Vec::new())
 }
 
-/// Paths that cannot lead to a recorded file, told without looking. Descriptors of the
-/// process under `/proc` can.
+/// Paths that cannot lead to a recorded file, told without looking: those of `/proc` that go
+/// through no link of a process's own.
 fn is_kernels(path: &[u8]) -> bool {
-    let is_descriptor = || {
-        let mut parts = path.split(|byte| *byte == b'/').rev();
-        parts.next();
-        matches!(parts.next(), Some(b"fd" | b"root" | b"cwd" | b"map_files"))
-    };
-    (path.starts_with(b"/sys/"))
-        || (path.starts_with(b"/proc/")
-            && !is_descriptor()
-            && !path.starts_with(b"/proc/self/root/")
-            && !path.starts_with(b"/proc/self/cwd/"))
+    let is_link = |part: &[u8]| matches!(part, b"fd" | b"root" | b"cwd" | b"exe" | b"map_files");
+    let has_link = || path.split(|byte| *byte == b'/').any(is_link);
+    path.starts_with(b"/sys/")
+        || (path.starts_with(b"/proc/") && !has_link())
         || matches!(path, b"/dev/null" | b"/dev/urandom" | b"/dev/tty")
 }
 

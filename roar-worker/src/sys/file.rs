@@ -63,13 +63,6 @@ pub fn open_path(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     }
 }
 
-/// The same below `root`, which symbolic links and `..` cannot leave (openat2(2),
-/// RESOLVE_IN_ROOT, 5.6).
-pub fn open_path_in_root(root: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
-    const RESOLVE_IN_ROOT: u64 = 0x10;
-    open_resolving(root.as_raw_fd(), path, flags, RESOLVE_IN_ROOT)
-}
-
 /// The same where no symbolic link is on the way; ELOOP where one is (openat2(2),
 /// RESOLVE_NO_SYMLINKS, 5.6).
 pub fn open_path_without_links(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
