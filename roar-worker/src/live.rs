@@ -428,6 +428,7 @@ fn found(path: BString, stat: &Stat) -> Found {
         uid: stat.uid,
         links: stat.links,
         mount: stat.mount,
+        is_fixed: stat.is_fixed,
         via: None,
     }
 }
@@ -502,7 +503,8 @@ impl Tracee for LiveTracee<'_> {
             let directory = file::stat_path(parent(&found.path));
             directory.is_ok_and(|d| d.mode & libc::S_ISVTX == 0 || is_owner(d.uid))
         };
-        self.may_change_directory_of(&found.path)
+        !found.is_fixed
+            && self.may_change_directory_of(&found.path)
             && (may_anything || is_owner(found.uid) || owners())
     }
 

@@ -55,6 +55,8 @@ pub struct Found {
     pub links: u64,
     /// Mount on which it is: renames and links do not cross mounts.
     pub mount: u64,
+    /// Whether it keeps its name, whoever would take it.
+    pub is_fixed: bool,
     /// The path as it was given, made absolute, when it went through a symbolic link.
     pub via: Option<BString>,
 }

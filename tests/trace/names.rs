@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use roar_tests::Project;
+use roar_tests::{Project, is_root};
 
 #[test]
 fn a_symbolic_link_is_kept_beside_its_target() {
@@ -141,4 +141,31 @@ fn renameat_has_no_flags_whatever_a_register_has() {
                    assert call(264, -100, b't', -100, b'final', 3) == 0\n";
     let report = project.python(program);
     assert_eq!(report.writes(), ["final open+rename"]);
+}
+
+#[test]
+fn what_cannot_lose_its_name_keeps_it() {
+    if !is_root("what_cannot_lose_its_name_keeps_it") {
+        return;
+    }
+    let project = Project::new();
+    project
+        .write("log", "x")
+        .write("a", "x")
+        .write("b", "x")
+        .write("c", "x");
+    let report = project.shell(
+        "exec 2> /dev/null; chattr +a log; echo y >> log; rm -f log; mv log l2; mv c log; ln log l3
+        chattr -a log; unshare -m sh -c \"
+            mount --bind a b; echo y >> b; rm -f b; mv c b; mv b d; ln b e\"; test -e c",
+    );
+    report.assert(
+        &[
+            "a append [superseded]",
+            "log append [superseded]",
+            "log open [superseded]",
+        ],
+        &["a append", "log append"],
+        &[],
+    );
 }

@@ -171,10 +171,11 @@ pub(super) fn link(
     let Some(version) = regular(&source) else {
         return Ok(Vec::new());
     };
-    let Some((Lookup::Missing { path: to, .. }, _)) = look_up(tracee, to, false)? else {
+    let Some((Lookup::Missing { path: to, mount }, _)) = look_up(tracee, to, false)? else {
         return Ok(Vec::new());
     };
-    if !is_recorded(&to) || !tracee.may_change_directory_of(&to) {
+    let may = mount == source.mount && !source.is_fixed;
+    if !may || !is_recorded(&to) || !tracee.may_change_directory_of(&to) {
         return Ok(Vec::new());
     }
     let from = (source.links > 0).then_some(source.path);

@@ -30,6 +30,8 @@ pub struct Stat {
     pub gid: u32,
     /// Mount id (5.8; 0 before).
     pub mount: u64,
+    /// Whether it keeps its name: it is immutable, append-only or where something is mounted.
+    pub is_fixed: bool,
 }
 
 impl Stat {
@@ -178,6 +180,8 @@ pub fn stat_path(path: &[u8]) -> io::Result<Stat> {
 
 fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat> {
     const STATX_MNT_ID: u32 = 0x1000;
+    const FIXED: u64 =
+        (libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND | libc::STATX_ATTR_MOUNT_ROOT) as u64;
     // SAFETY: zeroed plain data that the call fills.
     let statx = unsafe {
         let mut statx: libc::statx = std::mem::zeroed();
@@ -203,6 +207,7 @@ fn stat_at(directory: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<Stat
         uid: statx.stx_uid,
         gid: statx.stx_gid,
         mount: statx.stx_mnt_id,
+        is_fixed: statx.stx_attributes & FIXED != 0,
     })
 }
 
