@@ -15,6 +15,7 @@ use crate::arch::Call;
 use crate::attribution::{Page, Work};
 use crate::decode;
 use crate::filter;
+use crate::mounts;
 use crate::observe::imports;
 use crate::proc;
 use crate::process_table::Membership;
@@ -180,6 +181,7 @@ impl Supervisor {
         // A program that opens the same again and again has records of the same.
         let mut seen = HashMap::with_capacity(records.len());
         let mut known = self.known_directory.take().filter(|_| !self.renames);
+        let has_own_mounts = self.mounts && mounts::is_changed();
         for record in records {
             let Some(process) = self.table.get(pid) else {
                 return;
@@ -196,7 +198,7 @@ impl Supervisor {
                 work => work,
             };
             let tracee = self.tracee(process, pid);
-            let is_here = !tracee.is_elsewhere && tracee.served.is_none();
+            let is_here = !tracee.is_elsewhere && !has_own_mounts && tracee.served.is_none();
             let mut is_gone = false;
             let mut accesses = Vec::new();
             if is_here && is_resolved(record, &mut known) {

@@ -127,12 +127,13 @@ impl LiveTracee<'_> {
         // Nearly every path is canonical as it is: then its name need not be asked for.
         if !self.is_elsewhere && is_plain(path) {
             match file::open_path_without_links(path, flags) {
-                Ok(fd) => {
-                    let found = file::stat(fd.as_fd())
-                        .ok()
-                        .map(|stat| found(path.into(), &stat));
-                    return found.map_or(Lookup::Fails, Lookup::Found);
-                }
+                Ok(fd) => match file::stat(fd.as_fd()) {
+                    Ok(stat) if mounts::was_there(stat.mount) => {
+                        return Lookup::Found(found(path.into(), &stat));
+                    }
+                    Ok(_) => {}
+                    Err(_) => return Lookup::Fails,
+                },
                 Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => return Lookup::Fails,
                 // Its directory may be canonical too: then nothing is at the name.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
@@ -246,6 +247,9 @@ impl LiveTracee<'_> {
         let (directory, there) = if is_plain && !self.is_elsewhere {
             let directory = file::open_path_without_links(parent, libc::O_DIRECTORY).ok()?;
             let stat = file::stat(directory.as_fd()).ok()?;
+            if !mounts::was_there(stat.mount) {
+                return None;
+            }
             (directory, found(parent.into(), &stat))
         } else {
             let directory = self.open(base, parent, libc::O_DIRECTORY).ok()?;
@@ -253,7 +257,9 @@ impl LiveTracee<'_> {
             (directory, there)
         };
         match file::stat_name(directory.as_fd(), name) {
-            Ok(stat) if stat.is_regular() && !self.is_elsewhere => {
+            Ok(stat)
+                if stat.is_regular() && !self.is_elsewhere && mounts::was_there(stat.mount) =>
+            {
                 let mut found = found(below(there.path, name), &stat);
                 if follow && !is_plain {
                     found.via = self.via(base, path, &found.path);
@@ -277,8 +283,8 @@ impl LiveTracee<'_> {
     /// What a descriptor of ours refers to, with a path at which the supervisor finds it.
     fn describe(&self, fd: BorrowedFd<'_>) -> Option<Found> {
         let mut found = describe(fd)?;
-        if self.is_elsewhere
-            && let Some(path) = mounts::own_path(self.tid, &found)
+        if (self.is_elsewhere || !mounts::was_there(found.mount))
+            && let Some(path) = mounts::own_path(self.tid, &found).ok()?
         {
             found.path = path;
         }
@@ -379,7 +385,7 @@ fn missing_from_canonical(path: &[u8]) -> Option<Lookup> {
     let directory = file::open_path_without_links(parent(path), libc::O_DIRECTORY).ok()?;
     let mount = file::stat(directory.as_fd()).ok()?.mount;
     let path = path.into();
-    Some(Lookup::Missing { path, mount })
+    mounts::was_there(mount).then_some(Lookup::Missing { path, mount })
 }
 
 /// A name that is not there.

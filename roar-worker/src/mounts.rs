@@ -1,12 +1,16 @@
-//! Files of another mount namespace by the paths at which the supervisor finds them:
-//! proc_pid_mountinfo(5).
+//! Files of other mount namespaces, and of mounts that the command makes, by the paths at which
+//! the supervisor finds them: proc_pid_mountinfo(5).
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::{BString, ByteSlice};
 use roar_lineage::category;
 
 use crate::proc;
 use crate::sys::file;
-use crate::tracee::Found;
+use crate::tracee::{FileType, Found};
 
 /// One line of mountinfo.
 pub(crate) struct Mount {
@@ -28,20 +32,68 @@ pub(crate) fn of(tid: u32) -> Vec<Mount> {
     text.lines().filter_map(parse).collect()
 }
 
-/// The path at which the supervisor finds what a thread knows by another one; none where
-/// the paths are the same. What is on a mount that only the thread's namespace has gets
-/// that namespace's id before its path.
-pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
+/// The mounts that were there when this was first called.
+static FIRST: LazyLock<HashSet<u64>> = LazyLock::new(|| ids().collect());
+
+/// Whether a file of a mount that is in no directory was met.
+static IS_DETACHED: AtomicBool = AtomicBool::new(false);
+
+/// What is mounted now was there before the command, which may mount more.
+pub(crate) fn begin() {
+    LazyLock::force(&FIRST);
+}
+
+fn ids() -> impl Iterator<Item = u64> {
+    of(std::process::id()).into_iter().map(|mount| mount.id)
+}
+
+/// Whether a mount was there before the command.
+pub(crate) fn was_there(id: u64) -> bool {
+    FIRST.is_empty() || FIRST.contains(&id)
+}
+
+/// Whether something was mounted since.
+pub(crate) fn is_changed() -> bool {
+    ids().any(|id| !was_there(id))
+}
+
+/// Whether a file was met since this was last asked that no path leads to: its mount is in no
+/// directory (open_tree(2), `umount -l`).
+pub(crate) fn was_detached() -> bool {
+    IS_DETACHED.swap(false, Ordering::Relaxed)
+}
+
+/// A file of a mount that is in no directory.
+pub(crate) struct Detached;
+
+/// The path at which the supervisor finds what a thread knows by another one, and finds it still
+/// when what the command has mounted is gone; none where the paths are the same. What is on a
+/// mount that only the thread's namespace has gets that namespace's id before its path.
+pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detached> {
     let identity = (found.version.dev, found.version.ino);
     let is_it = |path: &[u8]| {
-        file::stat_path(path).is_ok_and(|stat| (stat.version().dev, stat.version().ino) == identity)
+        file::stat_path(path).is_ok_and(|stat| {
+            (stat.version().dev, stat.version().ino) == identity && was_there(stat.mount)
+        })
     };
     if is_it(&found.path) {
-        return None;
+        return Ok(None);
     }
     let theirs = of(tid);
-    let mount = theirs.iter().find(|mount| mount.id == found.mount)?;
-    let inside = below(&found.path, &mount.point)?;
+    let Some(mount) = theirs.iter().find(|mount| mount.id == found.mount) else {
+        // The kernel's own, of memfd_create(2) and pipes, are in no directory either.
+        if found.links == 0 || found.file_type == FileType::Other {
+            return Ok(None);
+        }
+        IS_DETACHED.store(true, Ordering::Relaxed);
+        return Err(Detached);
+    };
+    // Below another root the points are told from there.
+    let root = proc::link(tid, "root").unwrap_or_default();
+    let point = [root.trim_end_with(|c| c == '/'), &mount.point].concat();
+    let Some(inside) = below(&found.path, &point) else {
+        return Ok(None);
+    };
     let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
     let own = of(std::process::id());
     let same = own.iter().filter(|own| own.device == mount.device);
@@ -51,12 +103,12 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Option<BString> {
     });
     let paths: Vec<Vec<u8>> = paths.collect();
     let there = paths.iter().find(|path| is_it(path));
-    match there {
+    Ok(match there {
         Some(path) => Some(path.as_slice().into()),
         None if paths.is_empty() => foreign(tid, &found.path),
         // Gone by now.
         None => None,
-    }
+    })
 }
 
 /// A path as only another mount namespace has it.

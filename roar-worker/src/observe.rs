@@ -18,6 +18,7 @@ use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
 use crate::live::LiveTracee;
 use crate::memory::Unreadable;
+use crate::mounts;
 use crate::proc;
 use crate::process_table::{Identified, Image, Membership, Process};
 use crate::scope;
@@ -223,6 +224,10 @@ impl Supervisor {
             let detail = "files of a FUSE file system that the command itself serves";
             self.gap(&base, GapKind::Backend, detail);
         }
+        if mounts::was_detached() {
+            let detail = "files of a mount that is in no directory";
+            self.gap(&base, GapKind::LostRecords, detail);
+        }
         let Ok(decoded) = decoded else {
             self.count(&base, 0);
             self.unreadable(&base);
@@ -303,6 +308,7 @@ impl Supervisor {
                 }
             }
             Decoded::Credentials | Decoded::Namespace => {
+                self.mounts |= matches!(decoded, Decoded::Namespace);
                 // The call comes after this answer: look again at every later event.
                 if let Some(process) = self.table.get_mut(pid) {
                     process.changes_credentials = true;

@@ -21,6 +21,7 @@ use crate::backend::{Backend, Listener};
 use crate::digest_pool::DigestPool;
 use crate::filter::Exemption;
 use crate::inner::Inner;
+use crate::mounts;
 use crate::preload::Receiver;
 use crate::proc::{self, Credentials};
 use crate::process_table::{Membership, ProcessTable};
@@ -132,6 +133,8 @@ pub struct Supervisor {
     pub(crate) renames: bool,
     /// Calls that were let go a moment ago.
     pub(crate) under_way: UnderWay,
+    /// Whether the tree may have mounted something.
+    pub(crate) mounts: bool,
     /// That the file which was recorded last was opened from, for as long as that may be so.
     pub(crate) known_directory: Option<Known>,
 }
@@ -157,6 +160,7 @@ impl Supervisor {
     fn with(backend: Backend, is_side: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let pool = DigestPool::new()?;
+        mounts::begin();
         let own = proc::status(std::process::id()).map(|status| status.credentials);
         let supervisor = Self {
             backend,
@@ -178,6 +182,7 @@ impl Supervisor {
             with_rings: BTreeSet::new(),
             renames: false,
             under_way: UnderWay::default(),
+            mounts: false,
             known_directory: None,
         };
         match &supervisor.backend {

@@ -376,7 +376,8 @@ impl Report {
         assert_eq!(got, expected);
     }
 
-    fn relative(&self, file: &Value) -> String {
+    /// A file's path below the project.
+    pub fn relative(&self, file: &Value) -> String {
         let path = file["path"].as_str().unwrap();
         let below = Path::new(path).strip_prefix(&self.root);
         below

@@ -3,6 +3,7 @@
 mod files;
 mod formats;
 mod links;
+mod mounts;
 mod names;
 mod processes;
 mod shell;

@@ -1,0 +1,98 @@
+//! Mounts that the command itself makes: its files are found where they are without them.
+
+use std::process::Command;
+
+use roar_tests::{Project, Report, backend, is_root, python, roar};
+
+/// What is done in `m/d`, where `d` is mounted.
+const USE: &str = "
+import os
+open('d/in').read()
+open('d/in').read()
+open('/d/in' if has_root else 'd/in').read()
+open('d/out', 'w').write('y')
+open('d/log', 'a').write('y')
+open('d/out').read()
+os.mkdir('d/e')
+open('d/e/f', 'w').write('y')
+os.rename('d/e', 'd/g')
+open('d/gone', 'w').write('y')";
+
+/// Traces a line of shell in a mount namespace that roar is in too.
+fn shell(project: &Project, line: &str) -> Report {
+    let mut unshare = Command::new("unshare");
+    unshare.arg("-m").arg(roar());
+    unshare.args(["trace", "-q", "--json"]);
+    unshare.arg(project.report_path()).args(backend());
+    unshare.args(["--", "sh", "-ec", line]);
+    let status = unshare.current_dir(project.path("")).status().unwrap();
+    assert!(status.success());
+    project.report()
+}
+
+/// `d` mounted at `m/d`, and used by a program that begins so.
+fn through_bind_mount(begin: &str) {
+    let project = Project::new();
+    project.write("d/in", "x").write("d/log", "x");
+    project
+        .write("m/d/.keep", "")
+        .write("use.py", [begin, USE].concat());
+    let python = python();
+    let report = shell(
+        &project,
+        &format!("mount --bind d m/d; {python} use.py; umount m/d; rm d/gone"),
+    );
+    assert_eq!(report.gaps(), Vec::<String>::new());
+    let names = |list: &str| -> Vec<String> {
+        let files = report.files(list).iter();
+        let names = files.map(|file| report.relative(file));
+        names.filter(|name| name != "use.py").collect()
+    };
+    assert_eq!(names("reads"), ["d/in", "d/log"]);
+    assert_eq!(names("writes"), ["d/g/f", "d/log", "d/out"]);
+    assert_eq!(report.deletes(), Vec::<String>::new());
+    assert_eq!(report.ephemeral(), 1);
+}
+
+#[test]
+fn what_is_written_through_a_bind_mount_is_there_without_it() {
+    if is_root("what_is_written_through_a_bind_mount_is_there_without_it") {
+        through_bind_mount("import os; os.chdir('m'); has_root = False");
+    }
+}
+
+#[test]
+fn so_it_is_below_another_root() {
+    if is_root("so_it_is_below_another_root") {
+        through_bind_mount("import os; os.chroot('m'); os.chdir('/'); has_root = True");
+    }
+}
+
+#[test]
+fn files_of_a_mount_that_is_in_no_directory_are_a_gap() {
+    if !is_root("files_of_a_mount_that_is_in_no_directory_are_a_gap") {
+        return;
+    }
+    let project = Project::new();
+    project.write("d/in", "x").write("m/.keep", "");
+    let report = shell(
+        &project,
+        "mount -t tmpfs none m; cd m; umount -l .; echo x > out; cat out",
+    );
+    report.assert(&[], &[], &[]);
+    assert_eq!(report.gaps(), ["lost_records"]);
+    let tree = "
+import ctypes, os
+libc = ctypes.CDLL(None)
+open_tree, OPEN_TREE_CLONE = 428, 1
+tree = libc.syscall(open_tree, -100, b'd', OPEN_TREE_CLONE)
+os.open('in', os.O_RDONLY, dir_fd=tree)
+os.write(os.open('out', os.O_WRONLY | os.O_CREAT, dir_fd=tree), b'x')
+m = os.memfd_create('m')
+open(f'/proc/self/fd/{m}').read()";
+    project.write("tree.py", tree);
+    let report = shell(&project, &format!("{} tree.py", python()));
+    assert!(project.has("d/out"));
+    report.assert(&["tree.py open [code]"], &[], &[]);
+    assert_eq!(report.gaps(), ["lost_records"]);
+}
