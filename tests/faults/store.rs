@@ -299,12 +299,14 @@ fn a_report_that_cannot_be_written_is_a_warning() {
 fn nothing_stays_behind() {
     let project = Project::new();
     let marker = format!("roar-test-marker-{}", std::process::id());
-    project.trace(&["bash", "-c", "true", &marker]);
+    project.trace_as("trace", &[], &["true"], |roar| {
+        roar.env("ROAR_TEST_MARKER", &marker);
+    });
     let is_there = || {
         let all = fs::read_dir("/proc").unwrap().flatten();
-        let line = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline"));
-        all.filter_map(|entry| line(entry).ok())
-            .any(|line| String::from_utf8_lossy(&line).contains(&marker))
+        let lines = |entry: fs::DirEntry| fs::read(entry.path().join("environ"));
+        all.filter_map(|entry| lines(entry).ok())
+            .any(|lines| String::from_utf8_lossy(&lines).contains(&marker))
     };
     let limit = std::time::Duration::from_secs(5);
     assert!(wait_until(limit, || !is_there()));

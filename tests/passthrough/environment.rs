@@ -109,3 +109,19 @@ fn no_new_children_are_seen_by_the_command() {
         "sleep 0 & wait -n; echo $?; wait; echo $?; read -r x </proc/$$/task/$$/children; echo [$x]",
     );
 }
+
+/// As a script does that lets no other of its kind run (`pgrep -fc`).
+#[test]
+fn the_command_line_is_that_of_the_command_and_its_launcher_alone() {
+    let project = Project::new();
+    let program = "
+import glob, sys
+def line(path):
+    try: return open(path, 'rb').read()
+    except OSError: return b''
+print(sum(sys.argv[1].encode() in line(path) for path in glob.glob('/proc/[0-9]*/cmdline')))";
+    let marker = format!("roar-test-line-{}", std::process::id());
+    let command = [&python(), "-c", program, &marker];
+    let traced = project.trace_with(&[], &command);
+    assert_eq!(traced.output.stdout, b"2\n");
+}
