@@ -94,13 +94,17 @@ impl LiveTracee<'_> {
             (true, true) => directly(libc::RESOLVE_IN_ROOT),
             (true, false) => directly(libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_BENEATH),
         };
-        match opened.as_ref().map_err(std::io::Error::raw_os_error) {
-            Err(Some(libc::ELOOP | libc::EXDEV)) => {
-                let (pid, tid, root) = (self.pid, self.tid, root()?);
-                Walker { pid, tid, root }.open(start, path, flags)
-            }
-            _ => opened,
+        let is_ours = match opened.as_ref().map_err(std::io::Error::raw_os_error) {
+            Err(Some(libc::ELOOP | libc::EXDEV)) => true,
+            // In the `/proc` of a pid namespace that we are not in `self` leads nowhere.
+            Err(Some(libc::ENOENT)) => self.is_elsewhere,
+            _ => false,
+        };
+        if !is_ours {
+            return opened;
         }
+        let (pid, tid, root) = (self.pid, self.tid, root()?);
+        Walker { pid, tid, root }.open(start, path, flags)
     }
 
     /// Whether a path leads where looking would wait for the tree itself.

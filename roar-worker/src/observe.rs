@@ -225,7 +225,7 @@ impl Supervisor {
             self.gap(&base, GapKind::Backend, detail);
         }
         if mounts::was_detached() {
-            let detail = "files of a mount that is in no directory";
+            let detail = "files of a mount that the program has in no directory";
             self.gap(&base, GapKind::LostRecords, detail);
         }
         let Ok(decoded) = decoded else {

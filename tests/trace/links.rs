@@ -107,3 +107,19 @@ open('../../etc/hostname').read()",
         &[],
     );
 }
+
+#[test]
+fn self_is_the_program_in_a_pid_namespace_of_its_own() {
+    if !is_root("self_is_the_program_in_a_pid_namespace_of_its_own") {
+        return;
+    }
+    let project = Project::new();
+    project.write("d/in", "x").write("in", "x");
+    symlink("/proc/self/fd/9", project.path("l")).unwrap();
+    let report = project.shell(
+        "unshare -mpf --mount-proc bash -c 'exec 9< d; cat /proc/self/fd/9/in l/in /proc/1/cwd/in
+        echo y > /proc/self/fd/9/out; echo y > l/new'",
+    );
+    assert_eq!(report.reads(), ["d/in open", "in open"]);
+    assert_eq!(report.writes(), ["d/new open", "d/out open"]);
+}
