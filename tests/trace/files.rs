@@ -80,6 +80,21 @@ fn a_file_made_and_deleted_is_counted_and_not_named() {
 }
 
 #[test]
+fn a_file_made_and_deleted_is_no_input_where_its_descriptor_is_opened() {
+    let project = Project::new();
+    project.write("a", "x");
+    let report =
+        project.shell("echo y > t; exec 3<> t 4< a; rm t a; cat /dev/fd/3 /proc/self/fd/3 - <&4");
+    assert_eq!(report.files("reads").len(), 1);
+    report.file("reads", "a");
+    assert_eq!(report.writes(), [""; 0]);
+    assert_eq!(
+        (report.deletes(), report.ephemeral()),
+        (vec!["a".to_owned()], 1)
+    );
+}
+
+#[test]
 fn a_foreign_file_that_is_deleted_is_neither_input_nor_output() {
     let project = Project::new();
     project.write("a", "x");

@@ -5,6 +5,7 @@
 //! same fragments.
 
 mod entry;
+mod ephemerals;
 mod files;
 mod left;
 mod objects;
@@ -30,9 +31,6 @@ use crate::event::{Access, Event, Outcome, ProcessKey, TaskNo};
 use crate::fragment::Ephemeral;
 use crate::model::{Coverage, Gap, GapKind, How, Job, Package, Process, Stamp, Task};
 use crate::object::{DrivenJob, ObjectUse};
-
-/// Ephemeral files remembered by path for each task; the count goes on.
-const MAX_EPHEMERALS: usize = 1000;
 
 /// Objects remembered for each task.
 const MAX_OBJECTS: usize = 100_000;
@@ -235,6 +233,10 @@ impl Accumulator {
                 if is_own && !entry.is_as_before(*version) && !entry.was_before(*version, stamp) {
                     return false;
                 }
+                if entry.is_empty() && ephemerals::has(&state.ephemerals, path, *version) {
+                    state.forget_if_empty(path);
+                    return false;
+                }
                 entry.read(*version, *how, via.as_ref(), *inferred, stamp)
             }
             Access::Write {
@@ -359,17 +361,6 @@ impl TaskState {
             objects: BTreeSet::new(),
             drives: BTreeSet::new(),
             s3: Objects::default(),
-        }
-    }
-
-    fn ephemeral(&mut self, gone: Ephemeral) {
-        self.ephemeral += 1;
-        self.remember(gone);
-    }
-
-    fn remember(&mut self, gone: Ephemeral) {
-        if self.ephemerals.len() < MAX_EPHEMERALS {
-            self.ephemerals.push(gone);
         }
     }
 
