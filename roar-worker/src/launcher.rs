@@ -128,12 +128,16 @@ pub fn run(launch: Launch) -> Result<Ran, LaunchError> {
         Choice::Ptrace | Choice::Preload => None,
     };
     // One above that understands nothing does no harm: this one is then on its own.
-    let ended = match outer.filter(|outer| outer.begin(&launch.spec, &log).is_ok()) {
+    let mut ended = match outer.filter(|outer| outer.begin(&launch.spec, &log).is_ok()) {
         Some(outer) => run_inside(&outer, &program, &original)?,
         None => run_outermost(launch, &program, &original, &log)?,
     };
     let logged = task_log::read(&log).map_err(setup("read the log"))?;
     let begun = logged.filter(|record| record.state.job().is_some());
+    if begun.is_none() {
+        let detail = "the log could not be read".to_owned();
+        ended.gap = ended.gap.or(Some((GapKind::LostRecords, detail)));
+    }
     let mut record =
         begun.unwrap_or_else(|| scope::Scope::begin(Recorder::default(), &spec).recorder);
     if let Some((kind, detail)) = ended.gap {

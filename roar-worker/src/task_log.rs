@@ -133,10 +133,10 @@ impl Recorder {
     }
 }
 
-/// Reads back what a log has so far. `None` when it is none.
+/// Reads back what a log has so far. `None` when it is none. Whoever writes on has the same file
+/// offset: it is left alone.
 pub fn read(log: &File) -> io::Result<Option<Recorder>> {
-    let length = log.metadata()?.len();
-    let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut content = vec![0; log.metadata()?.len() as usize];
     log.read_exact_at(&mut content, 0)?;
     Ok(replay(&content).ok().map(|(recorder, _)| recorder))
 }
@@ -155,4 +155,22 @@ pub fn replay(content: &[u8]) -> Result<(Recorder, bool), BadHeader> {
         }
     }
     Ok((recorder, is_damaged || frames.is_torn()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_read_while_somebody_writes_on() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut log = TaskLog::begin(file.try_clone().unwrap());
+        log.backlog.extend_from_slice(b"more");
+        log.flush();
+        file.seek(io::SeekFrom::Start(3)).unwrap();
+        assert!(read(&file).unwrap().is_some());
+        assert_eq!(file.stream_position().unwrap(), 3);
+    }
 }
