@@ -352,16 +352,16 @@ impl Supervisor {
     pub fn finish(&mut self, index: usize) {
         self.catch_up_all();
         self.settle_stores_at_last();
-        let mut running = if index == 0 {
-            self.silent_orphans()
-        } else {
-            Vec::new()
-        };
+        if index == 0 {
+            for pid in self.silent_orphans() {
+                self.process_of(pid);
+            }
+        }
         let known = self.table.iter().filter(|process| {
             let mut scopes = process.membership.iter().map(|(scope, _)| *scope);
             process.exit_code.is_none() && scopes.any(|scope| scope == index)
         });
-        running.extend(known.map(|process| process.key.pid));
+        let running: Vec<u32> = known.map(|process| process.key.pid).collect();
         let Some(scope) = self.scopes.get_mut(index) else {
             return;
         };
