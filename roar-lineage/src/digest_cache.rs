@@ -26,6 +26,8 @@ pub struct DigestCache {
     /// What is not on disk yet, and since when.
     unwritten: Vec<(FileVersion, Digest)>,
     since: Instant,
+    /// Whether it could not be read once: without memory SQLite may try for seconds each time.
+    is_broken: bool,
 }
 
 impl DigestCache {
@@ -74,24 +76,32 @@ impl DigestCache {
             connection,
             unwritten: Vec::new(),
             since: Instant::now(),
+            is_broken: false,
         })
     }
 
-    /// The digest of a version, if it was hashed before.
-    pub fn get(&self, version: FileVersion) -> Option<Digest> {
+    /// The digest of a version, if it was hashed before. A cache that cannot be read knows none,
+    /// and is asked no more.
+    pub fn get(&mut self, version: FileVersion) -> Option<Digest> {
         let mut unwritten = self.unwritten.iter();
         if let Some((_, digest)) = unwritten.find(|(known, _)| *known == version) {
             return Some(*digest);
         }
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT digest FROM digests
-                 WHERE dev = ?1 AND ino = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5",
-            )
-            .ok()?;
-        let digest: [u8; 32] = statement.query_row(key(version), |row| row.get(0)).ok()?;
-        Some(Digest(digest))
+        if self.is_broken {
+            return None;
+        }
+        let known = self.read(version);
+        self.is_broken = known.is_err();
+        known.ok()?.map(Digest)
+    }
+
+    fn read(&self, version: FileVersion) -> rusqlite::Result<Option<[u8; 32]>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT digest FROM digests
+             WHERE dev = ?1 AND ino = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5",
+        )?;
+        let row = statement.query_row(key(version), |row| row.get(0));
+        row.optional()
     }
 
     /// Remembers a digest, which is written with others, at the latest by `flush`.
@@ -108,7 +118,7 @@ impl DigestCache {
     /// Writes what is not on disk yet. A cache that cannot be written is no error.
     pub fn flush(&mut self) {
         let unwritten = std::mem::take(&mut self.unwritten);
-        if !unwritten.is_empty() {
+        if !unwritten.is_empty() && !self.is_broken {
             let _ = self.write(&unwritten);
         }
     }
@@ -161,7 +171,7 @@ mod tests {
         cache.put(version, digest);
         assert_eq!((cache.get(version), cache.get(other)), (Some(digest), None));
         drop(cache);
-        let cache = DigestCache::open(directory.path(), "boot").unwrap();
+        let mut cache = DigestCache::open(directory.path(), "boot").unwrap();
         assert_eq!(cache.get(version), Some(digest));
         drop(cache);
         assert_eq!(
@@ -176,7 +186,7 @@ mod tests {
     fn others_know_a_digest_once_it_is_flushed_or_many_wait() {
         let directory = tempfile::tempdir().unwrap();
         let open = || DigestCache::open(directory.path(), "boot").unwrap();
-        let (mut cache, other) = (open(), open());
+        let (mut cache, mut other) = (open(), open());
         let version = |ino| FileVersion {
             dev: 1,
             ino,
@@ -191,5 +201,31 @@ mod tests {
         assert_eq!(other.get(version(0)), Some(digest));
         (1..=MOST).for_each(|ino| cache.put(version(ino as u64), digest));
         assert_eq!(other.get(version(1)), Some(digest));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_read_is_asked_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cache = DigestCache::open(directory.path(), "boot").unwrap();
+        let other = Connection::open(directory.path().join("digests.db")).unwrap();
+        let version = FileVersion {
+            dev: 1,
+            ino: 2,
+            size: 3,
+            mtime: 4,
+            ctime: 5,
+        };
+        cache.put(version, Digest::of(b"x"));
+        cache.flush();
+        other
+            .execute_batch("ALTER TABLE digests RENAME TO gone")
+            .unwrap();
+        assert_eq!(cache.get(version), None);
+        other
+            .execute_batch("ALTER TABLE gone RENAME TO digests")
+            .unwrap();
+        assert_eq!(cache.get(version), None);
+        let mut next = DigestCache::open(directory.path(), "boot").unwrap();
+        assert_eq!(next.get(version), Some(Digest::of(b"x")));
     }
 }

@@ -15,8 +15,8 @@ use crate::arch::Call;
 use crate::attribution::{Page, Work};
 use crate::decode;
 use crate::filter;
+use crate::imports;
 use crate::mounts;
-use crate::observe::imports;
 use crate::proc;
 use crate::process_table::Membership;
 use crate::rings::{Record, Rings, Start};
@@ -210,7 +210,7 @@ impl Supervisor {
                     Err(Gone) => is_gone = true,
                 }
             }
-            accesses.extend(imports(&tracee, &accesses));
+            accesses.extend(imports::sources(&tracee, &accesses));
             if is_gone {
                 let detail = "a file that was read was gone before it was looked at";
                 self.gap(&base, GapKind::LostRecords, detail);

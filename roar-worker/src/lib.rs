@@ -26,6 +26,7 @@ pub mod filter;
 mod forward;
 pub mod guardian;
 pub mod host;
+mod imports;
 mod inherited;
 pub mod inner;
 pub mod launch;

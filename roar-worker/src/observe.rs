@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use bstr::{BString, ByteSlice};
 use roar_lineage::accumulate::Versions;
 use roar_lineage::event::{Access, Event, TaskNo};
 use roar_lineage::mask;
@@ -16,6 +15,7 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::decode::{self, Decoded};
 use crate::digest_pool::HashJob;
+use crate::imports;
 use crate::live::LiveTracee;
 use crate::memory::Unreadable;
 use crate::mounts;
@@ -26,7 +26,7 @@ use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::Notification;
 use crate::sys::socket;
-use crate::tracee::{Base, Tracee};
+
 use crate::under_way::{Effect, Naming};
 
 /// What a call is answered with.
@@ -147,7 +147,7 @@ impl Supervisor {
             names,
         };
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
-            accesses.extend(imports(&tracee, accesses));
+            accesses.extend(imports::sources(&tracee, accesses));
         }
         let observed = Observed {
             pid,
@@ -471,41 +471,4 @@ impl Supervisor {
         self.expect_scope(pid, ours)?;
         Some(theirs)
     }
-}
-
-/// Modules of which only the compiled cache was opened: Python reads
-/// `__pycache__/m.cpython-311.pyc` and not `m.py` when it is fresh (PEP 3147).
-pub(crate) fn imports(tracee: &impl Tracee, accesses: &[Access]) -> Vec<Access> {
-    let sources = accesses.iter().filter_map(|access| match access {
-        Access::Read { path, .. } => source_of_cache(path),
-        _ => None,
-    });
-    let reads = sources.filter_map(|source| {
-        let found = tracee.lookup(Base::Cwd, &source, true).found()?;
-        let how = How::Import;
-        let (path, version) = (found.path, found.version);
-        Some(Access::Read {
-            path,
-            version,
-            how,
-            via: None,
-            inferred: true,
-        })
-    });
-    reads.collect()
-}
-
-/// The module that a cache file was compiled from, where it may be a project's own.
-fn source_of_cache(path: &[u8]) -> Option<BString> {
-    let path = path.strip_suffix(b".pyc")?;
-    let (directory, name) = path.rsplit_once_str(b"/")?;
-    let directory = directory.strip_suffix(b"/__pycache__")?;
-    let is_installed = |part: &[u8]| {
-        matches!(part, b"site-packages" | b"dist-packages") || part.starts_with(b"python3.")
-    };
-    if directory.split(|byte| *byte == b'/').any(is_installed) {
-        return None;
-    }
-    let module = name.split_str(b".").next()?;
-    Some([directory, b"/", module, b".py"].concat().into())
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::FileExt;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
@@ -131,25 +130,6 @@ pub fn zombie_status(key: ProcessKey) -> Option<i32> {
     let stat = stat(key.pid)?;
     let is_it = stat.start_ticks == key.start_ticks && stat.state == b'Z';
     (is_it && stat.wait_status != 0).then_some(stat.wait_status)
-}
-
-/// Takes all arguments but the first from this process's command line (proc_pid_cmdline(5)): who
-/// looks for a command by its own (`pgrep -f`) is to find that, and not who works for it.
-pub fn hide_arguments() -> io::Result<()> {
-    let fail = || io::Error::from(io::ErrorKind::InvalidData);
-    let stat = read("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once_str(b") ").ok_or_else(fail)?;
-    // arg_start and arg_end, 45 fields after the state (proc_pid_stat(5)).
-    let mut places = fields
-        .fields()
-        .skip(45)
-        .map(|field| field.to_str().ok()?.parse().ok());
-    let [start, end] = [places.next(), places.next()].map(|at: Option<Option<u64>>| at.flatten());
-    let first = read("/proc/self/cmdline")?.find_byte(0).ok_or_else(fail)?;
-    let rest = start.ok_or_else(fail)? + first as u64;
-    let length = end.and_then(|end| end.checked_sub(rest)).ok_or_else(fail)?;
-    let memory = File::options().write(true).open("/proc/self/mem")?;
-    memory.write_all_at(&vec![0; length as usize], rest)
 }
 
 /// Whether a process is stopped by a signal or a debugger.

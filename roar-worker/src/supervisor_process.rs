@@ -21,7 +21,6 @@ use crate::launch::{self, Program, Start};
 use crate::launcher::{Launch, Word, wait_raw};
 use crate::meter::Meter;
 use crate::preload::{self, Receiver};
-use crate::proc;
 use crate::ptrace::Tracer;
 use crate::pulse::Pulse;
 use crate::scope::{self, Phase, Scope};
@@ -68,7 +67,7 @@ pub(crate) fn main(
     drop(theirs);
     tell(&Word::Started(command.as_raw()));
     settle_down();
-    let _ = proc::hide_arguments();
+    process::hide_arguments();
     // A parent in another group of the same session would keep the command's group from being
     // orphaned, and its end hang the group up if a process in it is stopped
     // (kill_orphaned_pgrp in kernel/exit.c).

@@ -67,10 +67,25 @@ static AT_START: [(libc::c_int, AtomicUsize); 3] = [
     (libc::SIGCHLD, AtomicUsize::new(0)),
 ];
 static CLOSED_AT_START: AtomicU32 = AtomicU32::new(0);
+/// Where the arguments but the first are, and how many bytes they have.
+static ARGUMENTS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// Runs before std's own start-up code, which opens `/dev/null` for closed standard
-/// descriptors and ignores SIGPIPE: the traced command must find both as they were.
-extern "C" fn note_the_start() {
+/// descriptors and ignores SIGPIPE: the traced command must find both as they were. glibc passes
+/// what it passes to `main`.
+extern "C" fn note_the_start(count: libc::c_int, arguments: *const *const libc::c_char) {
+    if cfg!(target_env = "gnu") && count > 1 {
+        // SAFETY: so many C strings; the kernel has put them one behind the other (execve(2)).
+        let (start, end) = unsafe {
+            let last = *arguments.add(count as usize - 1);
+            (
+                *arguments.add(1) as usize,
+                last as usize + libc::strlen(last),
+            )
+        };
+        ARGUMENTS[0].store(start, Ordering::Relaxed);
+        ARGUMENTS[1].store(end.saturating_sub(start), Ordering::Relaxed);
+    }
     for fd in 0..3 {
         // SAFETY: fcntl on any number is harmless.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
@@ -93,7 +108,20 @@ extern "C" fn note_the_start() {
 // SAFETY: the section holds pointers to functions of this type (ELF gABI, .init_array).
 #[used]
 #[unsafe(link_section = ".init_array")]
-static NOTE_THE_START: extern "C" fn() = note_the_start;
+static NOTE_THE_START: extern "C" fn(libc::c_int, *const *const libc::c_char) = note_the_start;
+
+/// Takes all arguments but the first from this process's command line: who looks for a command
+/// by its own (`pgrep -f`) is to find that, and not who works for it.
+pub fn hide_arguments() {
+    let [start, length] = ARGUMENTS
+        .each_ref()
+        .map(|word| word.load(Ordering::Relaxed));
+    if length > 0 {
+        // SAFETY: the strings that `main` was given, which are the program's to change (C17,
+        // 5.1.2.2.1); no other thread is there, and what std has taken of them are copies.
+        unsafe { std::ptr::write_bytes(start as *mut u8, 0, length) };
+    }
+}
 
 /// Gives the signals whose disposition is another here the one that this process was
 /// started with.
