@@ -88,6 +88,9 @@ impl LiveTracee<'_> {
         };
         let is_absolute = path.starts_with(b"/");
         let start = if is_absolute { root() } else { self.base(base) }?;
+        if path == b"." {
+            return Ok(start);
+        }
         let directly = |resolve: u64| file::open_path_under(start.as_fd(), path, flags, resolve);
         let opened = match (self.is_elsewhere, is_absolute) {
             (false, _) => directly(libc::RESOLVE_NO_MAGICLINKS),
