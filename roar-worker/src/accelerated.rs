@@ -211,6 +211,9 @@ impl Supervisor {
                 }
             }
             accesses.extend(imports::sources(&tracee, &accesses));
+            if mounts::was_detached() {
+                self.gap(&base, GapKind::LostRecords, mounts::DETACHED);
+            }
             if is_gone {
                 let detail = "a file that was read was gone before it was looked at";
                 self.gap(&base, GapKind::LostRecords, detail);

@@ -12,20 +12,21 @@ use roar_lineage::digest::Digest;
 pub(crate) fn install(name: &str, content: &[u8]) -> io::Result<PathBuf> {
     let own = nix::unistd::geteuid().as_raw();
     let directory = std::env::temp_dir().join(format!("roar-lib-{own}"));
-    let digest = Digest::of(content).hex();
-    let digest = digest.get(..16).unwrap_or_default();
-    let path = directory.join(format!("libroar_{name}-{digest}.so"));
-    let is_there = std::fs::read(&path).is_ok_and(|there| there == content);
-    if !is_there {
+    let there = std::fs::symlink_metadata(&directory).or_else(|_| {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o755).create(&directory)?;
-    }
-    if std::fs::symlink_metadata(&directory)?.uid() != own {
+        std::fs::symlink_metadata(&directory)
+    })?;
+    // Before anything in it is opened: it may be anything.
+    if there.uid() != own || !there.is_dir() {
         return Err(io::Error::other(
             "the library's directory is another user's",
         ));
     }
-    if is_there {
+    let digest = Digest::of(content).hex();
+    let digest = digest.get(..16).unwrap_or_default();
+    let path = directory.join(format!("libroar_{name}-{digest}.so"));
+    if std::fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(path);
     }
     let draft = directory.join(format!(".{}", std::process::id()));

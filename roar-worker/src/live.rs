@@ -98,7 +98,11 @@ impl LiveTracee<'_> {
             (true, false) => directly(libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_BENEATH),
         };
         let is_ours = match opened.as_ref().map_err(std::io::Error::raw_os_error) {
-            Err(Some(libc::ELOOP | libc::EXDEV)) => true,
+            // A container's policy may not know openat2(2).
+            Err(Some(libc::ENOSYS | libc::EPERM)) => {
+                return file::open_path(&self.reachable(base, path), flags);
+            }
+            Err(Some(libc::ELOOP | libc::EXDEV | libc::EAGAIN)) => true,
             // In the `/proc` of a pid namespace that we are not in `self` leads nowhere.
             Err(Some(libc::ENOENT)) => self.is_elsewhere,
             _ => false,
@@ -159,7 +163,7 @@ impl LiveTracee<'_> {
                     return Lookup::Fails;
                 };
                 // Below another root its names are others.
-                if follow && !self.is_elsewhere {
+                if follow && !self.is_elsewhere && mounts::was_there(found.mount) {
                     found.via = self.via(base, path, &found.path);
                 }
                 return Lookup::Found(found);

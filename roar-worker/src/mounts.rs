@@ -32,9 +32,18 @@ pub(crate) fn of(tid: u32) -> Vec<Mount> {
     text.lines().filter_map(parse).collect()
 }
 
-/// The mounts that were there when this was first called.
-static FIRST: LazyLock<HashSet<u64>> = LazyLock::new(|| ids().collect());
+/// The mounts that were there when this was first called; none: nobody tells. That of a root
+/// directory which is no mount's own is not listed (proc_pid_mountinfo(5)).
+static FIRST: LazyLock<HashSet<u64>> = LazyLock::new(|| {
+    let mut first: HashSet<u64> = ids().collect();
+    if !first.is_empty() {
+        first.extend(file::stat_path(b"/").map(|root| root.mount));
+    }
+    first
+});
 
+/// What the gap for files of such a mount is called.
+pub(crate) const DETACHED: &str = "files of a mount that the program has in no directory";
 /// Whether a file of a mount that is in no directory was met.
 static IS_DETACHED: AtomicBool = AtomicBool::new(false);
 
@@ -80,16 +89,18 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detac
         return Ok(None);
     }
     let theirs = of(tid);
+    let root = proc::link(tid, "root").unwrap_or_default();
     let Some(mount) = theirs.iter().find(|mount| mount.id == found.mount) else {
-        // The kernel's own, of memfd_create(2) and pipes, are in no directory either.
-        if found.links == 0 || found.file_type == FileType::Other {
+        // The kernel's own, of memfd_create(2) and pipes, are in no directory either; and what is
+        // around a root directory is not listed.
+        let is_kernels = found.links == 0 || found.file_type == FileType::Other;
+        if is_kernels || was_there(found.mount) || root != "/" {
             return Ok(None);
         }
         IS_DETACHED.store(true, Ordering::Relaxed);
         return Err(Detached);
     };
     // Below another root the points are told from there.
-    let root = proc::link(tid, "root").unwrap_or_default();
     let point = [root.trim_end_with(|c| c == '/'), &mount.point].concat();
     let Some(inside) = below(&found.path, &point) else {
         return Ok(None);

@@ -25,9 +25,10 @@ use crate::scope;
 use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::Notification;
+use crate::sys::process as sys_process;
 use crate::sys::socket;
 
-use crate::under_way::{Effect, Naming};
+use crate::under_way::{self, Effect, Naming};
 
 /// What a call is answered with.
 pub(crate) enum Answer {
@@ -132,19 +133,35 @@ impl Supervisor {
         }
         let process = self.table.get(pid)?;
         let tracee = self.tracee(process, tid);
-        let mut decoded = decode::decode(&tracee, call, pointer, entry.args);
-        let names = tracee.names.take();
-        let accesses = match &decoded {
-            Ok(Decoded::Files(accesses)) => accesses.as_slice(),
-            _ => &[],
-        };
-        let naming = Naming {
-            pid,
-            tid,
-            nr: entry.nr,
-            stamp,
-            effect: Effect::of(call, &names, accesses),
-            names,
+        let ran = (!self.table.has_one()).then(|| sys_process::cpu_time(pid));
+        let mut looks = 0;
+        // What another is changing just now is looked up once more.
+        let (mut decoded, naming, is_unclear) = loop {
+            let changing = self.under_way.changing(pid, Naming::has_happened);
+            let decoded = decode::decode(&tracee, call, pointer, entry.args);
+            let mut names = tracee.names.take();
+            names.retain(|name| decode::is_recorded(name));
+            let accesses = match &decoded {
+                Ok(Decoded::Files(accesses)) => accesses.as_slice(),
+                _ => &[],
+            };
+            let naming = Naming {
+                pid,
+                tid,
+                nr: entry.nr,
+                args: entry.args,
+                executes: matches!(call, Call::Execve | Call::Execveat),
+                stamp,
+                ran: ran.flatten(),
+                effect: Effect::of(call, &names, accesses),
+                names,
+            };
+            let is_unclear = self.under_way.depends(&naming, &changing);
+            looks += 1;
+            if !is_unclear || looks == under_way::LOOKS {
+                break (decoded, naming, is_unclear);
+            }
+            std::thread::sleep(under_way::PAUSE);
         };
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
             accesses.extend(imports::sources(&tracee, accesses));
@@ -157,22 +174,31 @@ impl Supervisor {
             stamp,
             decoded,
         };
-        self.is_let_go(naming);
+        // A tracer looks when calls have returned.
+        if !matches!(self.backend, Backend::Ptrace(_)) {
+            if is_unclear {
+                self.unclear(pid);
+            }
+            self.is_let_go(naming);
+        }
         Some(observed)
     }
 
-    /// A call that names files happens soon. Where it may come before or after another's, which
-    /// changes what it finds, that is a gap.
+    /// A call that names files happens soon. Where others may come before or after it, and find
+    /// something else, that is a gap.
     fn is_let_go(&mut self, naming: Naming) {
-        // A tracer looks when calls have returned.
-        if naming.names.is_empty() || matches!(self.backend, Backend::Ptrace(_)) {
+        if naming.names.is_empty() {
             return;
         }
         for pid in self.under_way.add(naming, Naming::has_happened) {
-            if let Some(membership) = self.table.get(pid).map(|it| it.membership.clone()) {
-                let detail = "a process used a name at the very moment another changed it";
-                self.gap(&membership, GapKind::LostRecords, detail);
-            }
+            self.unclear(pid);
+        }
+    }
+
+    fn unclear(&mut self, pid: u32) {
+        if let Some(membership) = self.table.get(pid).map(|it| it.membership.clone()) {
+            let detail = "a process used a name at the very moment another changed it";
+            self.gap(&membership, GapKind::LostRecords, detail);
         }
     }
 
@@ -225,8 +251,7 @@ impl Supervisor {
             self.gap(&base, GapKind::Backend, detail);
         }
         if mounts::was_detached() {
-            let detail = "files of a mount that the program has in no directory";
-            self.gap(&base, GapKind::LostRecords, detail);
+            self.gap(&base, GapKind::LostRecords, mounts::DETACHED);
         }
         let Ok(decoded) = decoded else {
             self.count(&base, 0);

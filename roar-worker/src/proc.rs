@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::readlink;
@@ -189,8 +190,8 @@ pub fn is_thread_of(tid: u32, pid: u32) -> bool {
 pub enum Activity {
     /// It runs, or would: nobody sees what.
     Runs,
-    /// It waits in this system call; -1: in none.
-    Waits(i32),
+    /// It waits in this system call, with these arguments; -1: in none.
+    Waits(i32, [u64; 6]),
     /// It is gone.
     None,
 }
@@ -198,15 +199,30 @@ pub enum Activity {
 /// What a thread is about (`/proc/PID/task/TID/syscall`). `None`: it is not ours to know.
 pub fn activity(pid: u32, tid: u32) -> Option<Activity> {
     match read(&format!("/proc/{pid}/task/{tid}/syscall")) {
-        Ok(text) => match text.fields().next()?.to_str().ok()? {
-            "running" => Some(Activity::Runs),
-            number => number.parse().ok().map(Activity::Waits),
-        },
+        Ok(text) => {
+            let mut words = text.fields().map(|word| word.to_str().unwrap_or(""));
+            let nr = words.next()?;
+            if nr == "running" {
+                return Some(Activity::Runs);
+            }
+            let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16);
+            let args = [(); 6].map(|()| words.next().and_then(|word| number(word).ok()));
+            Some(Activity::Waits(
+                nr.parse().ok()?,
+                args.map(Option::unwrap_or_default),
+            ))
+        }
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT | libc::ESRCH) => Some(Activity::None),
             _ => None,
         },
     }
+}
+
+/// Whether a process has one thread.
+pub fn has_one_thread(pid: u32) -> bool {
+    // One link for each, and those of a directory.
+    std::fs::metadata(format!("/proc/{pid}/task")).is_ok_and(|task| task.nlink() == 3)
 }
 
 /// The children that a thread has forked and that still have it as parent.
@@ -338,13 +354,20 @@ mod tests {
             let _ = ended.recv();
         });
         let tid = told.recv().unwrap();
-        while of(tid) == Some(Activity::Runs) {
+        let settled = |is_settled: fn(Option<Activity>) -> bool| loop {
+            let now = of(tid);
+            if is_settled(now) {
+                break now;
+            }
             std::thread::yield_now();
-        }
-        assert_eq!(of(tid), Some(Activity::Waits(libc::SYS_futex as i32)));
+        };
+        let waits = settled(|now| now != Some(Activity::Runs));
+        let futex = libc::SYS_futex as i32;
+        assert!(matches!(waits, Some(Activity::Waits(nr, _)) if nr == futex));
         drop(end);
         other.join().unwrap();
-        assert_eq!(of(tid), Some(Activity::None));
+        // It is there for a moment more.
+        settled(|now| now == Some(Activity::None));
     }
 
     #[test]

@@ -271,6 +271,11 @@ impl ProcessTable {
         with.map(|(pid, _)| *pid).collect()
     }
 
+    /// Whether there is one process alone.
+    pub fn has_one(&self) -> bool {
+        self.processes.len() == 1
+    }
+
     /// All processes.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()

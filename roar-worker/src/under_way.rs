@@ -12,15 +12,20 @@ use roar_lineage::event::Access;
 use roar_lineage::model::Stamp;
 
 use crate::arch::Call;
+use crate::clock;
 use crate::proc::{self, Activity};
-use crate::sys::file;
+use crate::sys::{file, process};
 
 /// How long a call may take to begin once it is let go (nanoseconds): its thread waits for a
 /// CPU.
 const SOON: u64 = 10_000_000;
+/// How long, where its process runs (nanoseconds).
+const SOON_RUNNING: u64 = 2_000_000;
+/// What a thread has done its call in (nanoseconds of CPU).
+const ENOUGH: u64 = 200_000;
 /// How often a thread that runs is looked at, and what is between two looks.
-const LOOKS: usize = 3;
-const PAUSE: Duration = Duration::from_micros(10);
+pub(crate) const LOOKS: usize = 3;
+pub(crate) const PAUSE: Duration = Duration::from_micros(10);
 /// Most calls that are remembered.
 const MOST: usize = 64;
 
@@ -74,38 +79,71 @@ pub(crate) struct Naming {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
     pub(crate) nr: i32,
+    pub(crate) args: [u64; 6],
+    /// Whether it becomes another program.
+    pub(crate) executes: bool,
     pub(crate) stamp: Stamp,
+    /// What its process had run until then (nanoseconds of CPU), where others are there.
+    pub(crate) ran: Option<u64>,
     /// Paths, as they are and as they were given.
     pub(crate) names: Vec<BString>,
     pub(crate) effect: Effect,
 }
 
 impl Naming {
-    /// Whether it has surely happened: it can be seen, or its thread waits in another call.
+    /// Whether it has surely happened: it can be seen, or its thread is about something else.
     pub(crate) fn has_happened(&self) -> bool {
-        let has_returned = || match proc::activity(self.pid, self.tid) {
-            Some(Activity::Waits(nr)) => nr != self.nr,
+        self.effect.is_seen() || self.has_returned()
+    }
+
+    fn has_returned(&self) -> bool {
+        if self.executes {
+            // An exec holds what asking for its call would wait for.
+            return proc::link(self.pid, "exe").as_ref() == self.names.first();
+        }
+        match proc::activity(self.pid, self.tid) {
+            Some(Activity::Waits(nr, args)) => (nr, args) != (self.nr, self.args),
             Some(Activity::None) => true,
-            Some(Activity::Runs) | None => false,
-        };
-        self.effect.is_seen() || has_returned()
+            Some(Activity::Runs) => self.has_run(),
+            None => false,
+        }
+    }
+
+    /// Whether its thread has run since for longer than the call takes. Of several nobody knows
+    /// which has run.
+    fn has_run(&self) -> bool {
+        let now = process::cpu_time(self.pid);
+        let ran = now.zip(self.ran).map(|(now, ran)| now.saturating_sub(ran));
+        match ran {
+            Some(ran) if ran < ENOUGH => false,
+            Some(_) if proc::has_one_thread(self.pid) => true,
+            _ => clock::stamp().saturating_sub(self.stamp) > SOON_RUNNING,
+        }
     }
 
     /// Whether the order of two calls matters to what they find.
     fn meets(&self, other: &Self) -> bool {
-        let is_of_one = |a: &BString, b: &BString| is_at_or_below(a, b) || is_at_or_below(b, a);
-        let share = |is_of_one: fn(&BString, &BString) -> bool| {
-            let mut names = self.names.iter();
-            names.any(|name| other.names.iter().any(|it| is_of_one(name, it)))
+        let is_in = |names: &[BString], around: &[BString]| {
+            let mut names = names.iter();
+            names.any(|name| around.iter().any(|around| is_at_or_below(name, around)))
         };
+        let (own, others) = (self.names.as_slice(), other.names.as_slice());
         match (&self.effect, &other.effect) {
             (Effect::Uses, Effect::Uses) => false,
             // Whoever comes first, both have the same file.
             (Effect::Makes(_), Effect::Makes(_)) => false,
-            (Effect::Makes(_), Effect::Uses) | (Effect::Uses, Effect::Makes(_)) => {
-                share(BString::eq)
+            (Effect::Makes(made), Effect::Uses) => others.contains(made),
+            (Effect::Uses, Effect::Makes(made)) => own.contains(made),
+            (Effect::Takes(_), Effect::Uses | Effect::Makes(_)) => is_in(others, own),
+            (Effect::Uses | Effect::Makes(_), Effect::Takes(_)) => is_in(own, others),
+            // Of two that are put at one name it is seen in the end which came last.
+            (Effect::Takes(one), Effect::Takes(another)) => {
+                let (one, another) = (std::slice::from_ref(one), std::slice::from_ref(another));
+                is_in(one, others)
+                    || is_in(others, one)
+                    || is_in(another, own)
+                    || is_in(own, another)
             }
-            _ => share(is_of_one),
         }
     }
 }
@@ -131,32 +169,38 @@ impl UnderWay {
         self.0.retain(|it| it.pid != pid);
     }
 
-    /// A call that is about to be let go. Gives the processes, its own among them, of which it
-    /// is not known what their calls find.
+    /// Threads of other processes that may be changing names just now.
+    pub(crate) fn changing(&self, pid: u32, has_happened: impl Fn(&Naming) -> bool) -> Vec<u32> {
+        let others = self.0.iter().filter(|it| it.pid != pid);
+        let changing = others.filter(|it| it.effect != Effect::Uses && !has_happened(it));
+        changing.map(|it| it.tid).collect()
+    }
+
+    /// Whether what a call finds depends on one of these threads.
+    pub(crate) fn depends(&self, naming: &Naming, changing: &[u32]) -> bool {
+        let mut others = self.0.iter();
+        others.any(|it| changing.contains(&it.tid) && it.meets(naming))
+    }
+
+    /// A call that is about to be let go. Gives the processes of which it is not known whether
+    /// their calls come before it, where that matters to them.
     pub(crate) fn add(
         &mut self,
         naming: Naming,
         has_happened: impl Fn(&Naming) -> bool,
     ) -> Vec<u32> {
-        let met = self.0.iter();
-        let mut met: Vec<_> = met
-            .filter(|it| it.pid != naming.pid && it.meets(&naming))
-            .collect();
+        let mut met: Vec<_> = match naming.effect {
+            Effect::Uses => Vec::new(),
+            _ => self.0.iter().collect(),
+        };
+        met.retain(|it| it.pid != naming.pid && it.meets(&naming));
         for looks in 1..=LOOKS {
             met.retain(|it| !has_happened(it));
             if !met.is_empty() && looks < LOOKS {
                 std::thread::sleep(PAUSE);
             }
         }
-        let mut unclear = Vec::new();
-        for other in met {
-            if naming.effect != Effect::Uses {
-                unclear.push(other.pid);
-            }
-            if other.effect != Effect::Uses {
-                unclear.push(naming.pid);
-            }
-        }
+        let mut unclear: Vec<u32> = met.iter().map(|it| it.pid).collect();
         unclear.dedup();
         if self.0.len() == MOST {
             self.0.pop_front();
@@ -175,7 +219,10 @@ mod tests {
             pid,
             tid: pid,
             nr: 0,
+            args: [0; 6],
+            executes: false,
             stamp: 1,
+            ran: None,
             names: names.iter().map(|name| BString::from(*name)).collect(),
             effect,
         }
@@ -206,6 +253,38 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_the_same_whatever_is_put_into_it() {
+        let listed = (Effect::Uses, &["/d"][..]);
+        assert!(!meet(
+            listed.clone(),
+            (takes("/d/new"), &["/d/new", "/d/x"])
+        ));
+        assert!(meet(listed, (takes("/d"), &["/d", "/e"])));
+    }
+
+    #[test]
+    fn what_two_put_at_one_name_is_seen_in_the_end() {
+        let put = |from| (takes(from), [from, "/x"]);
+        let (one, another) = (put("/a"), put("/b"));
+        assert!(!meet((one.0.clone(), &one.1), (another.0, &another.1)));
+        assert!(meet((one.0.clone(), &one.1), (takes("/x"), &["/x"])));
+        assert!(meet((one.0, &one.1), (takes("/a"), &["/a", "/c"])));
+    }
+
+    #[test]
+    fn a_thread_that_runs_on_has_made_its_call() {
+        let pid = std::process::id();
+        let ran = process::cpu_time(pid).unwrap();
+        let mut call = naming(pid, Effect::Uses, &["/x"]);
+        while process::cpu_time(pid).unwrap() < ran + 2 * ENOUGH {}
+        call.ran = Some(ran);
+        call.stamp = 0;
+        assert!(call.has_run());
+        call.ran = process::cpu_time(pid).map(|ran| ran + ENOUGH);
+        assert!(!call.has_run());
+    }
+
+    #[test]
     fn of_two_that_make_a_name_either_may_be_the_first() {
         let made = (makes("/a"), &["/a"][..]);
         assert!(!meet(made.clone(), made.clone()));
@@ -228,16 +307,22 @@ mod tests {
         let add = |calls: &mut UnderWay, pid, effect, name: &str| {
             calls.add(naming(pid, effect, &[name]), |_| false)
         };
+        let depends = |calls: &UnderWay, pid, name: &str, has_happened: bool| {
+            let changing = calls.changing(pid, |_| has_happened);
+            calls.depends(&naming(pid, Effect::Uses, &[name]), &changing)
+        };
         assert!(add(&mut calls, 6, takes("/d"), "/d").is_empty());
-        assert_eq!(add(&mut calls, 7, Effect::Uses, "/d/x"), [7]);
-        assert_eq!(add(&mut calls, 8, takes("/d/x"), "/d/x"), [6, 8, 7]);
+        assert!(depends(&calls, 7, "/d/x", false) && !depends(&calls, 7, "/d/x", true));
+        assert!(!depends(&calls, 6, "/d/x", false) && !depends(&calls, 7, "/e", false));
+        assert!(add(&mut calls, 7, Effect::Uses, "/d/x").is_empty());
+        assert_eq!(add(&mut calls, 8, takes("/d/x"), "/d/x"), [6, 7]);
         calls.returned(6, 2);
         calls.ended(8);
-        assert!(add(&mut calls, 9, Effect::Uses, "/d/x").is_empty());
-        assert_eq!(add(&mut calls, 10, takes("/d/x"), "/d/x"), [7, 9]);
+        assert!(!depends(&calls, 9, "/d/x", false));
+        assert_eq!(add(&mut calls, 10, takes("/d/x"), "/d/x"), [7]);
         calls.returned(11, 1 + SOON);
         assert!(add(&mut calls, 11, takes("/d/x"), "/d/x").is_empty());
-        let seen = calls.add(naming(12, Effect::Uses, &["/x"]), |_| true);
+        let seen = calls.add(naming(12, takes("/d"), &["/d"]), |_| true);
         assert!(seen.is_empty());
     }
 

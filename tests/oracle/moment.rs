@@ -23,12 +23,17 @@ fn flip(way: &str, how: &str) -> (Project, Traced) {
     (project, traced)
 }
 
-/// The rounds of which another file is recorded than the one that was opened.
+/// The rounds of which another file is recorded than the one that was opened, but for those in
+/// which a process waited long for a CPU (docs/limits.md).
 fn wrong(traced: &Traced) -> Vec<String> {
     let said = String::from_utf8_lossy(&traced.output.stdout).into_owned();
     let is_wrong = |line: &&str| {
-        let (round, content) = line.split_once(' ').unwrap();
-        !is_recorded(&traced.report, &format!("/r{round}/{content}/f"))
+        let words: Vec<&str> = line.split(' ').collect();
+        let [round, content, took] = words[..] else {
+            panic!("{line}")
+        };
+        let is_right = is_recorded(&traced.report, &format!("/r{round}/{content}/f"));
+        took.parse::<u64>().unwrap() < 8000 && !is_right
     };
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), ROUNDS);
@@ -66,8 +71,8 @@ fn a_link_that_is_replaced_at_that_moment_is_right_or_a_gap() {
 
 #[test]
 fn directories_that_are_exchanged_at_that_moment_are_a_gap() {
-    let (_project, traced) = flip("directory", "race");
-    assert_eq!(traced.report.gaps(), ["lost_records"]);
+    let is_gap = |_| flip("directory", "race").1.report.gaps() == ["lost_records"];
+    assert!((0..100).any(is_gap), "no two calls ever met");
 }
 
 #[test]

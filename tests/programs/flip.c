@@ -1,7 +1,7 @@
 /* Two processes at the same moment: one opens a file, the other gives a name on its way to
  * another. flip WAY ROUNDS makes r0, r1, …; flip WAY ROUNDS race uses each once, and says what
- * was opened; flip WAY ROUNDS turns does so one a while after the other. WAY is `link` (a symbolic
- * link is replaced) or `directory` (two are exchanged). flip WAY ROUNDS hands is of files that
+ * was opened, and how long it took both (microseconds); flip WAY ROUNDS turns does so one a
+ * while after the other. WAY is `link` (a symbolic link is replaced) or `directory` (two are exchanged). flip WAY ROUNDS hands is of files that
  * one makes, the other puts in their place, and the first opens, each as soon as it may. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,7 +12,22 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+/* When a process began and ended its call of this round (microseconds). */
+struct times {
+    atomic_long begun, ended;
+};
+
+static struct times *used, *flipped;
+
+static long now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}
 
 static const char *in(int round, const char *name)
 {
@@ -35,21 +50,33 @@ static void make(int round, const char *directory, const char *file, const char 
 
 static void flip(int is_link, int round)
 {
+    flipped->begun = now();
     int failed = is_link
         ? rename(in(round, "next"), in(round, "current"))
         : renameat2(AT_FDCWD, in(round, "current"), AT_FDCWD, in(round, "b"), RENAME_EXCHANGE);
+    flipped->ended = now();
     if (failed)
         abort();
 }
 
-static void look(int round)
+static char look(int round)
 {
     char content;
+    used->begun = now();
     int fd = open(in(round, "current/f"), O_RDONLY);
+    used->ended = now();
     if (fd < 0 || read(fd, &content, 1) != 1)
         abort();
     close(fd);
-    printf("%d %c\n", round, content);
+    return content;
+}
+
+/* From the begin of the first call to the end of the last. */
+static long took(void)
+{
+    long begun = used->begun < flipped->begun ? used->begun : flipped->begun;
+    long ended = used->ended > flipped->ended ? used->ended : flipped->ended;
+    return ended - begun;
 }
 
 static void hand(int rounds)
@@ -99,7 +126,9 @@ int main(int argc, char **argv)
     }
     int in_turn = !strcmp(argv[3], "turns");
     atomic_int *begun = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    atomic_int *flipped = begun + 64;
+    atomic_int *done = begun + 64;
+    used = (struct times *)(begun + 128);
+    flipped = (struct times *)(begun + 192);
     pid_t child = fork();
     for (int round = 0; round < rounds; round++) {
         if (child == 0) {
@@ -111,15 +140,16 @@ int main(int argc, char **argv)
             for (volatile int wait = 100 * (round % 20); wait > 0; wait--)
                 ;
             flip(is_link, round);
-            atomic_store(flipped, round + 1);
+            atomic_store(done, round + 1);
         } else {
             if (!in_turn)
                 atomic_store(begun, round + 1);
-            look(round);
+            char content = look(round);
             atomic_store(begun, round + 1);
-            while (atomic_load(flipped) <= round)
+            while (atomic_load(done) <= round)
                 if (in_turn)
                     usleep(1000);
+            printf("%d %c %ld\n", round, content, took());
         }
     }
     return child == 0 ? 0 : waitpid(child, 0, 0) != child;

@@ -96,3 +96,37 @@ open(f'/proc/self/fd/{m}').read()";
     report.assert(&["tree.py open [code]"], &[], &[]);
     assert_eq!(report.gaps(), ["lost_records"]);
 }
+
+/// `/proc/self/mountinfo` does not list the mount that such a root directory is in.
+#[test]
+fn roar_below_a_root_that_is_no_mount_sees_what_it_sees_elsewhere() {
+    if !is_root("roar_below_a_root_that_is_no_mount_sees_what_it_sees_elsewhere") {
+        return;
+    }
+    let project = Project::new();
+    project.write("root/work/in", "x");
+    std::fs::copy(roar(), project.path("root/roar")).unwrap();
+    let line = "
+        cd root; mkdir usr proc dev tmp; for name in bin lib lib64; do ln -s usr/$name $name; done
+        mount --rbind /usr usr; mount -t proc proc proc; mount --rbind /dev dev
+        for accel in auto off; do
+            chroot . /roar trace -q --accel $accel --json /report-$accel -- \\
+                sh -ec 'cd /work; cp in out; cat /work/out > ../work/last; rm out last'
+        done";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-ec", line]);
+    let status = unshare.current_dir(project.path("")).status().unwrap();
+    assert!(status.success());
+    for accel in ["auto", "off"] {
+        let report = std::fs::read(project.path(format!("root/report-{accel}"))).unwrap();
+        let report = project.parse(&report);
+        let read: Vec<_> = report
+            .files("reads")
+            .iter()
+            .map(|it| it["path"].clone())
+            .collect();
+        assert_eq!(read, ["/work/in"], "{accel}");
+        assert_eq!(report.ephemeral(), 2);
+        assert_eq!(report.gaps(), Vec::<String>::new());
+    }
+}

@@ -16,6 +16,9 @@ pub struct JobInfo {
     /// How that ended, once it has; none where it never began, or went with its node.
     #[serde(default)]
     driver_exit_code: Option<i32>,
+    /// Who it is to Ray, once it has joined.
+    #[serde(default)]
+    driver_info: Option<Value>,
     #[serde(default)]
     runtime_env: Option<Map<String, Value>>,
 }
@@ -28,7 +31,7 @@ impl JobInfo {
 
     /// Whether it failed, and nobody knows what it runs to have begun.
     pub fn failed_unbegun(&self) -> bool {
-        self.status == "FAILED" && self.driver_exit_code.is_none()
+        self.status == "FAILED" && self.driver_exit_code.is_none() && self.driver_info.is_none()
     }
 
     /// A variable of its runtime environment.

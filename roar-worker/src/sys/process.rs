@@ -118,7 +118,7 @@ pub fn hide_arguments() {
         .map(|word| word.load(Ordering::Relaxed));
     if length > 0 {
         // SAFETY: the strings that `main` was given, which are the program's to change (C17,
-        // 5.1.2.2.1); no other thread is there, and what std has taken of them are copies.
+        // 5.1.2.2.1); no other thread is there. `std::env::args` gives empty ones from here on.
         unsafe { std::ptr::write_bytes(start as *mut u8, 0, length) };
     }
 }
@@ -355,6 +355,20 @@ pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
         }
         _ => Err(error),
     }
+}
+
+/// What a process has run so far (nanoseconds of CPU, of all its threads): its clock
+/// (clock_getcpuclockid(3)).
+pub fn cpu_time(pid: u32) -> Option<u64> {
+    const CPUCLOCK_SCHED: libc::clockid_t = 2;
+    let clock = (!pid.cast_signed() << 3) | CPUCLOCK_SCHED;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: fills the structure.
+    let told = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (told == 0).then(|| time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
 
 /// A new descriptor that a call has given us.
