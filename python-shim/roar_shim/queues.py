@@ -16,6 +16,8 @@ from .abi import MANY
 
 # Things that left a queue otherwise are forgotten when there are so many more than are in it.
 _MOST_GONE = 1 << 10
+# An iterator of it counts, and no other thread comes between.
+_TIMES = range(1 << 62)
 
 
 def follow(page, failed):
@@ -47,7 +49,13 @@ def follow(page, failed):
         known, word = work(), local.word
         if known is not None and known.first is None:
             coroutines.claim()
-        givers.setdefault(id(item), []).append(words[word] if word else 0)
+        number = words[word] if word else 0
+        entry = givers.get(id(item))
+        if entry is None:
+            entry = givers.setdefault(id(item), [number, iter(_TIMES), iter(_TIMES)])
+        if entry[0] != number:
+            entry[0] = MANY
+        next(entry[1])
 
     def taking(get, lent):
         def take(self, *args, **kwargs):
@@ -91,11 +99,10 @@ def giver(things, item):
     have put there."""
     try:
         givers = things.__dict__["_roar_tasks"]
-        numbers = givers[id(item)]
-        if len(numbers) == 1:
-            del givers[id(item)]
-        elif numbers.count(numbers[0]) < len(numbers):
-            numbers[:] = [MANY] * len(numbers)
-        return numbers.pop(0)
-    except (IndexError, KeyError):
+        number, puts, takes = givers[id(item)]
+    except KeyError:
         return MANY  # it was put there at this moment, or in a way of the queue's own
+    next(takes)
+    if takes.__length_hint__() <= puts.__length_hint__():
+        givers.pop(id(item), None)
+    return number

@@ -177,7 +177,7 @@ for _ in range(3):
         pass
     else:
         raise AssertionError
-assert things._roar_tasks == {id(1): [5]}, things._roar_tasks
+assert [(thing, entry[0]) for thing, entry in things._roar_tasks.items()] == [(id(1), 5)]
 task(5, serve, things, found)
 task(5, give, things, 2)
 assert found == [(1, 5), (2, 5)], found
@@ -185,6 +185,44 @@ for number in range(5000):
     things.put(number)
     things.queue.clear()
 assert len(things._roar_tasks) < 1100, len(things._roar_tasks)
+""")
+
+
+def test_a_thing_is_in_a_queue_often_at_no_cost():
+    check("""
+import time
+
+things = queue.Queue()
+page.work_for(5)
+began = time.process_time()
+for _ in range(100_000):
+    things.put(None)
+for _ in range(100_000):
+    things.get()
+took = time.process_time() - began
+assert took < 2, took
+assert not things._roar_tasks, things._roar_tasks
+""")
+
+
+def test_a_thing_that_leaves_a_queue_otherwise_is_not_kept_each_time():
+    check("""
+import tracemalloc
+
+things, found = queue.Queue(), []
+page.work_for(5)
+tracemalloc.start()
+for number in range(50):
+    for _ in range(1000):
+        things.put(number % 10)
+    things.queue.clear()
+    things.unfinished_tasks = 0
+kept, _ = tracemalloc.get_traced_memory()
+assert kept < 50_000, kept
+task(5, serve, things, found)
+task(5, give, things, 1)
+task(6, give, things, 1)
+assert found == [(1, 5), (1, MANY)], found
 """)
 
 
