@@ -10,9 +10,11 @@ another number when it begins than when it ends.
 """
 
 import asyncio
+import contextlib
 import contextvars
+import functools
 import weakref
-from types import BuiltinMethodType
+from types import BuiltinMethodType, FunctionType
 
 from .abi import MANY
 
@@ -47,21 +49,48 @@ def begin(page, number):
 
 
 def claim():
-    """The coroutine that runs is the first one, unless another is; returns whether it is."""
+    """The coroutine that runs is the first one, unless another is; returns whether it is, or
+    takes something from a queue that the first one waits for."""
     current, known = running(), work.get()
     if current is None or known is None:
         return False
     if known.first is None:
-        known.first = weakref.ref(current)
-    return known.first() is current
+        waiting = asyncio.all_tasks() if only_takes(current) else ()
+        first = next((task for task in waiting if waits_for(task, current)), current)
+        known.first = weakref.ref(first)
+    first = known.first()
+    return first is current or (only_takes(current) and waits_for(first, current))
+
+
+def only_takes(task):
+    """Whether it does nothing but take something from a queue, as for `wait_for`."""
+    return getattr(task.get_coro(), "cr_code", None) is asyncio.Queue.get.__code__
+
+
+def waits_for(task, other):
+    """Whether the task waits for the other one, or for a future of which the other one's
+    callbacks know, as those of `wait_for` (up to Python 3.11), `wait` and `gather` do."""
+    future = getattr(task, "_fut_waiter", None)
+    if future is None or future is other:
+        return future is not None
+    callbacks = getattr(other, "_callbacks", None) or ()
+    return any(it is future for callback, _context in callbacks for it in held(callback))
+
+
+def held(callback):
+    if isinstance(callback, functools.partial):
+        yield from callback.args
+    elif isinstance(callback, FunctionType):
+        for cell in callback.__closure__ or ():
+            with contextlib.suppress(ValueError):  # an empty one
+                yield cell.cell_contents
 
 
 def forget():
     """Nobody knows any more for whom the coroutine or thread works that runs. One that does
-    nothing but take something from a queue (`wait_for` makes such) takes it for another one."""
+    nothing but take something takes it for another one."""
     current, known = running(), work.get()
-    code = current is not None and getattr(current.get_coro(), "cr_code", None)
-    if known is not None and code is asyncio.Queue.get.__code__:
+    if known is not None and current is not None and only_takes(current):
         known.number = MANY
     else:
         work.set(Work(MANY))

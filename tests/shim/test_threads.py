@@ -315,6 +315,117 @@ asyncio.run(main())
 """)
 
 
+def test_a_tasks_own_coroutine_has_others_take_for_it():
+    check("""
+async def waits(things):
+    return await asyncio.wait_for(things.get(), 9)
+
+async def creates(things):
+    return await asyncio.create_task(things.get())
+
+async def selects(things):
+    taking = asyncio.create_task(things.get())
+    other = asyncio.create_task(asyncio.sleep(9))
+    await asyncio.wait([taking, other], return_when=asyncio.FIRST_COMPLETED)
+    return taking.result()
+
+async def gathers(things):
+    return (await asyncio.gather(things.get(), asyncio.sleep(0)))[0]
+
+async def own(number, things, take):
+    thing = await take(things)
+    assert page.current() == number, (take, page.current())
+    await asyncio.sleep(0)
+    assert page.current() == number, (take, page.current())
+    things.put_nowait(0)
+    await things.get()
+    return thing, page.current() == number
+
+async def method(number, *args):
+    coroutines.begin(page, number)
+    return await own(number, *args)
+
+async def put(things):
+    coroutines.begin(page, 7)
+    await things.put("thing")
+
+async def main(loop, take):
+    coroutines.follow_asyncio(page)
+    page.local.window = None
+    for way in "method", "handed over":
+        things = asyncio.Queue()
+        number = page.begin(bytes(24), 0, 0)
+        if way == "method":
+            taking = asyncio.create_task(method(number, things, take))
+        else:
+            hand = lambda: asyncio.run_coroutine_threadsafe(own(number, things, take), loop)
+            taking = asyncio.wrap_future(await loop.run_in_executor(None, task, number, hand))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+        await asyncio.create_task(put(things))
+        assert await taking == ("thing", True), (way, take)
+        page.end(number, abi.COMPLETED)
+
+async def begun(take):
+    await main(asyncio.get_running_loop(), take)
+
+for take in waits, creates, selects, gathers:
+    asyncio.run(begun(take))
+""")
+
+
+def test_a_consumer_that_has_others_take_for_it_is_not_the_running_tasks_own():
+    check("""
+async def consume(things, found):
+    await asyncio.wait_for(things.get(), 9)
+    found.append(page.current())
+
+async def consume_itself(things, found):
+    await things.get()
+    found.append(page.current())
+
+async def method(number, things, found, consumer):
+    coroutines.begin(page, number)
+    consuming = asyncio.create_task(consumer(things, found))
+    await consuming
+
+async def put(things):
+    coroutines.begin(page, 7)
+    await things.put("thing")
+
+async def handed(things, found):
+    for _ in range(2):
+        await consume(things, found)
+
+async def main():
+    coroutines.follow_asyncio(page)
+    page.local.window = None
+    loop, found = asyncio.get_running_loop(), []
+    for consumer in consume, consume_itself:
+        things, number = asyncio.Queue(), page.begin(bytes(24), 0, 0)
+        running = asyncio.create_task(method(number, things, found, consumer))
+        await asyncio.sleep(0.01)
+        await asyncio.create_task(put(things))
+        await running
+        page.end(number, abi.COMPLETED)
+    assert found == [MANY] * 2, found
+
+    # It goes on after the task that handed it over.
+    things, found, number = asyncio.Queue(), [], page.begin(bytes(24), 0, 0)
+    hand = lambda: asyncio.run_coroutine_threadsafe(handed(things, found), loop)
+    running = asyncio.wrap_future(await loop.run_in_executor(None, task, number, hand))
+    await asyncio.sleep(0.01)
+    await asyncio.create_task(put(things))
+    await asyncio.sleep(0.01)
+    page.end(number, abi.COMPLETED)
+    await asyncio.create_task(put(things))
+    await running
+    assert found == [number, MANY], (number, found)
+
+asyncio.run(main())
+""")
+
+
 @pytest.fixture(scope="session", params=["3.7.1", "4.0.0", "4.16.0"])
 def anyio(request, tmp_path_factory):
     """A directory to import anyio from."""
