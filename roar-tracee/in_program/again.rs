@@ -26,7 +26,7 @@ pub(crate) fn find() {
 }
 
 /// How long a notification may take to be received (nanoseconds).
-const PATIENCE: u64 = 10_000_000;
+const PATIENCE: u64 = 50_000_000;
 
 /// When a call begins; 0: it is not libc's, or nobody can tell.
 pub(crate) fn begin(next: &Next) -> u64 {

@@ -395,3 +395,31 @@ fn names_of_libcs_may_be_another_librarys() {
     assert_eq!(report.document["run"]["exit_code"], 0);
     assert_eq!(report.document["tracer"]["accel"], "on");
 }
+
+/// A temporary directory is everybody's: what another user has put there is not opened, which
+/// may take for ever.
+#[test]
+fn a_directory_that_another_user_has_made_is_left_alone() {
+    if !is_root("a_directory_that_another_user_has_made_is_left_alone") {
+        return;
+    }
+    let project = Project::new();
+    let trace = |temporary: &Path| {
+        project.trace_as("trace", &["--accel", "auto"], &["true"], |roar| {
+            roar.env("TMPDIR", temporary);
+        })
+    };
+    let [own, others] = ["own", "others"].map(|name| project.path(name));
+    fs::create_dir_all(&own).unwrap();
+    assert_eq!(trace(&own).report.document["tracer"]["accel"], "on");
+    let fifos = "for name in own/roar-lib-0/*; do mkfifo others/roar-lib-0/${name##*/}; done";
+    let line = format!("mkdir -p others/roar-lib-0; {fifos}; chown 65534 others/roar-lib-0");
+    let made = Command::new("sh")
+        .args(["-ec", &line])
+        .current_dir(project.path(""))
+        .status();
+    assert!(made.unwrap().success());
+    let traced = trace(&others);
+    assert!(traced.output.status.success());
+    assert_eq!(traced.report.document["tracer"]["accel"], "off");
+}
