@@ -1,6 +1,6 @@
 //! From one notification to its answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -154,6 +154,7 @@ impl Supervisor {
                 stamp,
                 ran: ran.flatten(),
                 effect: Effect::of(call, &names, accesses),
+                is_over: Cell::default(),
                 names,
             };
             let is_unclear = self.under_way.depends(&naming, &changing);

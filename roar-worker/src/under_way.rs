@@ -4,6 +4,7 @@
 //! process changes one of its names in between, the two may come in either order, and nobody
 //! can tell in which they came: that is noticed, and said.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -88,12 +89,18 @@ pub(crate) struct Naming {
     /// Paths, as they are and as they were given.
     pub(crate) names: Vec<BString>,
     pub(crate) effect: Effect,
+    /// Whether it is known to have happened.
+    pub(crate) is_over: Cell<bool>,
 }
 
 impl Naming {
     /// Whether it has surely happened: it can be seen, or its thread is about something else.
     pub(crate) fn has_happened(&self) -> bool {
-        self.effect.is_seen() || self.has_returned()
+        if !self.is_over.get() {
+            self.is_over
+                .set(self.effect.is_seen() || self.has_returned());
+        }
+        self.is_over.get()
     }
 
     fn has_returned(&self) -> bool {
@@ -223,6 +230,7 @@ mod tests {
             executes: false,
             stamp: 1,
             ran: None,
+            is_over: Cell::default(),
             names: names.iter().map(|name| BString::from(*name)).collect(),
             effect,
         }
