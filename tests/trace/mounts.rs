@@ -104,14 +104,14 @@ fn roar_below_a_root_that_is_no_mount_sees_what_it_sees_elsewhere() {
         return;
     }
     let project = Project::new();
-    project.write("root/work/in", "x");
+    project.write("root/d/in", "x");
     std::fs::copy(roar(), project.path("root/roar")).unwrap();
     let line = "
         cd root; mkdir usr proc dev tmp; for name in bin lib lib64; do ln -s usr/$name $name; done
         mount --rbind /usr usr; mount -t proc proc proc; mount --rbind /dev dev
         for accel in auto off; do
             chroot . /roar trace -q --accel $accel --json /report-$accel -- \\
-                sh -ec 'cd /work; cp in out; cat /work/out > ../work/last; rm out last'
+                sh -ec 'cd /d; cp in out; cat /d/out > ../d/last; rm out last'
         done";
     let mut unshare = Command::new("unshare");
     unshare.args(["-m", "sh", "-ec", line]);
@@ -125,7 +125,7 @@ fn roar_below_a_root_that_is_no_mount_sees_what_it_sees_elsewhere() {
             .iter()
             .map(|it| it["path"].clone())
             .collect();
-        assert_eq!(read, ["/work/in"], "{accel}");
+        assert_eq!(read, ["/d/in"], "{accel}");
         assert_eq!(report.ephemeral(), 2);
         assert_eq!(report.gaps(), Vec::<String>::new());
     }
