@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 
 use bstr::{BString, ByteSlice};
-use nix::fcntl::{readlink, readlinkat};
+use nix::fcntl::{AT_FDCWD, readlink, readlinkat};
 
 use crate::deep;
 use crate::memory::{Memory, Unreadable};
@@ -87,11 +87,17 @@ impl LiveTracee<'_> {
             false => file::open_path(b"/", 0),
         };
         let is_absolute = path.starts_with(b"/");
-        let start = if is_absolute { root() } else { self.base(base) }?;
-        if path == b"." {
-            return Ok(start);
-        }
-        let directly = |resolve: u64| file::open_path_under(start.as_fd(), path, flags, resolve);
+        let start = match (self.is_elsewhere, is_absolute) {
+            (_, false) => Some(self.base(base)?),
+            (true, true) => Some(root()?),
+            (false, true) => None,
+        };
+        let start = match start {
+            Some(start) if path == b"." => return Ok(start),
+            start => start,
+        };
+        let from = start.as_ref().map_or(AT_FDCWD, AsFd::as_fd);
+        let directly = |resolve: u64| file::open_path_under(from, path, flags, resolve);
         let opened = match (self.is_elsewhere, is_absolute) {
             (false, _) => directly(libc::RESOLVE_NO_MAGICLINKS),
             (true, true) => directly(libc::RESOLVE_IN_ROOT),
@@ -103,8 +109,13 @@ impl LiveTracee<'_> {
                 return file::open_path(&self.reachable(base, path), flags);
             }
             Err(Some(libc::ELOOP | libc::EXDEV | libc::EAGAIN)) => true,
-            // In the `/proc` of a pid namespace that we are not in `self` leads nowhere.
-            Err(Some(libc::ENOENT)) => self.is_elsewhere,
+            // By our own `/proc/self`, or in the `/proc` of a pid namespace that we are not in, a
+            // link leads nowhere that leads the thread somewhere.
+            Err(Some(libc::ENOENT)) => {
+                let plainly = || directly(libc::RESOLVE_NO_SYMLINKS);
+                let is_link = |error: std::io::Error| error.raw_os_error() == Some(libc::ELOOP);
+                self.is_elsewhere || plainly().is_err_and(is_link)
+            }
             _ => false,
         };
         if !is_ours {

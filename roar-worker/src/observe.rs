@@ -25,7 +25,7 @@ use crate::scope;
 use crate::served::Served;
 use crate::supervisor::{Source, Supervisor};
 use crate::sys::notify::Notification;
-use crate::sys::process as sys_process;
+use crate::sys::process;
 use crate::sys::socket;
 
 use crate::under_way::{self, Effect, Naming};
@@ -133,37 +133,7 @@ impl Supervisor {
         }
         let process = self.table.get(pid)?;
         let tracee = self.tracee(process, tid);
-        let ran = (!self.table.has_one()).then(|| sys_process::cpu_time(pid));
-        let mut looks = 0;
-        // What another is changing just now is looked up once more.
-        let (mut decoded, naming, is_unclear) = loop {
-            let changing = self.under_way.changing(pid, Naming::has_happened);
-            let decoded = decode::decode(&tracee, call, pointer, entry.args);
-            let mut names = tracee.names.take();
-            names.retain(|name| decode::is_recorded(name));
-            let accesses = match &decoded {
-                Ok(Decoded::Files(accesses)) => accesses.as_slice(),
-                _ => &[],
-            };
-            let naming = Naming {
-                pid,
-                tid,
-                nr: entry.nr,
-                args: entry.args,
-                executes: matches!(call, Call::Execve | Call::Execveat),
-                stamp,
-                ran: ran.flatten(),
-                effect: Effect::of(call, &names, accesses),
-                is_over: Cell::default(),
-                names,
-            };
-            let is_unclear = self.under_way.depends(&naming, &changing);
-            looks += 1;
-            if !is_unclear || looks == under_way::LOOKS {
-                break (decoded, naming, is_unclear);
-            }
-            std::thread::sleep(under_way::PAUSE);
-        };
+        let (mut decoded, naming, is_unclear) = self.look(&tracee, entry, (call, pointer), stamp);
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
             accesses.extend(imports::sources(&tracee, accesses));
         }
@@ -183,6 +153,48 @@ impl Supervisor {
             self.is_let_go(naming);
         }
         Some(observed)
+    }
+
+    /// What a call does, the names that it uses, and whether another process changes one of them
+    /// just now: then it is looked at again, a few times.
+    fn look(
+        &self,
+        tracee: &LiveTracee<'_>,
+        entry: &Entry,
+        (call, pointer): (Call, usize),
+        stamp: u64,
+    ) -> (Result<Decoded, Unreadable>, Naming, bool) {
+        let pid = tracee.pid;
+        let mut looks = 0;
+        loop {
+            let changing = self.under_way.changing(pid, Naming::has_happened);
+            let decoded = decode::decode(tracee, call, pointer, entry.args);
+            let mut names = tracee.names.take();
+            names.retain(|name| decode::is_recorded(name));
+            let accesses = match &decoded {
+                Ok(Decoded::Files(accesses)) => accesses.as_slice(),
+                _ => &[],
+            };
+            let is_remembered = !names.is_empty() && !self.table.has_one();
+            let naming = Naming {
+                pid,
+                tid: entry.tid,
+                nr: entry.nr,
+                args: entry.args,
+                executes: matches!(call, Call::Execve | Call::Execveat),
+                stamp,
+                ran: is_remembered.then(|| process::cpu_time(pid)).flatten(),
+                effect: Effect::of(call, &names, accesses),
+                is_over: Cell::default(),
+                names,
+            };
+            let is_unclear = self.under_way.depends(&naming, &changing);
+            looks += 1;
+            if !is_unclear || looks == under_way::LOOKS {
+                return (decoded, naming, is_unclear);
+            }
+            std::thread::sleep(under_way::PAUSE);
+        }
     }
 
     /// A call that names files happens soon. Where others may come before or after it, and find

@@ -24,11 +24,17 @@ pub(crate) struct Walker {
 }
 
 impl Walker {
-    /// Opens a path from a directory as the thread would; `flags` as of `O_PATH`.
-    pub(crate) fn open(&self, start: OwnedFd, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
-        let mut at = match path.starts_with(b"/") {
-            true => self.root.try_clone()?,
-            false => start,
+    /// Opens a path from a directory as the thread would, from its root where the path is
+    /// absolute; `flags` as of `O_PATH`.
+    pub(crate) fn open(
+        &self,
+        start: Option<OwnedFd>,
+        path: &[u8],
+        flags: i32,
+    ) -> io::Result<OwnedFd> {
+        let mut at = match start.filter(|_| !path.starts_with(b"/")) {
+            Some(start) => start,
+            None => self.root.try_clone()?,
         };
         let follows = flags & libc::O_NOFOLLOW == 0 || path.ends_with(b"/");
         let mut rest = names(path);

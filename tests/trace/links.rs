@@ -34,6 +34,19 @@ os.remove(f'd/{os.getpid()}')",
 }
 
 #[test]
+fn a_descriptor_that_the_supervisor_has_none_like_leads_there_too() {
+    let project = Project::new();
+    project.write("d/in", "x").write("e", "y");
+    symlink("/proc/self/fd/700/in", project.path("l")).unwrap();
+    let report = project.shell(
+        "exec 700< d 701< e; cat /proc/self/fd/700/in l; cat /dev/fd/701; echo z > /dev/fd/700/out",
+    );
+    assert_eq!(report.writes(), ["d/out open"]);
+    report.file("reads", "d/in");
+    report.file("reads", "e");
+}
+
+#[test]
 fn self_is_the_program_from_a_descriptor_of_proc_too() {
     let project = Project::new();
     project.write("in", "x").write("log", "x").write("d/e", "x");

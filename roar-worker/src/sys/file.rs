@@ -68,8 +68,7 @@ pub fn open_path(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
 /// The same where no symbolic link is on the way; ELOOP where one is (openat2(2),
 /// RESOLVE_NO_SYMLINKS, 5.6).
 pub fn open_path_without_links(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
-    const RESOLVE_NO_SYMLINKS: u64 = 0x04;
-    open_resolving(libc::AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS)
+    open_resolving(libc::AT_FDCWD, path, flags, libc::RESOLVE_NO_SYMLINKS)
 }
 
 /// The same from a directory, under the rules of openat2(2).
