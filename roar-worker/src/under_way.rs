@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
+use roar_lineage::category::Classifier;
 use roar_lineage::event::Access;
-use roar_lineage::model::Stamp;
+use roar_lineage::model::{Category, Stamp};
 
 use crate::arch::Call;
 use crate::clock;
@@ -128,6 +129,15 @@ impl Naming {
         }
     }
 
+    /// Whether nothing is at stake: all that it names is run-time state, of which it does not
+    /// matter which version somebody had.
+    fn is_of_runtime(&self) -> bool {
+        let classifier = Classifier::default();
+        let category = |name: &BString| classifier.category(name, false);
+        let mut names = self.names.iter();
+        names.all(|name| category(name) == Category::Runtime)
+    }
+
     /// Whether the order of two calls matters to what they find.
     fn meets(&self, other: &Self) -> bool {
         let is_in = |names: &[BString], around: &[BString]| {
@@ -186,7 +196,7 @@ impl UnderWay {
     /// Whether what a call finds depends on one of these threads.
     pub(crate) fn depends(&self, naming: &Naming, changing: &[u32]) -> bool {
         let mut others = self.0.iter();
-        others.any(|it| changing.contains(&it.tid) && it.meets(naming))
+        others.any(|it| changing.contains(&it.tid) && it.meets(naming)) && !naming.is_of_runtime()
     }
 
     /// A call that is about to be let go. Gives the processes of which it is not known whether
@@ -200,7 +210,7 @@ impl UnderWay {
             Effect::Uses => Vec::new(),
             _ => self.0.iter().collect(),
         };
-        met.retain(|it| it.pid != naming.pid && it.meets(&naming));
+        met.retain(|it| it.pid != naming.pid && it.meets(&naming) && !it.is_of_runtime());
         for looks in 1..=LOOKS {
             met.retain(|it| !has_happened(it));
             if !met.is_empty() && looks < LOOKS {
@@ -332,6 +342,20 @@ mod tests {
         assert!(add(&mut calls, 11, takes("/d/x"), "/d/x").is_empty());
         let seen = calls.add(naming(12, takes("/d"), &["/d"]), |_| true);
         assert!(seen.is_empty());
+    }
+
+    #[test]
+    fn of_what_is_no_more_than_run_time_state_nothing_is_at_stake() {
+        let (port, new) = ("/tmp/ray/session_1/port", "/tmp/ray/session_1/port.tmp");
+        for (used, at_stake) in [(port, 0), ("/data/port", 1)] {
+            let mut calls = UnderWay::default();
+            let poll = naming(1, Effect::Uses, &[used]);
+            assert!(calls.add(poll.clone(), |_| false).is_empty());
+            let put = naming(2, takes(new), &[new, used]);
+            assert_eq!(calls.add(put, |_| false).len(), at_stake);
+            let changing = calls.changing(1, |_| false);
+            assert_eq!(calls.depends(&poll, &changing), at_stake > 0);
+        }
     }
 
     #[test]
