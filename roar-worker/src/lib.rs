@@ -33,6 +33,7 @@ pub mod launch;
 pub mod launcher;
 mod library;
 pub mod live;
+mod lookup;
 pub mod memory;
 pub mod meter;
 pub mod mirror;
@@ -48,6 +49,7 @@ pub mod process_table;
 mod ptrace;
 mod pulse;
 pub mod ray;
+mod record;
 pub mod rings;
 #[cfg(feature = "s3")]
 mod s3;

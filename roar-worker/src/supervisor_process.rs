@@ -189,6 +189,7 @@ pub(crate) fn settle_down() {
     let _ = process::become_subreaper();
     process::hear_of_children();
     process::forbid_core_dump();
+    process::print_no_backtraces();
     // If memory runs out, this process goes before the user's.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {

@@ -104,6 +104,8 @@ impl Churn {
         let mut roar = self.project.roar(["trace", "-q", "--json"]);
         roar.arg(self.project.report_path()).args(options);
         roar.args(["--", &self.program, &self.rounds]);
+        // Who has no memory is not to look for more of it.
+        roar.env("RUST_BACKTRACE", "1");
         roar.current_dir(fresh(&self.project));
         roar.stdout(Stdio::piped()).stderr(Stdio::piped());
         let roar = roar.spawn().unwrap();

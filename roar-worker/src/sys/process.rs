@@ -123,6 +123,13 @@ pub fn hide_arguments() {
     }
 }
 
+/// Has no backtrace printed where no memory is left: std holds a lock while it does, and whoever
+/// finds no memory for the backtrace either waits for itself for ever.
+pub fn print_no_backtraces() {
+    // SAFETY: no other thread is there.
+    unsafe { std::env::remove_var("RUST_BACKTRACE") };
+}
+
 /// Gives the signals whose disposition is another here the one that this process was
 /// started with.
 pub fn restore_signals() {
