@@ -18,7 +18,7 @@ use crate::backend::{self, Backend, Choice};
 use crate::forward::all_but_faults;
 use crate::inherited;
 use crate::launch::{self, Program, Start};
-use crate::launcher::{Launch, Word, wait_raw};
+use crate::launcher::Launch;
 use crate::meter::Meter;
 use crate::preload::{self, Receiver};
 use crate::ptrace::Tracer;
@@ -29,6 +29,7 @@ use crate::sys::process::{self, Fork};
 use crate::sys::ptrace;
 use crate::sys::socket;
 use crate::task_log::{Recorder, TaskLog};
+use crate::wait::{Word, wait_raw};
 
 /// How long the end of a command that used Ray waits for Ray's own processes.
 const GRACE: Duration = Duration::from_secs(5);
