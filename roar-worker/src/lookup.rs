@@ -122,7 +122,7 @@ impl LiveTracee<'_> {
         if !self.is_elsewhere && is_plain(path) {
             match file::open_path_without_links(path, flags) {
                 Ok(fd) => match file::stat(fd.as_fd()) {
-                    Ok(stat) if mounts::was_there(stat.mount) => {
+                    Ok(stat) if mounts::has_one_path(stat.mount) => {
                         return Lookup::Found(found(path.into(), &stat));
                     }
                     Ok(_) => {}
@@ -146,7 +146,7 @@ impl LiveTracee<'_> {
                     return Lookup::Fails;
                 };
                 // Below another root its names are others.
-                if follow && !self.is_elsewhere && mounts::was_there(found.mount) {
+                if follow && !self.is_elsewhere && mounts::has_one_path(found.mount) {
                     found.via = self.via(base, path, &found.path);
                 }
                 return Lookup::Found(found);
@@ -252,7 +252,7 @@ impl LiveTracee<'_> {
         let (directory, there) = if is_plain && !self.is_elsewhere {
             let directory = file::open_path_without_links(parent, libc::O_DIRECTORY).ok()?;
             let stat = file::stat(directory.as_fd()).ok()?;
-            if !mounts::was_there(stat.mount) {
+            if !mounts::has_one_path(stat.mount) {
                 return None;
             }
             (directory, found(parent.into(), &stat))
@@ -263,7 +263,7 @@ impl LiveTracee<'_> {
         };
         match file::stat_name(directory.as_fd(), name) {
             Ok(stat)
-                if stat.is_regular() && !self.is_elsewhere && mounts::was_there(stat.mount) =>
+                if stat.is_regular() && !self.is_elsewhere && mounts::has_one_path(stat.mount) =>
             {
                 let mut found = found(below(there.path, name), &stat);
                 if follow && !is_plain {
@@ -288,7 +288,7 @@ impl LiveTracee<'_> {
     /// What a descriptor of ours refers to, with a path at which the supervisor finds it.
     pub(crate) fn describe(&self, fd: BorrowedFd<'_>) -> Option<Found> {
         let mut found = describe(fd)?;
-        if (self.is_elsewhere || !mounts::was_there(found.mount))
+        if (self.is_elsewhere || !mounts::has_one_path(found.mount))
             && let Some(path) = mounts::own_path(self.tid, &found).ok()?
         {
             found.path = path;
@@ -352,7 +352,7 @@ fn missing_from_canonical(path: &[u8]) -> Option<Lookup> {
     let directory = file::open_path_without_links(parent(path), libc::O_DIRECTORY).ok()?;
     let mount = file::stat(directory.as_fd()).ok()?.mount;
     let path = path.into();
-    mounts::was_there(mount).then_some(Lookup::Missing { path, mount })
+    mounts::has_one_path(mount).then_some(Lookup::Missing { path, mount })
 }
 
 /// A name that is not there.

@@ -1,11 +1,15 @@
 //! Files of other mount namespaces, and of mounts that the command makes, by the paths at which
 //! the supervisor finds them: proc_pid_mountinfo(5).
 
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::{BString, ByteSlice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roar_lineage::category;
 
 use crate::proc;
@@ -61,6 +65,49 @@ pub(crate) fn was_there(id: u64) -> bool {
     FIRST.is_empty() || FIRST.contains(&id)
 }
 
+/// Mounts made since, of file systems that no earlier mount shows: until something is mounted or
+/// unmounted, a file on them has no other path.
+struct Alone {
+    /// `/proc/self/mountinfo`, which tells of changes (proc_pid_mounts(5)).
+    table: File,
+    ids: HashSet<u64>,
+}
+
+impl Alone {
+    fn forget_if_changed(&mut self) {
+        let mut table = [PollFd::new(self.table.as_fd(), PollFlags::POLLPRI)];
+        if poll(&mut table, PollTimeout::ZERO) != Ok(0) {
+            self.ids.clear();
+        }
+    }
+
+    fn has(&mut self, id: u64) -> bool {
+        if self.ids.contains(&id) {
+            self.forget_if_changed();
+        }
+        self.ids.contains(&id)
+    }
+}
+
+thread_local! {
+    static ALONE: RefCell<Option<Alone>> = RefCell::new(None);
+}
+
+fn with_alone<T>(ask: impl FnOnce(&mut Alone) -> T) -> Option<T> {
+    ALONE.with_borrow_mut(|alone| {
+        if alone.is_none() {
+            let (table, ids) = (File::open("/proc/self/mountinfo").ok()?, HashSet::new());
+            *alone = Some(Alone { table, ids });
+        }
+        alone.as_mut().map(ask)
+    })
+}
+
+/// Whether the files of a mount that the supervisor sees have one path alone, and keep it.
+pub(crate) fn has_one_path(id: u64) -> bool {
+    was_there(id) || with_alone(|alone| alone.has(id)) == Some(true)
+}
+
 /// Whether something was mounted since.
 pub(crate) fn is_changed() -> bool {
     ids().any(|id| !was_there(id))
@@ -106,8 +153,13 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detac
         return Ok(None);
     };
     let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
+    with_alone(Alone::forget_if_changed);
     let own = of(std::process::id());
     let same = own.iter().filter(|own| own.device == mount.device);
+    if own.iter().any(|own| own.id == mount.id) && !same.clone().any(|own| was_there(own.id)) {
+        with_alone(|alone| alone.ids.insert(mount.id));
+        return Ok(None);
+    }
     let paths = same.filter_map(|own| {
         let rest = below(&inside, &own.root)?;
         Some([own.point.trim_end_with(|c| c == '/'), rest].concat())

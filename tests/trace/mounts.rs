@@ -97,6 +97,25 @@ open(f'/proc/self/fd/{m}').read()";
     assert_eq!(report.gaps(), ["lost_records"]);
 }
 
+/// The id of a mount that is gone is the next one's.
+#[test]
+fn what_is_mounted_where_another_was_is_not_taken_for_that() {
+    if !is_root("what_is_mounted_where_another_was_is_not_taken_for_that") {
+        return;
+    }
+    let project = Project::new();
+    project.write("m/.keep", "").write("d/.keep", "");
+    let report = shell(
+        &project,
+        "mount -t tmpfs none m; echo x > m/new; cat m/new; echo x > m/out; cat m/out
+        umount m; mount --bind d m; echo x > m/out; cat m/out; echo x >> m/log; umount m",
+    );
+    assert_eq!(report.gaps(), Vec::<String>::new());
+    let writes = report.files("writes").iter();
+    let writes: Vec<String> = writes.map(|file| report.relative(file)).collect();
+    assert_eq!(writes, ["d/log", "d/out"]);
+}
+
 /// `/proc/self/mountinfo` does not list the mount that such a root directory is in.
 #[test]
 fn roar_below_a_root_that_is_no_mount_sees_what_it_sees_elsewhere() {
