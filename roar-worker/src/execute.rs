@@ -12,6 +12,7 @@ use roar_lineage::model::GapKind;
 use crate::accelerator::Loads;
 use crate::attribution::Work;
 use crate::decode::Execution;
+use crate::outside;
 use crate::proc;
 use crate::process_table::Image;
 use crate::scope;
@@ -95,6 +96,11 @@ impl Supervisor {
         process.knows_stores = false;
         process.client = Client::None;
         process.logs_keys = false;
+        if let Some(name) = outside::has_work_done(&exe, &argv) {
+            let membership = process.membership.clone();
+            let detail = format!("{} had work done by what is not traced", name.as_bstr());
+            self.gap(&membership, GapKind::UntracedWorker, &detail);
+        }
         self.record_exec(pid, &exe, &argv);
     }
 

@@ -41,6 +41,7 @@ pub mod mirror;
 mod mounts;
 mod observe;
 mod other_workers;
+mod outside;
 pub mod packages;
 mod paths;
 mod pieces;

@@ -80,6 +80,25 @@ def test_a_script_within_a_container(docker, project, rights):
     check(project, os.path.join(project, "pipeline-out"))
 
 
+def test_what_a_container_does_for_a_traced_client_is_a_gap(docker, tmp_path):
+    out, report = (str(tmp_path / name) for name in ("out", "report.json"))
+    words = docker.words((), "%s:%s" % (tmp_path, tmp_path))
+    line = ["docker", "--host", docker.socket, "run", "--rm", *words, "bare"]
+    for command, gaps in (
+        ([*line, "sh", "-c", "echo x > " + out], ["untraced_worker"]),
+        ([*line[:3], "ps"], []),
+    ):
+        done = subprocess.run(
+            [ROAR, "trace", "-q", "--json", report, "--", *command],
+            capture_output=True, env=environment(), timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        with open(report) as source:
+            coverage = json.load(source)["coverage"]
+        assert [gap["kind"] for gap in coverage["gaps"]] == gaps
+        assert os.path.exists(out)
+
+
 TOUCHES = """
 cat in > out; cp in copied; mv copied moved; ln moved linked; echo more >> log
 python -c 'open("made", "w").write(open("in").read())'

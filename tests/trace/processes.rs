@@ -35,6 +35,16 @@ subprocess.run(['cp', 'p1', 'p3'], check=True)";
     report.assert(&[], &["p1 open", "p2 open", "p3 open"], &[]);
 }
 
+#[test]
+fn what_others_do_for_a_program_is_a_gap() {
+    let project = Project::new();
+    std::fs::copy("/bin/true", project.path("sbatch")).unwrap();
+    let line = "sh -c './sbatch job.sh'; ./sbatch other.sh; cat sbatch; echo sbatch";
+    let report = project.trace_with(&[], &["sh", "-c", line]).report;
+    assert_eq!(report.gaps(), ["untraced_worker"]);
+    assert_eq!(report.document["coverage"]["gaps"][0]["count"], 2);
+}
+
 const ORPHAN: &str = "(setsid bash -c 'sleep 1; echo late > late.txt' >/dev/null 2>&1 &) ; :";
 
 #[test]
