@@ -1,6 +1,6 @@
 //! A real tracee: its memory and its view of the file system, through `/proc`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use bstr::BString;
 
 use crate::lookup;
 use crate::memory::{Memory, Unreadable};
-use crate::mounts;
+use crate::mounts::{self, Mount};
 use crate::paths::parent;
 use crate::proc::{self, Credentials};
 use crate::served::Served;
@@ -38,6 +38,8 @@ pub struct LiveTracee<'a> {
     pub served: Option<&'a Served>,
     /// Paths that were looked up, as they are and as they were given.
     pub names: RefCell<Vec<BString>>,
+    /// The mounts that it sees, once they were asked for.
+    pub(crate) mounts: OnceCell<Vec<Mount>>,
 }
 
 impl LiveTracee<'_> {

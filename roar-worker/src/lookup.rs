@@ -8,7 +8,7 @@ use nix::fcntl::{AT_FDCWD, readlink, readlinkat};
 
 use crate::deep;
 use crate::live::LiveTracee;
-use crate::mounts;
+use crate::mounts::{self, Mount};
 use crate::paths::{self, is_plain, parent, split};
 use crate::sys::file::{self, Stat};
 use crate::tracee::{Base, FileType, Found, Lookup};
@@ -289,11 +289,15 @@ impl LiveTracee<'_> {
     pub(crate) fn describe(&self, fd: BorrowedFd<'_>) -> Option<Found> {
         let mut found = describe(fd)?;
         if (self.is_elsewhere || !mounts::has_one_path(found.mount))
-            && let Some(path) = mounts::own_path(self.tid, &found).ok()?
+            && let Some(path) = mounts::own_path(self.tid, &found, || self.mounts()).ok()?
         {
             found.path = path;
         }
         Some(found)
+    }
+
+    fn mounts(&self) -> &[Mount] {
+        self.mounts.get_or_init(|| mounts::of(self.tid))
     }
 
     /// A directory, also one that is deeper than a path may be long.

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,14 +33,14 @@ pub(crate) struct Mount {
 
 /// The mounts that a thread sees.
 pub(crate) fn of(tid: u32) -> Vec<Mount> {
-    let text = std::fs::read(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
+    let text = proc::read(&format!("/proc/{tid}/mountinfo")).unwrap_or_default();
     text.lines().filter_map(parse).collect()
 }
 
 /// The mounts that were there when this was first called; none: nobody tells. That of a root
 /// directory which is no mount's own is not listed (proc_pid_mountinfo(5)).
 static FIRST: LazyLock<HashSet<u64>> = LazyLock::new(|| {
-    let mut first: HashSet<u64> = ids().collect();
+    let mut first: HashSet<u64> = own().iter().map(|mount| mount.id).collect();
     if !first.is_empty() {
         first.extend(file::stat_path(b"/").map(|root| root.mount));
     }
@@ -56,61 +57,86 @@ pub(crate) fn begin() {
     LazyLock::force(&FIRST);
 }
 
-fn ids() -> impl Iterator<Item = u64> {
-    of(std::process::id()).into_iter().map(|mount| mount.id)
-}
-
 /// Whether a mount was there before the command.
 pub(crate) fn was_there(id: u64) -> bool {
     FIRST.is_empty() || FIRST.contains(&id)
 }
 
-/// Mounts made since, of file systems that no earlier mount shows: until something is mounted or
-/// unmounted, a file on them has no other path.
-struct Alone {
+/// The supervisor's own mounts, until something is mounted or unmounted.
+struct Own {
     /// `/proc/self/mountinfo`, which tells of changes (proc_pid_mounts(5)).
     table: File,
-    ids: HashSet<u64>,
+    mounts: Rc<Vec<Mount>>,
+    /// Those that are new, of file systems that no earlier mount shows: a file on them has no
+    /// other path.
+    alone: HashSet<u64>,
 }
 
-impl Alone {
-    fn forget_if_changed(&mut self) {
+impl Own {
+    fn new() -> Option<Self> {
+        let table = File::open("/proc/self/mountinfo").ok()?;
+        let mut own = Self {
+            table,
+            mounts: Rc::default(),
+            alone: HashSet::new(),
+        };
+        own.read();
+        Some(own)
+    }
+
+    fn read(&mut self) {
+        self.mounts = Rc::new(of(std::process::id()));
+        self.alone.clear();
+    }
+
+    fn read_if_changed(&mut self) {
         let mut table = [PollFd::new(self.table.as_fd(), PollFlags::POLLPRI)];
         if poll(&mut table, PollTimeout::ZERO) != Ok(0) {
-            self.ids.clear();
+            self.read();
         }
     }
 
-    fn has(&mut self, id: u64) -> bool {
-        if self.ids.contains(&id) {
-            self.forget_if_changed();
+    /// Whether a file on a mount has no other path, which is remembered.
+    fn knows_alone(&mut self, mount: &Mount) -> bool {
+        let mut same = self.mounts.iter().filter(|own| own.device == mount.device);
+        let is_earlier = same.clone().any(|own| was_there(own.id));
+        let is_alone = !is_earlier && same.any(|own| own.id == mount.id);
+        if is_alone {
+            self.alone.insert(mount.id);
         }
-        self.ids.contains(&id)
+        is_alone
     }
 }
 
 thread_local! {
-    static ALONE: RefCell<Option<Alone>> = RefCell::new(None);
+    static OWN: RefCell<Option<Own>> = const { RefCell::new(None) };
 }
 
-fn with_alone<T>(ask: impl FnOnce(&mut Alone) -> T) -> Option<T> {
-    ALONE.with_borrow_mut(|alone| {
-        if alone.is_none() {
-            let (table, ids) = (File::open("/proc/self/mountinfo").ok()?, HashSet::new());
-            *alone = Some(Alone { table, ids });
+fn with_own<T>(ask: impl FnOnce(&mut Own) -> T) -> Option<T> {
+    OWN.with_borrow_mut(|own| {
+        if own.is_none() {
+            *own = Own::new();
         }
-        alone.as_mut().map(ask)
+        own.as_mut().map(|own| {
+            own.read_if_changed();
+            ask(own)
+        })
     })
+}
+
+/// The mounts that the supervisor sees.
+fn own() -> Rc<Vec<Mount>> {
+    with_own(|own| own.mounts.clone()).unwrap_or_else(|| Rc::new(of(std::process::id())))
 }
 
 /// Whether the files of a mount that the supervisor sees have one path alone, and keep it.
 pub(crate) fn has_one_path(id: u64) -> bool {
-    was_there(id) || with_alone(|alone| alone.has(id)) == Some(true)
+    was_there(id) || with_own(|own| own.alone.contains(&id)) == Some(true)
 }
 
 /// Whether something was mounted since.
 pub(crate) fn is_changed() -> bool {
-    ids().any(|id| !was_there(id))
+    own().iter().any(|mount| !was_there(mount.id))
 }
 
 /// Whether a file was met since this was last asked that no path leads to: its mount is in no
@@ -125,7 +151,11 @@ pub(crate) struct Detached;
 /// The path at which the supervisor finds what a thread knows by another one, and finds it still
 /// when what the command has mounted is gone; none where the paths are the same. What is on a
 /// mount that only the thread's namespace has gets that namespace's id before its path.
-pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detached> {
+pub(crate) fn own_path<'a>(
+    tid: u32,
+    found: &Found,
+    theirs: impl FnOnce() -> &'a [Mount],
+) -> Result<Option<BString>, Detached> {
     let identity = (found.version.dev, found.version.ino);
     let is_it = |path: &[u8]| {
         file::stat_path(path).is_ok_and(|stat| {
@@ -135,7 +165,7 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detac
     if is_it(&found.path) {
         return Ok(None);
     }
-    let theirs = of(tid);
+    let theirs = theirs();
     let root = proc::link(tid, "root").unwrap_or_default();
     let Some(mount) = theirs.iter().find(|mount| mount.id == found.mount) else {
         // The kernel's own, of memfd_create(2) and pipes, are in no directory either; and what is
@@ -153,13 +183,13 @@ pub(crate) fn own_path(tid: u32, found: &Found) -> Result<Option<BString>, Detac
         return Ok(None);
     };
     let inside = [mount.root.trim_end_with(|c| c == '/'), inside].concat();
-    with_alone(Alone::forget_if_changed);
-    let own = of(std::process::id());
-    let same = own.iter().filter(|own| own.device == mount.device);
-    if own.iter().any(|own| own.id == mount.id) && !same.clone().any(|own| was_there(own.id)) {
-        with_alone(|alone| alone.ids.insert(mount.id));
+    begin();
+    let is_alone = with_own(|own| own.knows_alone(mount));
+    if is_alone == Some(true) {
         return Ok(None);
     }
+    let own = own();
+    let same = own.iter().filter(|own| own.device == mount.device);
     let paths = same.filter_map(|own| {
         let rest = below(&inside, &own.root)?;
         Some([own.point.trim_end_with(|c| c == '/'), rest].concat())

@@ -1,6 +1,6 @@
 //! From one notification to its answer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -129,8 +129,9 @@ impl Supervisor {
             process.refresh(tid);
         }
         let process = self.table.get(pid)?;
-        let tracee = self.tracee(process, tid);
-        let (mut decoded, naming, is_unclear) = self.look(&tracee, entry, (call, pointer), stamp);
+        let mut tracee = self.tracee(process, tid);
+        let (mut decoded, naming, is_unclear) =
+            self.look(&mut tracee, entry, (call, pointer), stamp);
         if let Ok(Decoded::Files(accesses)) = &mut decoded {
             accesses.extend(imports::sources(&tracee, accesses));
         }
@@ -156,7 +157,7 @@ impl Supervisor {
     /// just now: then it is looked at again, a few times.
     fn look(
         &self,
-        tracee: &LiveTracee<'_>,
+        tracee: &mut LiveTracee<'_>,
         entry: &Entry,
         (call, pointer): (Call, usize),
         stamp: u64,
@@ -167,6 +168,7 @@ impl Supervisor {
             let changing = self.under_way.changing(pid, Naming::has_happened);
             let decoded = decode::decode(tracee, call, pointer, entry.args);
             let mut names = tracee.names.take();
+            tracee.mounts.take();
             names.retain(|name| decode::is_recorded(name));
             let accesses = match &decoded {
                 Ok(Decoded::Files(accesses)) => accesses.as_slice(),
@@ -239,6 +241,7 @@ impl Supervisor {
             is_elsewhere: process.is_elsewhere,
             served: self.served.as_ref(),
             names: RefCell::default(),
+            mounts: OnceCell::new(),
         }
     }
 

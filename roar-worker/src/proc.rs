@@ -45,7 +45,7 @@ pub struct Credentials {
 
 /// Reads a file of `/proc`: its size is not known before, and one page is nearly always
 /// enough.
-fn read(path: &str) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     let mut content = Vec::with_capacity(4096);
     let file = File::open(path).inspect_err(sys::note_starvation)?;
     // `take` keeps the standard library from asking for the size, which is always 0.
