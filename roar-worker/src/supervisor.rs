@@ -407,13 +407,15 @@ impl Supervisor {
             return Turn::Ended(pid, None);
         };
         let pidfd = process.pidfd.take();
-        let wait_status = process.wait_status.or_else(|| {
-            let told = pidfd
-                .as_ref()
-                .and_then(|fd| sys::process::exit_status(fd.as_fd()));
-            told.or_else(|| proc::zombie_status(process.key))
-                .or(process.exit_code.map(|code| code << 8))
-        });
+        let told = || {
+            let pidfd = pidfd.as_ref()?;
+            sys::process::exit_status(pidfd.as_fd())
+        };
+        // It tells once the parent has waited, which may be between two looks.
+        let wait_status = process.wait_status.or_else(told);
+        let wait_status = wait_status.or_else(|| proc::zombie_status(process.key));
+        let wait_status = wait_status.or_else(told);
+        let wait_status = wait_status.or(process.exit_code.map(|code| code << 8));
         if let Some(fd) = pidfd {
             self.unwatch(fd.as_fd());
         }
