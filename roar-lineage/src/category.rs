@@ -26,11 +26,25 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
         b".triton" => next == b"cache",
         b".nv" => next == b"ComputeCache",
         b"ray" => next.starts_with(b"session_"),
+        [b's', ..] => is_ray_session(component),
         [b't', ..] => component.starts_with(b"torchinductor_"),
-        [b'r', ..] => component.starts_with(b"roar-shim-"),
+        [b'r', ..] => {
+            component.starts_with(b"roar-shim-") || component.starts_with(b"ray_spilled_objects")
+        }
         [b'h', ..] => component.starts_with(b"hsperfdata_"),
         _ => false,
     }
+}
+
+/// The directory of one run of Ray, wherever its temporary directory is:
+/// `session_2026-01-31_12-00-00_123456_4711` (ray/_private/node.py).
+fn is_ray_session(name: &[u8]) -> bool {
+    const STARTED: &[u8] = b"session_0000-00-00_00-00-00_";
+    let is_like = |(byte, like): (&u8, &u8)| match like {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == like,
+    };
+    name.len() > STARTED.len() && name.iter().zip(STARTED).all(is_like)
 }
 
 /// Directories anywhere in a path that mark installed distributions.
@@ -250,6 +264,13 @@ mod tests {
             (b"/etc/passwd", false, System),
             (b"/tmp/f", false, Temp),
             (b"/tmp/ray/session_1/logs/worker.out", false, Runtime),
+            (
+                b"/home/u/proj/r/session_2026-01-31_12-00-00_123456_4711/logs/worker.out",
+                false,
+                Runtime,
+            ),
+            (b"/home/u/proj/session_2026-01-31/notes.txt", false, Data),
+            (b"/data/ray_spilled_objects_0a/1-multi-2", false, Runtime),
             (b"/tmp/hsperfdata_u/4711", false, Runtime),
             (
                 b"/tmp/ray/session_1/runtime_resources/working_dir_files/p/in.csv",
