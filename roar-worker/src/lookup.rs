@@ -323,31 +323,35 @@ impl LiveTracee<'_> {
         is_it.then(|| found(path, &stat))
     }
 
-    /// The path as given, made absolute, when it is not the canonical one. Paths with
-    /// `..` are left out: what they mean depends on the links before it.
+    /// The path as given, made absolute, when it is not the canonical one.
     fn via(&self, base: Base, given: &[u8], canonical: &[u8]) -> Option<BString> {
         if given == canonical || given.starts_with(b"/proc/") || given.starts_with(b"/dev/") {
             return None;
         }
+        let start: &[u8] = if given.starts_with(b"/") { b"/" } else { b"" };
         let parts: Vec<&[u8]> = given
             .split_str(b"/")
             .filter(|part| !matches!(*part, b"" | b"."))
             .collect();
-        if parts.contains(&&b".."[..]) {
-            return None;
-        }
-        let clean = [&b"/"[..], &bstr::join("/", &parts)].concat();
-        if canonical.ends_with(&clean) && !given.starts_with(b"/") {
-            return None;
-        }
-        let absolute = if given.starts_with(b"/") {
-            clean
-        } else {
-            let base = readlink(self.reachable(base, b"").trim_end_with(|c| c == '/')).ok()?;
-            [base.as_bytes(), &clean].concat()
+        let mut sides = parts.rsplitn(2, |part| *part == b"..");
+        let names = sides.next().filter(|names| !names.is_empty())?;
+        let directory = match sides.next() {
+            // What `..` means depends on the links before it.
+            Some(before) => {
+                let up = [start, &bstr::join("/", [before, &[b".."]].concat())].concat();
+                let directory = self.open(base, &up, libc::O_DIRECTORY).ok()?;
+                self.describe_directory(&directory)?.path
+            }
+            None if start == b"/" => start.into(),
+            None => {
+                let base = self.reachable(base, b"");
+                let base = readlink(base.trim_end_with(|c| c == '/')).ok()?;
+                base.into_vec().into()
+            }
         };
+        let absolute = names.iter().fold(directory, |path, name| below(path, name));
         let is_name = absolute != canonical && !absolute.starts_with(b"/proc/");
-        is_name.then(|| absolute.into())
+        is_name.then_some(absolute)
     }
 }
 

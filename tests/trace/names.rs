@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use roar_tests::{Project, is_root};
 
@@ -15,6 +16,35 @@ fn a_symbolic_link_is_kept_beside_its_target() {
     assert_eq!(report.writes(), ["target append [via link]"]);
     let read = report.file("reads", "target");
     assert!(read["via"].as_str().unwrap().ends_with("/link"));
+}
+
+#[test]
+fn a_link_is_kept_by_whatever_path_it_is_named() {
+    let project = Project::new();
+    for name in ["store/in", "store/log", "store/d/e", "below/store/in"] {
+        project.write(name, "x");
+    }
+    for (target, link) in [
+        ("store/in", "link"),
+        ("store/log", "log"),
+        ("store/d", "dir"),
+    ] {
+        symlink(target, project.path(link)).unwrap();
+    }
+    let report = project.shell(
+        "echo y >> log
+        cd below; cat ../link ../dir/../../dir/e ../below/store/../store/in",
+    );
+    for (list, name, link) in [
+        ("writes", "store/log", Some("log")),
+        ("reads", "store/in", Some("link")),
+        ("reads", "store/d/e", Some("dir/e")),
+        ("reads", "below/store/in", None),
+    ] {
+        let link = link.map(|link| project.path(link));
+        let via = report.file(list, name)["via"].as_str();
+        assert_eq!(via.map(Path::new), link.as_deref(), "{name}");
+    }
 }
 
 #[test]
