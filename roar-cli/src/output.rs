@@ -1,10 +1,11 @@
 //! Writing to stdout and stderr. A reader that went away (`roar dag | head`) is no error.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use anstream::{AutoStream, ColorChoice};
 use bstr::{BString, ByteSlice};
 use roar_lineage::document::command_line;
 use serde::Serialize;
@@ -13,7 +14,12 @@ use crate::error::UserError;
 
 /// Writes `text`, without its colours when stdout is no terminal or `NO_COLOR` is set.
 pub fn write(text: &str) -> Result<(), UserError> {
-    finish(anstream::stdout().lock().write_all(text.as_bytes()))
+    let out = io::stdout().lock();
+    let choice = match out.is_terminal() {
+        true => AutoStream::choice(&out),
+        false => ColorChoice::Never,
+    };
+    finish(AutoStream::new(out, choice).write_all(text.as_bytes()))
 }
 
 /// Writes one JSON document.

@@ -244,6 +244,23 @@ fn a_prepared_manifest_is_told_as_a_document() {
 }
 
 #[test]
+fn only_a_terminal_gets_colour() {
+    let project = Project::new();
+    let mut roar = project.roar(["--help"]);
+    let piped = roar.env("CLICOLOR_FORCE", "1").output().unwrap().stdout;
+    assert!(!piped.contains(&0x1b));
+    let line = format!("{} --help", roar_tests::roar().display());
+    for (variable, value, is_coloured) in [("TERM", "xterm", true), ("NO_COLOR", "1", false)] {
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm");
+        let shown = script.env(variable, value).output().unwrap().stdout;
+        assert_eq!(shown.contains(&0x1b), is_coloured, "{variable}");
+    }
+}
+
+#[test]
 fn the_version_is_printed() {
     let output = Project::new().roar(["--version"]).output().unwrap();
     assert!(output.status.success());
