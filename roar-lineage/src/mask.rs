@@ -9,13 +9,17 @@ const MASK: &[u8] = b"***";
 const SECRET_WORDS: &[&[u8]] = &[
     b"password",
     b"passwd",
-    b"token",
+    b"_pwd",
     b"secret",
     b"api-key",
     b"api_key",
     b"apikey",
     b"access-key",
     b"access_key",
+    b"accesskey",
+    b"account-key",
+    b"account_key",
+    b"accountkey",
     b"credential",
     b"signature",
     b"private-key",
@@ -71,47 +75,78 @@ pub fn arguments<A: AsRef<[u8]>>(argv: &[A]) -> Vec<BString> {
                 let shown: &[u8] = if password.is_empty() { b"" } else { MASK };
                 return [&b"-p"[..], shown].concat().into();
             }
-            let names_secret = is_secret(argument) || SECRET_OPTIONS.contains(&argument);
-            hide_next = is_option(argument) && !argument.contains(&b'=') && names_secret;
+            hide_next = names_secret(argument);
             one(&without_headers(&without_passwords(argument)))
         })
         .collect()
 }
 
-/// A text of curl or wget in which the password of `-u user:password` and the like is masked,
-/// up to a quote or the word's end.
-fn without_passwords(text: &[u8]) -> Vec<u8> {
-    if ![&b"curl"[..], b"wget"]
-        .iter()
-        .any(|program| text.contains_str(program))
-    {
-        return text.to_vec();
+/// What an option of a text says of the word that follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Anything,
+    /// It is `user:password`.
+    User,
+    /// It is a secret.
+    Secret,
+}
+
+impl Next {
+    fn behind(self, option: &[u8], is_of_curl: bool) -> Self {
+        match option {
+            b"" => self,
+            _ if is_of_curl && USER_OPTIONS.contains(&option) => Self::User,
+            _ if names_secret(option) => Self::Secret,
+            _ => Self::Anything,
+        }
     }
+
+    /// How much of a text it leaves as it is, if the text begins with what is to be masked.
+    fn kept(self, text: &[u8]) -> Option<usize> {
+        let word = text.split(|byte| b" \n".contains(byte)).next()?;
+        let quote = usize::from(word.first().is_some_and(|byte| b"\"'".contains(byte)));
+        match self {
+            Self::Anything => None,
+            Self::User => word.find_byte(b':').map(|at| at + 1),
+            Self::Secret if word.is_empty() || word.starts_with(b"-") => None,
+            Self::Secret if is_variable(word) => None,
+            Self::Secret => Some(quote),
+        }
+    }
+}
+
+/// A text in which what follows `--password` and the like is masked, and the password of
+/// `-u user:password` of curl and wget, up to a quote or the word's end.
+fn without_passwords(text: &[u8]) -> Vec<u8> {
+    let is_of_curl = text.contains_str("curl") || text.contains_str("wget");
     let mut masked = Vec::new();
     let mut rest = text;
-    let mut names_user = false;
+    let mut next = Next::Anything;
     while !rest.is_empty() {
-        let end = rest.find_byteset(b" \n").map_or(rest.len(), |at| at + 1);
-        let (word, behind) = rest.split_at(end);
-        if let (true, Some((user, _))) = (names_user, word.split_once_str(b":")) {
-            let password = rest.get(user.len() + 1..).unwrap_or_default();
-            let end = match user.first() {
-                Some(quote @ (b'"' | b'\'')) => password.find_byte(*quote),
-                _ => password.find_byteset(b" \n;&|\"'"),
+        if let Some((kept, value)) = next.kept(rest).and_then(|at| rest.split_at_checked(at)) {
+            let end = match kept.first() {
+                Some(quote @ (b'"' | b'\'')) => value.find_byte(*quote),
+                _ => value.find_byteset(b" \n;&|\"'"),
             };
-            masked.extend_from_slice(&[user, b":", MASK].concat());
-            rest = password
-                .get(end.unwrap_or(password.len())..)
-                .unwrap_or_default();
-            names_user = false;
+            masked.extend_from_slice(&[kept, MASK].concat());
+            rest = value.get(end.unwrap_or(value.len())..).unwrap_or_default();
+            next = Next::Anything;
             continue;
         }
-        let name = word.trim();
-        names_user = USER_OPTIONS.contains(&name) || names_user && name.is_empty();
+        let end = rest.find_byteset(b" \n").map_or(rest.len(), |at| at + 1);
+        let (word, behind) = rest.split_at(end);
+        next = next.behind(word.trim(), is_of_curl);
         masked.extend_from_slice(word);
         rest = behind;
     }
     masked
+}
+
+/// Whether a shell puts a variable's value there.
+fn is_variable(word: &[u8]) -> bool {
+    let word = word.strip_prefix(b"\"").unwrap_or(word);
+    let name = word.strip_prefix(b"$").and_then(|name| name.first());
+    name.is_some_and(|first| first.is_ascii_alphabetic() || b"_{(".contains(first))
 }
 
 /// A text in which the values of headers (`Name: value`, up to a quote or the line's end) are
@@ -238,13 +273,21 @@ fn without_user(word: &[u8]) -> Vec<u8> {
     }
 }
 
-fn is_option(argument: &[u8]) -> bool {
-    argument.starts_with(b"--")
+/// Whether the word behind an option is a secret.
+fn names_secret(option: &[u8]) -> bool {
+    let is_long = option.starts_with(b"--") && !option.contains(&b'=');
+    is_long && (is_secret(option) || SECRET_OPTIONS.contains(&option))
 }
 
 fn is_secret(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| name.find(word).is_some())
+    // Neither `max_tokens` nor `tokenizer`.
+    let is_token = |at: usize| {
+        let behind = name.get(at + b"token".len());
+        !behind.is_some_and(u8::is_ascii_alphabetic)
+    };
+    name.find_iter(b"token").any(is_token)
+        || SECRET_WORDS.iter().any(|word| name.find(word).is_some())
 }
 
 #[cfg(test)]
@@ -333,6 +376,26 @@ mod tests {
             ("curl -u\n\"bob:s7\"", "curl -u\n\"bob:***\""),
             ("sudo -u bob ls a:b", "sudo -u bob ls a:b"),
             ("docker run -u 1:1 x", "docker run -u 1:1 x"),
+            (
+                "mc --password s10 x; a --token  's 11' -v",
+                "mc --password *** x; a --token  '***' -v",
+            ),
+            (
+                "sh -c \"a --hf-token s12\" && b --secret s13;c --auth-token",
+                "sh -c \"a --hf-token ***\" && b --secret ***;c --auth-token",
+            ),
+            (
+                "a --token \"$TOKEN\" --password ${PW} --secret --all x",
+                "a --token \"$TOKEN\" --password ${PW} --secret --all x",
+            ),
+            (
+                "MYSQL_PWD=s14 a 'AccountName=x;AccountKey=s15=='",
+                "MYSQL_PWD=*** a 'AccountName=x;AccountKey=***'",
+            ),
+            (
+                "train --max-tokens 5 --tokenizer=bert --token5=s16",
+                "train --max-tokens 5 --tokenizer=bert --token5=***",
+            ),
         ] {
             assert_eq!(arguments(&["sh", argument])[1], expected);
         }
@@ -341,6 +404,8 @@ mod tests {
             ["--pass", "***", "y"]
         );
         assert_eq!(arguments(&["x", "--pass", "--y"])[1..], ["--pass", "--y"]);
+        let counted = ["x", "--max_tokens", "5", "--tokenizer", "bert"];
+        assert_eq!(arguments(&counted), counted);
     }
 
     #[test]
