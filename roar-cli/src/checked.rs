@@ -16,6 +16,9 @@ use serde::Serialize;
 use crate::output;
 use crate::progress::Progress;
 
+/// What there is to say of no files.
+pub const NONE: &str = "by the record no file should be there";
+
 /// A file, and what it is now.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
@@ -149,6 +152,9 @@ fn failure(error: &std::io::Error) -> Verdict {
 
 /// For people: those that are not the same, and how many are what.
 pub fn text(files: &[Checked], root: &Path) -> String {
+    if files.is_empty() {
+        return format!("{NONE}\n");
+    }
     let mut text = String::new();
     let mut counts = Vec::new();
     for (verdict, word) in Verdict::ALL {

@@ -231,6 +231,20 @@ fn files_are_verified_by_reading_them_again() {
 }
 
 #[test]
+fn where_no_file_should_be_none_is_changed() {
+    let project = Project::new();
+    let mut roar = project.roar(["run", "-q", "sh", "-c", "echo > a; rm a"]);
+    assert!(roar.status().unwrap().success());
+    let (status, document, errors) = ask(&project, &["verify", "--json"]);
+    assert_eq!((status, errors.as_str()), (0, ""));
+    assert_eq!(document["files"], json!([]));
+    let output = project.roar(["verify"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"by the record no file should be there\n");
+    assert_eq!(ask(&project, &["verify", "a"]).0, 1);
+}
+
+#[test]
 fn a_step_is_run_again_where_it_was() {
     let project = three_steps();
     fs::create_dir(project.path("below")).unwrap();
