@@ -1,6 +1,7 @@
 //! Paths: links, working directories, bytes that are not text.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -116,6 +117,25 @@ fn a_name_that_is_not_utf8_is_kept_to_the_byte() {
     assert_eq!(OsStr::from_bytes(&bytes), project.path(name).as_os_str());
     let argv = &report.document["run"]["command_b64"];
     assert_eq!(decode(argv[1].as_str().unwrap()), b"caf\xe9");
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_shown_to_the_byte() {
+    let project = Project::new();
+    let (program, out) = (OsStr::from_bytes(b"p\xe9"), OsStr::from_bytes(b"o\xe9"));
+    fs::copy("/usr/bin/touch", project.path(program)).unwrap();
+    let mut roar = project.roar(["run", "-q", "--"]);
+    roar.arg(project.path(program)).arg(out);
+    assert!(roar.status().unwrap().success());
+    let shown = project.roar(["show", "--json"]).arg(out).output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    roar_tests::validate(&document);
+    for (object, key, bytes) in [
+        (&document, "ref_b64", &b"o\xe9"[..]),
+        (&document["uses"][0], "name_b64", b"p\xe9"),
+    ] {
+        assert_eq!(decode(object[key].as_str().expect(key)), bytes);
+    }
 }
 
 fn decode(text: &str) -> Vec<u8> {

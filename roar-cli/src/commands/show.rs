@@ -132,7 +132,7 @@ fn line(seen: &Sighting, root: &std::path::Path) -> String {
     };
     let path = output::shown_path(seen.file.path.bytes(), Some(root));
     let content = short(seen.file.digest.as_deref(), seen.file.etag.as_deref());
-    let name = output::one_line(seen.by.name.as_bytes());
+    let name = output::one_line(seen.by.name.bytes());
     format!(
         "{path}  {word} by @{} {}  {content}\n",
         seen.by.step,

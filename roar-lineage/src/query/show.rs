@@ -6,7 +6,7 @@ use super::dag::{EdgeObject, Node};
 use super::subject::{self, NotFound, Subject};
 use super::{Contents, Edge, Graph};
 use crate::digest::Digest;
-use crate::document::File;
+use crate::document::{File, Text};
 use crate::store::{Role, Use};
 
 /// The document.
@@ -14,9 +14,9 @@ use crate::store::{Role, Use};
 pub struct Show {
     /// `roar.show/1`.
     pub schema: &'static str,
-    /// What was asked for.
-    #[serde(rename = "ref")]
-    pub reference: String,
+    /// `ref`: what was asked for.
+    #[serde(flatten)]
+    pub reference: Text,
     /// What it is.
     #[serde(flatten)]
     pub found: Found,
@@ -66,8 +66,9 @@ pub struct Producer {
     pub step: usize,
     /// Its id.
     pub task: String,
-    /// Its name.
-    pub name: String,
+    /// `name`.
+    #[serde(flatten)]
+    pub name: Text,
 }
 
 impl Graph {
@@ -75,10 +76,9 @@ impl Graph {
     /// (relative to `cwd`), a directory that is a composite, a digest or its beginning.
     pub fn show(&self, reference: &[u8], cwd: &[u8]) -> Result<Show, NotFound> {
         let found = self.find(reference, cwd)?;
-        let reference = String::from_utf8_lossy(reference).into_owned();
         Ok(Show {
             schema: "roar.show/1",
-            reference,
+            reference: Text::new("ref", reference),
             found,
         })
     }
@@ -138,7 +138,7 @@ impl Graph {
             by: Producer {
                 step: steps[used.task],
                 task: self.task(used.task).id.clone(),
-                name: self.task(used.task).name.to_string(),
+                name: Text::new("name", &self.task(used.task).name),
             },
             role: used.role,
             file: self.file(used),
