@@ -76,7 +76,8 @@ impl Place {
 /// The root that `ROAR_PROJECT_DIR` names.
 fn named() -> Option<PathBuf> {
     let root = env::var_os(VARIABLE).filter(|root| !root.is_empty())?;
-    Some(std::path::absolute(&root).unwrap_or_else(|_| root.into()))
+    let there = target(&root).or_else(|| std::path::absolute(&root).ok());
+    Some(there.unwrap_or_else(|| root.into()))
 }
 
 /// The `.roar` of the project that `ROAR_PROJECT_DIR` names, else the nearest one from

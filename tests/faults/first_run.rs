@@ -71,6 +71,26 @@ fn the_root_is_that_of_git_also_from_below() {
 }
 
 #[test]
+fn a_named_root_may_have_links_in_it() {
+    let project = Project::new();
+    std::fs::create_dir(project.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", project.path("link")).unwrap();
+    project.write("real/in", "x");
+    let named = |arguments: &[&str]| {
+        let mut roar = project.roar(arguments);
+        roar.env("ROAR_PROJECT_DIR", "./link/../link");
+        let output = roar.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    named(&["run", "-q", "cp", "real/in", "real/out"]);
+    assert!(project.has("real/.roar/roar.db"));
+    let shown = named(&["dag"]);
+    assert!(shown.contains("reads  in\n"), "{shown}");
+    assert!(shown.contains("writes out\n"), "{shown}");
+}
+
+#[test]
 fn a_second_step_is_joined_to_the_first() {
     let project = Project::new();
     project.write("in", "x");
