@@ -208,6 +208,9 @@ pub struct DagArgs {
     /// Files and edges of every category
     #[arg(long)]
     pub all: bool,
+    /// Edges to who read the same content elsewhere, too: inferred ones
+    #[arg(long)]
+    pub same_content: bool,
 }
 
 /// `roar show`.

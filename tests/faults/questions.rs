@@ -231,6 +231,30 @@ fn files_are_verified_by_reading_them_again() {
 }
 
 #[test]
+fn equal_content_elsewhere_is_an_edge_if_it_is_asked_for() {
+    let project = Project::new();
+    project.write("late", "x\n");
+    for line in ["cat late > b; rm b", "echo x > a", "cat b > c"] {
+        if line.starts_with("cat b") {
+            // Nobody recorded this.
+            fs::copy(project.path("a"), project.path("b")).unwrap();
+        }
+        let mut roar = project.roar(["run", "-q", "sh", "-c", line]);
+        assert!(roar.status().unwrap().success());
+    }
+    let plain = project.document(&["dag", "--json"]);
+    let wide = project.document(&["dag", "--same-content", "--json"]);
+    assert_eq!(plain["edges"], json!([]));
+    assert_eq!(wide["nodes"], plain["nodes"]);
+    let path = project.path("b").canonicalize().unwrap();
+    let expected = json!([{
+        "from": plain["nodes"][1]["id"], "to": plain["nodes"][2]["id"], "via": "file",
+        "path": path, "digest": plain["nodes"][2]["reads"][0]["digest"], "inferred": true,
+    }]);
+    assert_eq!(wide["edges"], expected);
+}
+
+#[test]
 fn where_no_file_should_be_none_is_changed() {
     let project = Project::new();
     let mut roar = project.roar(["run", "-q", "sh", "-c", "echo > a; rm a"]);

@@ -23,6 +23,10 @@ const LISTED: usize = 8;
 pub fn main(args: &DagArgs) -> Result<ExitCode, UserError> {
     let opened = project::open(args.all)?;
     let mut dag = opened.graph.dag();
+    if args.same_content {
+        // The others have the last word on where a file is from.
+        dag.edges.splice(..0, opened.graph.same_content());
+    }
     if args.json {
         output::json(&dag)?;
     } else if args.dot {

@@ -12,6 +12,7 @@ mod inputs;
 mod lineage;
 mod producers;
 mod ray;
+mod same_content;
 mod show;
 mod standing;
 mod steps;
