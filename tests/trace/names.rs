@@ -138,6 +138,19 @@ fn a_name_that_is_not_utf8_is_shown_to_the_byte() {
     }
 }
 
+#[test]
+fn a_name_that_is_not_utf8_is_none_of_dvcs() {
+    let project = Project::new();
+    project.write(OsStr::from_bytes(b"in\xe9"), "x");
+    for line in ["cat in* > made", "cat made > out"] {
+        let mut roar = project.roar(["run", "-q", "sh", "-c", line]);
+        assert!(roar.status().unwrap().success());
+    }
+    let exported = project.document(&["export", "dvc", "--json"]);
+    let stages = exported["document"]["stages"].as_object().unwrap();
+    assert_eq!(stages.keys().collect::<Vec<_>>(), ["sh-2"]);
+}
+
 fn decode(text: &str) -> Vec<u8> {
     use base64::Engine;
     let engine = base64::engine::general_purpose::STANDARD;

@@ -70,14 +70,17 @@ pub fn dvc(exported: &Exported) -> (Value, usize) {
 }
 
 /// Whether DVC can run it again: a command that ended well, all of it known, in UTF-8 and on one
-/// line, which got no file from the shell that ran it.
+/// line, which got no file from the shell that ran it. Its files have names in UTF-8.
 fn is_expressible(job: &Job, work: &Work) -> bool {
     let is_known = |word: &BString| {
         let text = word.to_str().unwrap_or("\n");
         !text.contains('\n') && !mask::is_masked(word)
     };
+    let is_named = |part: &Part| path(part).to_str().is_ok();
     let mut needed = work.needed.iter();
+    let mut files = needed.clone().chain(&work.left);
     !job.command.is_empty()
+        && files.all(is_named)
         && job.exit_code == Some(0)
         && job.command.iter().all(is_known)
         && !needed.any(|part| part.is_handed_over)
