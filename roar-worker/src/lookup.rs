@@ -51,9 +51,14 @@ impl LiveTracee<'_> {
         reachable
     }
 
-    /// Opens a path as the thread would. What the kernel would follow by our own `/proc/self` or
-    /// root directory is followed step by step.
+    /// Opens a path as the thread would.
     fn open(&self, base: Base, path: &[u8], flags: i32) -> std::io::Result<OwnedFd> {
+        self.follow(base, path, flags).map(|(fd, _)| fd)
+    }
+
+    /// The same, and whether links may have led there. What the kernel would follow by our own
+    /// `/proc/self` or root directory is followed step by step.
+    fn follow(&self, base: Base, path: &[u8], flags: i32) -> std::io::Result<(OwnedFd, bool)> {
         let root = || match self.is_elsewhere {
             true => file::open_path(format!("/proc/{}/root", self.tid).as_bytes(), 0),
             false => file::open_path(b"/", 0),
@@ -65,11 +70,19 @@ impl LiveTracee<'_> {
             (false, true) => None,
         };
         let start = match start {
-            Some(start) if path == b"." => return Ok(start),
+            Some(start) if path == b"." => return Ok((start, false)),
             start => start,
         };
         let from = start.as_ref().map_or(AT_FDCWD, AsFd::as_fd);
         let directly = |resolve: u64| file::open_path_under(from, path, flags, resolve);
+        let plainly = || directly(libc::RESOLVE_NO_SYMLINKS);
+        if !self.is_elsewhere && !is_absolute {
+            match plainly() {
+                Ok(fd) => return Ok((fd, false)),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Err(error),
+                Err(_) => {}
+            }
+        }
         let opened = match (self.is_elsewhere, is_absolute) {
             (false, _) => directly(libc::RESOLVE_NO_MAGICLINKS),
             (true, true) => directly(libc::RESOLVE_IN_ROOT),
@@ -78,23 +91,22 @@ impl LiveTracee<'_> {
         let is_ours = match opened.as_ref().map_err(std::io::Error::raw_os_error) {
             // A container's policy may not know openat2(2).
             Err(Some(libc::ENOSYS | libc::EPERM)) => {
-                return file::open_path(&self.reachable(base, path), flags);
+                return Ok((file::open_path(&self.reachable(base, path), flags)?, true));
             }
             Err(Some(libc::ELOOP | libc::EXDEV | libc::EAGAIN)) => true,
             // By our own `/proc/self`, or in the `/proc` of a pid namespace that we are not in, a
             // link leads nowhere that leads the thread somewhere.
             Err(Some(libc::ENOENT)) => {
-                let plainly = || directly(libc::RESOLVE_NO_SYMLINKS);
                 let is_link = |error: std::io::Error| error.raw_os_error() == Some(libc::ELOOP);
                 self.is_elsewhere || plainly().is_err_and(is_link)
             }
             _ => false,
         };
         if !is_ours {
-            return opened;
+            return Ok((opened?, true));
         }
         let (pid, tid, root) = (self.pid, self.tid, root()?);
-        Walker { pid, tid, root }.open(start, path, flags)
+        Ok((Walker { pid, tid, root }.open(start, path, flags)?, true))
     }
 
     /// Whether a path leads where looking would wait for the tree itself.
@@ -138,15 +150,16 @@ impl LiveTracee<'_> {
                 Err(_) => {}
             }
         }
-        let error = match self.open(base, path, flags) {
-            Ok(fd) => {
+        let error = match self.follow(base, path, flags) {
+            Ok((fd, by_links)) => {
                 let described = self.describe(fd.as_fd());
                 let Some(mut found) = described.or_else(|| self.describe_deep(base, path, &fd))
                 else {
                     return Lookup::Fails;
                 };
                 // Below another root its names are others.
-                if follow && !self.is_elsewhere && mounts::has_one_path(found.mount) {
+                let is_here = !self.is_elsewhere && mounts::has_one_path(found.mount);
+                if follow && by_links && is_here {
                     found.via = self.via(base, path, &found.path);
                 }
                 return Lookup::Found(found);
@@ -249,24 +262,24 @@ impl LiveTracee<'_> {
             return None;
         }
         let (parent, name) = split(path)?;
-        let (directory, there) = if is_plain && !self.is_elsewhere {
+        let (directory, there, by_links) = if is_plain && !self.is_elsewhere {
             let directory = file::open_path_without_links(parent, libc::O_DIRECTORY).ok()?;
             let stat = file::stat(directory.as_fd()).ok()?;
             if !mounts::has_one_path(stat.mount) {
                 return None;
             }
-            (directory, found(parent.into(), &stat))
+            (directory, found(parent.into(), &stat), false)
         } else {
-            let directory = self.open(base, parent, libc::O_DIRECTORY).ok()?;
+            let (directory, by_links) = self.follow(base, parent, libc::O_DIRECTORY).ok()?;
             let there = self.describe_directory(&directory)?;
-            (directory, there)
+            (directory, there, by_links)
         };
         match file::stat_name(directory.as_fd(), name) {
             Ok(stat)
                 if stat.is_regular() && !self.is_elsewhere && mounts::has_one_path(stat.mount) =>
             {
                 let mut found = found(below(there.path, name), &stat);
-                if follow && !is_plain {
+                if follow && by_links {
                     found.via = self.via(base, path, &found.path);
                 }
                 Some(Lookup::Found(found))
