@@ -5,8 +5,9 @@ use roar_lineage::digest::Digest;
 use super::http::chunk_size;
 use crate::pieces::Piece;
 
-/// Most of a text that is kept (bytes): a list of 1000 keys of 1024 bytes, and its markup.
-const MAX_TEXT: usize = 2 << 20;
+/// Most of a text that is kept (bytes): a list of 1000 keys of 1024 characters, each of which
+/// may take six (`&quot;`), and its markup.
+const MAX_TEXT: usize = 8 << 20;
 /// Longest line between the chunks of a signed body (bytes).
 const MAX_LINE: usize = 1 << 10;
 
@@ -106,6 +107,7 @@ impl Body {
     pub(super) fn into_text(self) -> Option<Vec<u8>> {
         match self {
             Self::Text(text) => text,
+            Self::Signed(body, line) if line.is_over() => body.into_text(),
             _ => None,
         }
     }

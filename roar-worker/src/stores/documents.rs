@@ -6,11 +6,23 @@ use roxmltree::{Document, Node};
 
 use super::body::Body;
 
+/// Why nothing is known to have been done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Failed {
+    /// The answer says that nothing was.
+    AsTold,
+    /// It cannot be read.
+    Perhaps,
+}
+
 /// The text of an answer that says it succeeded: some errors come with status 200.
-pub(super) fn succeeded(body: Body) -> Option<Vec<u8>> {
-    let text = body.into_text()?;
-    let is_error = document(&text)?.root_element().tag_name().name() == "Error";
-    (!is_error).then_some(text)
+pub(super) fn succeeded(body: Body) -> Result<Vec<u8>, Failed> {
+    let text = body.into_text().ok_or(Failed::Perhaps)?;
+    let answer = document(&text).ok_or(Failed::Perhaps)?;
+    match answer.root_element().tag_name().name() {
+        "Error" => Err(Failed::AsTold),
+        _ => Ok(text),
+    }
 }
 
 /// The ETag that an answer tells.

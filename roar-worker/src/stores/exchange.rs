@@ -6,9 +6,9 @@ use bstr::BString;
 use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion, strong_etag};
 
 use super::body::Body;
-use super::documents::{etag_of, keys, parts, succeeded};
+use super::documents::{Failed, etag_of, keys, parts, succeeded};
 use super::http::{FirstLine, Framing, Head, Listener, Messages};
-use super::request::{Action, Request, beside};
+use super::request::{Action, Request, Unclear, beside};
 use super::transfers::Transfers;
 use crate::pieces::Piece;
 
@@ -22,6 +22,8 @@ pub(super) enum Told {
     Requested(Option<String>),
     /// The oldest request that has not ended did, with this outcome.
     Ended(Vec<ObjectAccess>),
+    /// Of a request the object is not known, or what became of it.
+    Unclear,
 }
 
 /// One connection, as it is seen in both directions.
@@ -36,8 +38,6 @@ struct State {
     hosts: Vec<String>,
     /// Whether nobody knows a store to be there, so that a request must show that it is.
     is_guess: bool,
-    /// Whether there was a request whose object or effect is not known.
-    has_unclear: bool,
     /// Whether the body of the last request was not waited for.
     has_left_out: bool,
     waiting: VecDeque<Waiting>,
@@ -72,7 +72,6 @@ impl Exchange {
             state: State {
                 hosts,
                 is_guess,
-                has_unclear: false,
                 has_left_out: false,
                 waiting: VecDeque::new(),
                 told: Vec::new(),
@@ -129,11 +128,6 @@ impl Exchange {
         self.requests.is_lost() || self.answers.is_lost()
     }
 
-    /// Whether there was a request whose object or effect is not known.
-    pub(super) fn has_unclear(&self) -> bool {
-        self.state.has_unclear
-    }
-
     fn check(&mut self) {
         if self.state.waiting.len() > MAX_WAITING {
             self.requests.lose();
@@ -150,14 +144,15 @@ struct Requests<'a> {
 impl Listener for Requests<'_> {
     fn head(&mut self, head: Head) -> Option<Framing> {
         let framing = head.framing()?;
-        let Ok(request) = Request::of(&head, &self.state.hosts, self.state.is_guess) else {
-            self.state.has_unclear = true;
-            return None;
+        let request = match Request::of(&head, &self.state.hosts, self.state.is_guess) {
+            // Then there is no store.
+            Ok(None) if self.state.is_guess => return None,
+            Ok(request) => request,
+            Err(Unclear) => {
+                self.state.told.push(Told::Unclear);
+                None
+            }
         };
-        // Then there is no store.
-        if request.is_none() && self.state.is_guess {
-            return None;
-        }
         let appends = head.field("x-amz-write-offset-bytes").is_some();
         let length = head
             .field("x-amz-decoded-content-length")
@@ -251,21 +246,32 @@ impl Listener for Answers<'_> {
         }
         if let Some(waiting) = self.state.waiting.pop_front() {
             self.state.has_left_out |= waiting.holds_back && !waiting.is_sent;
-            let accesses = waiting.outcome(is_whole, self.transfers);
-            self.state
-                .told
-                .push(Told::Ended(accesses.unwrap_or_default()));
+            let accesses = match waiting.outcome(is_whole, self.transfers) {
+                Ok(accesses) => accesses,
+                Err(Failed::AsTold) => Vec::new(),
+                Err(Failed::Perhaps) => {
+                    self.state.told.push(Told::Unclear);
+                    Vec::new()
+                }
+            };
+            self.state.told.push(Told::Ended(accesses));
         }
     }
 }
 
 impl Waiting {
-    /// What it came to. `None`: nothing that is known.
-    fn outcome(self, is_whole: bool, transfers: &mut Transfers) -> Option<Vec<ObjectAccess>> {
-        let request = self.request?;
-        let Answer { status, head, body } = self.answer?;
+    /// What it came to.
+    fn outcome(
+        self,
+        is_whole: bool,
+        transfers: &mut Transfers,
+    ) -> Result<Vec<ObjectAccess>, Failed> {
+        let (Some(request), Some(answer)) = (self.request, self.answer) else {
+            return Ok(Vec::new());
+        };
+        let Answer { status, head, body } = answer;
         if !(200..300).contains(&status) {
-            return None;
+            return Err(Failed::AsTold);
         }
         let url = request.url;
         let mut version = version_of(&head);
@@ -273,7 +279,7 @@ impl Waiting {
         version.version_id = version.version_id.or(request.version_id);
         let one = |action, version| {
             let url = url.clone();
-            Some(vec![ObjectAccess {
+            Ok(vec![ObjectAccess {
                 url,
                 action,
                 version,
@@ -343,20 +349,21 @@ impl Waiting {
                 let read = read_of(source.url, asked, &head);
                 let mut accesses = one(ObjectAction::Copy, version)?;
                 accesses.insert(0, read);
-                Some(accesses)
+                Ok(accesses)
             }
             Action::PartCopy(source) => {
                 succeeded(body)?;
-                Some(vec![read_of(source.url, source.version_id, &head)])
+                Ok(vec![read_of(source.url, source.version_id, &head)])
             }
             // Of one version: the object may have others.
             Action::Delete if names_version => one(ObjectAction::Look, ObjectVersion::default()),
             Action::Delete => one(ObjectAction::Delete, ObjectVersion::default()),
             Action::DeleteMany => {
                 // In quiet mode only what failed is told: what was asked for tells the rest.
-                let failed = keys(&succeeded(body)?, "Error")?;
-                let asked = keys(&self.sent.into_text()?, "Object")?;
-                let deleted = asked.into_iter().filter(|one| !failed.contains(one));
+                let failed = keys(&succeeded(body)?, "Error").ok_or(Failed::Perhaps)?;
+                let asked = self.sent.into_text().and_then(|text| keys(&text, "Object"));
+                let asked = asked.ok_or(Failed::Perhaps)?.into_iter();
+                let deleted = asked.filter(|one| !failed.contains(one));
                 let access = |(key, version): (String, Option<String>)| ObjectAccess {
                     url: beside(&url, key.as_bytes()),
                     action: match version.filter(|id| id != "null") {
@@ -365,7 +372,7 @@ impl Waiting {
                     },
                     version: ObjectVersion::default(),
                 };
-                Some(deleted.map(access).collect())
+                Ok(deleted.map(access).collect())
             }
             Action::Look => one(ObjectAction::Look, ObjectVersion::default()),
         }

@@ -134,6 +134,7 @@ impl Supervisor {
                         self.request_ended(ended);
                     }
                 }
+                Seen::Unclear(number) => self.unclear_request(number),
                 Seen::Closed(number, loss) => self.closed(number, loss),
                 Seen::Settled(_) => {}
             }
@@ -150,15 +151,8 @@ impl Supervisor {
         let Some(connection) = connection.filter(|it| !it.is_given_up) else {
             return;
         };
-        // Where nobody knows a store to be, what does not tell is something else.
-        let tells = self
-            .table
-            .get(connection.pid)
-            .is_some_and(|it| it.client == Client::Tells);
-        let is_told = connection.is_told || connection.guess.is_some() && tells;
         let detail = match loss {
-            Some(Loss::Enciphered) if !is_told => BY_TLS,
-            Some(Loss::Unclear) if !is_told => UNCLEAR,
+            Some(Loss::Enciphered) if !self.is_told(&connection) => BY_TLS,
             Some(Loss::NotUnderstood) if connection.is_to_store() => {
                 "a connection that was not understood"
             }
@@ -169,6 +163,21 @@ impl Supervisor {
         };
         let work = self.whose(connection.pid, clock::stamp());
         self.uncaptured(&work, detail);
+    }
+
+    /// Where nobody knows a store to be, what a client that tells does not tell is something else.
+    fn is_told(&self, connection: &Connection) -> bool {
+        let process = self.table.get(connection.pid);
+        let tells = process.is_some_and(|it| it.client == Client::Tells);
+        connection.is_told || connection.guess.is_some() && tells
+    }
+
+    fn unclear_request(&mut self, number: u64) {
+        let connection = self.stores.connections.get(&number);
+        if let Some(connection) = connection.filter(|it| !self.is_told(it)) {
+            let work = self.whose(connection.pid, clock::stamp());
+            self.uncaptured(&work, UNCLEAR);
+        }
     }
 
     fn requested(&mut self, connection: u64, invocation: Option<String>, stamp: Option<u64>) {

@@ -55,11 +55,19 @@ impl Head {
             .filter_map(move |(name, value)| Some((name.as_str(), text(value)?)))
     }
 
-    /// How the body is framed. `None`: it contradicts itself.
+    /// How the body is framed. `None`: it contradicts itself, or is no content as it is.
     pub(super) fn framing(&self) -> Option<Framing> {
-        let coding = self.field("transfer-encoding");
-        if coding.is_some_and(|coding| coding.to_ascii_lowercase().ends_with("chunked")) {
-            return Some(Framing::Chunked);
+        let mut codings = self
+            .fields()
+            .filter(|(name, _)| *name == "transfer-encoding");
+        match (codings.next(), codings.next()) {
+            (None, _) => {}
+            (Some((_, coding)), None) if coding.eq_ignore_ascii_case("identity") => {}
+            (Some((_, coding)), None) if coding.eq_ignore_ascii_case("chunked") => {
+                return Some(Framing::Chunked);
+            }
+            // It is also compressed.
+            _ => return None,
         }
         match (self.field("content-length"), &self.first) {
             (Some(length), _) => length.parse().ok().map(Framing::Length),
@@ -292,10 +300,29 @@ pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    struct First(Option<Head>);
+
+    impl Listener for First {
+        fn head(&mut self, head: Head) -> Option<Framing> {
+            self.0.get_or_insert(head);
+            None
+        }
+        fn body(&mut self, _: &[u8]) {}
+        fn end(&mut self, _: bool) {}
+    }
+
+    /// The head with this method and target, and these fields.
+    pub(in super::super) fn head_of(line: &str, fields: &str) -> Head {
+        let mut first = First(None);
+        let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
+        Messages::of_requests().feed(text.as_bytes(), &mut first);
+        first.0.unwrap()
+    }
 
     #[derive(Default, PartialEq, Debug)]
     struct Heard(Vec<(String, Vec<u8>, bool)>);
@@ -365,5 +392,14 @@ mod tests {
         messages.feed(b"HTTP/1.1 200 OK\r\n\r\nabc", &mut cut);
         messages.close(false, &mut cut);
         assert!(!cut.0[0].2);
+    }
+    #[test]
+    fn what_is_compressed_on_its_way_is_no_content() {
+        let framing = |fields| head_of("GET /", fields).framing();
+        let chunked = "transfer-encoding: Chunked\r\n";
+        assert_eq!(framing(chunked), Some(Framing::Chunked));
+        assert_eq!(framing("transfer-encoding: gzip, chunked\r\n"), None);
+        let both = format!("transfer-encoding: gzip\r\n{chunked}");
+        assert_eq!(framing(&both), None);
     }
 }

@@ -26,6 +26,7 @@ mod note;
 mod recent;
 mod relay;
 mod request;
+mod service;
 mod taps;
 mod tls;
 mod transfers;

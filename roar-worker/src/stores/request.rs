@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use super::host::Host;
 use super::http::{FirstLine, Head};
+use super::service::{is_for_s3, type_of};
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,9 +132,12 @@ impl Request {
         let FirstLine::Request(method, target) = &head.first else {
             return Ok(None);
         };
-        if !is_for_s3(head).unwrap_or(!must_show || is_presigned(target)) {
+        let meant = is_for_s3(head, method, target);
+        if meant == Some(false) || meant.is_none() && must_show {
             return Ok(None);
         }
+        // Some stores take tokens; so do others that are found beside them.
+        let is_by_token = meant.is_none() && head.field("authorization").is_some();
         // A target may be a whole URL (RFC 9112, section 3.2.2).
         let target = match target.split_once("://") {
             Some((_, rest)) if !target.starts_with('/') => match rest.find('/') {
@@ -168,7 +172,7 @@ impl Request {
         };
         let is_other = |name: &str| SUBRESOURCES.contains(&name) || OTHERS.contains(&name);
         let is_plain = !parameters.iter().any(|(name, _)| is_other(name));
-        let source = head.field("x-amz-copy-source").map(source);
+        let source = head.field("x-amz-copy-source").map(source).transpose()?;
         let number = parameter("partNumber").and_then(|number| number.parse().ok());
         let action = match (method.as_str(), has_key, is_plain) {
             ("GET", true, true) if parameter("uploadId").is_none() => Action::Get,
@@ -190,14 +194,16 @@ impl Request {
         };
         // In an upload by a form (API Reference, "POST Object") the key is a field of it.
         let is_form = || {
-            let form = head.field("content-type").unwrap_or_default();
-            method == "POST" && is_plain && form.starts_with("multipart/form-data")
+            let form = type_of(head);
+            let may_be_bucket = !has_key || host == Host::Unknown;
+            method == "POST" && is_plain && may_be_bucket && form.starts_with("multipart/form-data")
         };
         let names = action != Action::Look;
+        let has_no_name = host == Host::Unknown || is_by_token;
         let is_unfollowed = UNFOLLOWED
             .iter()
             .any(|(with, name)| with == method && parameter(name).is_some());
-        if names && host == Host::Unknown || !names && !has_key && is_form() || is_unfollowed {
+        if names && has_no_name || !names && is_form() || is_unfollowed {
             return Err(Unclear);
         }
         let encoding = head.field("content-encoding").unwrap_or_default();
@@ -210,35 +216,6 @@ impl Request {
             is_signed_in_chunks: hash.starts_with("STREAMING-") || encoding.contains("aws-chunked"),
         }))
     }
-}
-
-/// Whether a request is for S3 and for none of the other services that may be found at the
-/// same address. The scope of its signature tells, or its type: theirs are forms and JSON.
-/// `None`: it is not signed.
-fn is_for_s3(head: &Head) -> Option<bool> {
-    match head.field("authorization") {
-        Some(value) if value.starts_with("AWS4-") => {
-            let credential = value.split("Credential=").nth(1).unwrap_or_default();
-            let scope = credential.split(',').next().unwrap_or_default();
-            let service = scope.rsplit('/').nth(1).unwrap_or_default();
-            Some(service.starts_with("s3"))
-        }
-        Some(value) => Some(value.starts_with("AWS ")),
-        None => {
-            let form = head.field("content-type").unwrap_or_default();
-            let is_others = head.field("x-amz-target").is_some()
-                || form.starts_with("application/x-www-form-urlencoded")
-                || form.starts_with("application/x-amz-json");
-            is_others.then_some(false)
-        }
-    }
-}
-
-/// Whether a target has its signature in itself.
-fn is_presigned(target: &str) -> bool {
-    ["X-Amz-Signature=", "AWSAccessKeyId="]
-        .iter()
-        .any(|name| target.contains(name))
 }
 
 fn url(bucket: &[u8], key: &[u8]) -> BString {
@@ -257,46 +234,38 @@ pub(super) fn beside(url: &[u8], other: &[u8]) -> BString {
     [url.get(..end).unwrap_or_default(), other].concat().into()
 }
 
-/// `x-amz-copy-source`: `/bucket/key?versionId=…`, percent-encoded.
-fn source(value: &str) -> Source {
+/// `x-amz-copy-source`: `/bucket/key?versionId=…`, percent-encoded; an access point's is an ARN.
+fn source(value: &str) -> Result<Source, Unclear> {
     let (path, query) = value.split_once('?').unwrap_or((value, ""));
     let path = decoded(path.trim_start_matches('/'));
-    let (bucket, key) = path.split_once_str("/").unwrap_or((&path, b""));
-    Source {
-        url: url(bucket, key),
-        version_id: query.strip_prefix("versionId=").map(str::to_owned),
+    if path.starts_with(b"arn:") {
+        return Err(Unclear);
     }
+    let (bucket, key) = path.split_once_str("/").unwrap_or((&path, b""));
+    let version_id = query.strip_prefix("versionId=");
+    Ok(Source {
+        url: url(bucket, key),
+        version_id: version_id
+            .map(|id| text(&decoded(id)))
+            .filter(|id| id != "null"),
+    })
 }
 
-fn decoded(text: &str) -> BString {
+pub(super) fn decoded(text: &str) -> BString {
     percent_decode_str(text).collect::<Vec<u8>>().into()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::{Framing, Listener, Messages};
+    use super::super::http::tests::head_of;
     use super::*;
 
-    struct First(Option<Head>);
-
-    impl Listener for First {
-        fn head(&mut self, head: Head) -> Option<Framing> {
-            self.0.get_or_insert(head);
-            None
-        }
-        fn body(&mut self, _: &[u8]) {}
-        fn end(&mut self, _: bool) {}
-    }
-
     fn request(line: &str, fields: &str) -> Result<Option<Request>, Unclear> {
-        let mut first = First(None);
-        let text = format!("{line} HTTP/1.1\r\n{fields}\r\n");
-        Messages::of_requests().feed(text.as_bytes(), &mut first);
-        Request::of(&first.0.unwrap(), &["localhost".to_owned()], false)
+        Request::of(&head_of(line, fields), &["localhost".to_owned()], false)
     }
 
     fn action(line: &str, fields: &str) -> (String, Action) {
@@ -343,12 +312,20 @@ mod tests {
         assert_eq!(request("PUT /b/k?renameObject", ""), Err(Unclear));
         assert_eq!(request("POST /b/k?append&position=3", ""), Err(Unclear));
         assert_eq!(request("PUT /b/k?compose", ""), Err(Unclear));
-        let form = "content-type: multipart/form-data; boundary=1\r\n";
+        let form = "content-type: Multipart/form-data; boundary=1\r\n";
         assert_eq!(request("POST /b", form), Err(Unclear));
         assert_eq!(
             request("POST /", &format!("host: b.localhost\r\n{form}")),
             Err(Unclear)
         );
+        let unknown = format!("host: x.example\r\n{form}");
+        assert_eq!(request("POST /b", &unknown), Err(Unclear));
+        let point = "arn:aws:s3:eu-west-1:1:accesspoint/a/object/k";
+        let copied = format!("x-amz-copy-source: {point}\r\n");
+        assert_eq!(request("PUT /b/k", &copied), Err(Unclear));
+        let token = "authorization: Bearer x\r\n";
+        assert_eq!(request("GET /b/k", token), Err(Unclear));
+        assert!(request("GET /b?list-type=2", token).unwrap().is_some());
     }
 
     #[test]
@@ -389,26 +366,6 @@ mod tests {
             version_id: Some("7".into()),
         };
         assert_eq!(copied, Action::Copy(source));
-    }
-
-    #[test]
-    fn other_services_are_not_meant() {
-        let signed = |service| {
-            let scope = format!("AK/20260101/us-east-1/{service}/aws4_request");
-            let field = format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, X=1\r\n");
-            request("POST /", &field).unwrap().is_some()
-        };
-        assert!(signed("s3") && !signed("sts") && !signed("dynamodb"));
-        assert!(
-            request("POST /", "content-type: application/x-amz-json-1.0\r\n")
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            request("GET /b/k", "authorization: Bearer x\r\n")
-                .unwrap()
-                .is_none()
-        );
     }
 
     #[test]

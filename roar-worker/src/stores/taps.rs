@@ -40,6 +40,8 @@ pub(super) enum Seen {
     Requested(u64, Option<String>, Option<u64>),
     /// The oldest request of a connection ended, with this outcome.
     Ended(u64, Vec<ObjectAccess>),
+    /// Of a request the object is not known, or what became of it.
+    Unclear(u64),
     /// A connection was closed; or, for this reason, is watched no longer.
     Closed(u64, Option<Loss>),
     /// All that had passed is read.
@@ -53,8 +55,6 @@ pub(super) enum Loss {
     NotUnderstood,
     /// It was TLS without its secrets, or as nobody here speaks it.
     Enciphered,
-    /// Something was asked of which the object or the effect is not known.
-    Unclear,
 }
 
 /// The thread, as the supervisor has it.
@@ -287,7 +287,6 @@ impl Reader {
         let is_closed = sent.is_none() && answered.is_none();
         let loss = match channel.is_sealed(is_closed) {
             true => Some(Loss::Enciphered),
-            false if exchange.has_unclear() => Some(Loss::Unclear),
             false => exchange.is_lost().then_some(Loss::NotUnderstood),
         };
         let is_over = loss.is_some() || is_closed;
@@ -299,6 +298,7 @@ impl Reader {
             self.say(match told {
                 Told::Requested(invocation) => Seen::Requested(number, invocation, stamp),
                 Told::Ended(accesses) => Seen::Ended(number, accesses),
+                Told::Unclear => Seen::Unclear(number),
             });
         }
         if is_over {
