@@ -1,8 +1,12 @@
 """Requests as few clients make them, and answers that nobody can read."""
 
+import gzip
+import time
+
 import pytest
 from blake3 import blake3
 from conftest import PYTHON, ROAR, Place, document, environment, run
+from faulty import Ended
 from test_answers import Scripted
 
 UNCAPTURED = "s3_uncaptured"
@@ -100,3 +104,58 @@ def test_a_thousand_long_keys_are_deleted_at_once(servers, tmp_path):
     assert outcome.code == 0, outcome.stderr
     (task,) = report["tasks"]
     assert len([file for file in task["deletes"] if file["path"].startswith("s3://")]) == 1000
+
+
+@pytest.mark.parametrize("etag, is_stored_so", [
+    (b'ETag: W/"e"\r\n', False), (b"", False), (b'ETag: "e-gzip"\r\n', False),
+    (b'ETag: "e"\r\n', True)])
+def test_what_is_compressed_on_its_way_is_not_the_object(tmp_path, etag, is_stored_so):
+    """Between a store and its client something may answer that compresses (nginx, Apache)."""
+    packed = gzip.compress(b"text " * 1000)
+
+    def answer(head, side):
+        side.send(b"HTTP/1.1 200 OK\r\n%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"
+                  % (etag, len(packed), packed))
+
+    found, _ = traced(curl("--compressed", "STORE/data/k"), answer, tmp_path)
+    digest = "blake3:" + blake3(packed).hexdigest()
+    assert found["reads"] == {"s3://data/k": digest if is_stored_so else None}
+
+
+def test_an_answer_to_nothing_says_that_the_connection_is_idle(tmp_path):
+    def answer(head, side):
+        says(b"abc")(head, side)
+        time.sleep(0.2)
+        side.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        side.close()
+        raise Ended
+
+    script = """
+import socket, sys
+host, _, port = sys.argv[1].split("/")[2].partition(":")
+with socket.create_connection((host, int(port))) as connection:
+    connection.sendall(b"GET /data/k HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
+    while connection.recv(1000):
+        pass
+"""
+    found, gaps = traced([PYTHON, "-c", script, "STORE"], answer, tmp_path)
+    assert set(found["reads"]) == {"s3://data/k"} and UNCAPTURED not in gaps
+
+
+def sends_on(to):
+    def answer(head, side):
+        if head.target == "/data/k":
+            side.send(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: %s/data/l\r\n"
+                      b"Content-Length: 0\r\n\r\n" % to(head).encode())
+        else:
+            says(b"l")(head, side)
+    return answer
+
+
+def test_a_store_that_sends_its_client_elsewhere_is_a_gap(tmp_path):
+    other = Scripted(says(b"l"))
+    found, gaps = traced(curl("-L", "STORE/data/k"), sends_on(lambda _: other.url), tmp_path)
+    assert not found["reads"] and UNCAPTURED in gaps
+    to_itself = sends_on(lambda head: "http://" + head.headers["host"])
+    found, gaps = traced(curl("-L", "STORE/data/k"), to_itself, tmp_path)
+    assert set(found["reads"]) == {"s3://data/l"} and UNCAPTURED not in gaps

@@ -108,6 +108,23 @@ impl Endpoints {
         self.names.clone()
     }
 
+    /// Whether a store is known at the host and port of a URL.
+    pub(super) fn has(&self, url: &[u8]) -> bool {
+        parts(url).is_some_and(|(_, host, port)| match literal(&host) {
+            Some(address) => {
+                let address = normal(SocketAddr::new(address, port));
+                self.addresses.contains_key(&address)
+            }
+            None => {
+                let is_of = |name: &String| {
+                    let bucket = host.strip_suffix(name.as_str());
+                    bucket.is_some_and(|bucket| bucket.is_empty() || bucket.ends_with('.'))
+                };
+                self.names.iter().any(is_of)
+            }
+        })
+    }
+
     /// Whether a store did not answer in time a moment ago.
     pub(super) fn is_away(&self, address: SocketAddr) -> bool {
         let since = self.away.get(&address);

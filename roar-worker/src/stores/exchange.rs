@@ -24,6 +24,8 @@ pub(super) enum Told {
     Ended(Vec<ObjectAccess>),
     /// Of a request the object is not known, or what became of it.
     Unclear,
+    /// A client was sent to this URL with what it asked for.
+    SentOn(String),
 }
 
 /// One connection, as it is seen in both directions.
@@ -211,6 +213,10 @@ impl Listener for Answers<'_> {
         if (100..200).contains(&status) {
             return (status != 101).then_some(Framing::None);
         }
+        // Who closes a connection that is idle may say so (section 15.5.9).
+        if status == 408 && self.state.waiting.is_empty() {
+            return head.framing();
+        }
         let waiting = self.state.waiting.front_mut()?;
         let request = waiting.request.as_ref();
         let framing = match status {
@@ -246,6 +252,9 @@ impl Listener for Answers<'_> {
         }
         if let Some(waiting) = self.state.waiting.pop_front() {
             self.state.has_left_out |= waiting.holds_back && !waiting.is_sent;
+            if let Some(url) = waiting.sent_on() {
+                self.state.told.push(Told::SentOn(url));
+            }
             let accesses = match waiting.outcome(is_whole, self.transfers) {
                 Ok(accesses) => accesses,
                 Err(Failed::AsTold) => Vec::new(),
@@ -260,6 +269,16 @@ impl Listener for Answers<'_> {
 }
 
 impl Waiting {
+    /// Where a client was sent that asked for an object.
+    fn sent_on(&self) -> Option<String> {
+        let request = self.request.as_ref()?;
+        let answer = self.answer.as_ref()?;
+        let is_sent_on = matches!(answer.status, 301 | 302 | 307 | 308);
+        let location = answer.head.field("location")?;
+        let is_elsewhere = is_sent_on && location.contains("://");
+        (is_elsewhere && request.action != Action::Look).then(|| location.to_owned())
+    }
+
     /// What it came to.
     fn outcome(
         self,
@@ -302,6 +321,9 @@ impl Waiting {
                 if let (true, Some((digest, size))) = (is_whole, body.digest()) {
                     version.digest = Some(digest);
                     version.size = Some(size);
+                }
+                if is_encoded_on_its_way(&head) {
+                    (version.digest, version.size, version.etag) = (None, None, None);
                 }
                 one(ObjectAction::Get(None), version)
             }
@@ -391,6 +413,19 @@ fn read_of(url: BString, asked: Option<String>, head: &Head) -> ObjectAccess {
             ..ObjectVersion::default()
         },
     }
+}
+
+/// Whether what stands before a store may have compressed what it answers: then the ETag is
+/// weak (RFC 9110, section 8.8.1), gone, or has the coding's name at its end, as Apache's.
+fn is_encoded_on_its_way(head: &Head) -> bool {
+    let Some(coding) = head.field("content-encoding") else {
+        return false;
+    };
+    let etag = head.field("etag").and_then(strong_etag);
+    etag.is_none_or(|etag| {
+        let before = etag.strip_suffix(coding);
+        before.is_some_and(|before| before.ends_with('-'))
+    })
 }
 
 /// What an answer's head says of the version.

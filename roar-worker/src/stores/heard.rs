@@ -18,6 +18,7 @@ use crate::supervisor::Supervisor;
 
 /// A request was made, and it is not known of which object, or what became of it.
 const UNCLEAR: &str = "a request of which the object, or what it did to it, is not known";
+const SENT_ON: &str = "a request that a store has sent elsewhere";
 
 /// How long what has passed may take to be read, while the program waits, and at its end.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -134,7 +135,12 @@ impl Supervisor {
                         self.request_ended(ended);
                     }
                 }
-                Seen::Unclear(number) => self.unclear_request(number),
+                Seen::Unclear(number) => self.unclear_request(number, UNCLEAR),
+                Seen::SentOn(number, url) => {
+                    if !self.stores.endpoints.has(url.as_bytes()) {
+                        self.unclear_request(number, SENT_ON);
+                    }
+                }
                 Seen::Closed(number, loss) => self.closed(number, loss),
                 Seen::Settled(_) => {}
             }
@@ -172,11 +178,11 @@ impl Supervisor {
         connection.is_told || connection.guess.is_some() && tells
     }
 
-    fn unclear_request(&mut self, number: u64) {
+    fn unclear_request(&mut self, number: u64, detail: &str) {
         let connection = self.stores.connections.get(&number);
         if let Some(connection) = connection.filter(|it| !self.is_told(it)) {
             let work = self.whose(connection.pid, clock::stamp());
-            self.uncaptured(&work, UNCLEAR);
+            self.uncaptured(&work, detail);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) enum Seen {
     Ended(u64, Vec<ObjectAccess>),
     /// Of a request the object is not known, or what became of it.
     Unclear(u64),
+    /// A store has sent a client to this URL with what it asked for.
+    SentOn(u64, String),
     /// A connection was closed; or, for this reason, is watched no longer.
     Closed(u64, Option<Loss>),
     /// All that had passed is read.
@@ -299,6 +301,7 @@ impl Reader {
                 Told::Requested(invocation) => Seen::Requested(number, invocation, stamp),
                 Told::Ended(accesses) => Seen::Ended(number, accesses),
                 Told::Unclear => Seen::Unclear(number),
+                Told::SentOn(url) => Seen::SentOn(number, url),
             });
         }
         if is_over {
