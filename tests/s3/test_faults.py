@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from conftest import BUCKET, program
-from faulty import Fault
+from conftest import BUCKET, PYTHON, ROAR, environment, program, run
+from faulty import Ended, Fault
+from test_answers import Scripted
 
 GET, PUT = {"method": "GET", "target": "/data/in/large"}, {"method": "PUT", "target": "/data/out/"}
 WITHIN = 300_000
@@ -79,3 +80,34 @@ def test_a_server_that_goes_away_in_a_get_and_comes_back(place):
     assert untraced.code == 0 and untraced.stdout.count("\n") == 3, untraced.stderr
     assert traced.visible() == untraced.visible()
     assert_recorded(report, traced)
+
+
+UPLOAD = """
+import http.client, sys
+for key in "abcdefgh":
+    connection = http.client.HTTPConnection(sys.argv[1].partition("://")[2])
+    try:
+        connection.request("PUT", "/data/" + key, body=bytes(60_000_000))
+        print(connection.getresponse().status)
+    except OSError as error:
+        print(type(error).__name__)
+    connection.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["reset", "answer"])
+def test_an_upload_that_nobody_takes_fails_as_it_does(tmp_path, how):
+    """It is reset, or answered without being read and closed."""
+    def answer(head, side):
+        time.sleep(0.1)
+        if how == "reset":
+            side.reset()
+        side.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        side.close()
+        raise Ended
+
+    server = Scripted(answer)
+    command, env = (PYTHON, "-c", UPLOAD, server.url), environment(server.url)
+    untraced = run(*command, cwd=str(tmp_path), env=env)
+    traced = run(ROAR, "trace", "-q", "--", *command, cwd=str(tmp_path), env=env)
+    assert (traced.stdout, traced.stderr) == (untraced.stdout, untraced.stderr)

@@ -360,7 +360,10 @@ struct Way {
 }
 
 /// A side is gone.
-struct Broken;
+struct Broken {
+    /// Whether by a reset, before which it had not ended what it sends.
+    is_reset: bool,
+}
 
 /// What was passed on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -444,8 +447,12 @@ impl Connection {
             self.out.end_copies();
             self.back.end_copies();
         }
-        self.out.shut(self.store.as_fd());
-        self.back.shut(self.client.as_fd());
+        let is_reset = |way: &Result<_, Broken>| way.as_ref().is_err_and(|it| it.is_reset);
+        // Nobody is to take a reset for an end: what is sent after one fails otherwise.
+        if !is_reset(&out) && !is_reset(&back) {
+            self.out.shut(self.store.as_fd());
+            self.back.shut(self.client.as_fd());
+        }
         if out.is_err() || back.is_err() {
             net::reset(self.client.as_fd());
             net::reset(self.store.as_fd());
@@ -527,7 +534,10 @@ impl Way {
                         has_moved |= moved > 0;
                     }
                     Err(Errno::EAGAIN | Errno::EINTR) => {}
-                    Err(_) => return Err(Broken),
+                    Err(errno) => {
+                        let is_reset = errno == Errno::ECONNRESET;
+                        return Err(Broken { is_reset });
+                    }
                 }
             }
             if !has_moved {
@@ -536,7 +546,7 @@ impl Way {
             }
         }
         if self.has_failed && self.held == 0 {
-            return Err(Broken);
+            return Err(Broken { is_reset: true });
         }
         Ok(passed)
     }
