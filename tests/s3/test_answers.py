@@ -159,3 +159,16 @@ def test_an_answer_that_is_under_way_when_its_client_ends_is_a_gap(tmp_path):
     reads, report = traced(GET + "get('slow', 20_000)", answer, tmp_path)
     gaps = {gap["kind"] for gap in report["coverage"]["gaps"]}
     assert reads or "s3_uncaptured" in gaps
+
+
+def test_a_range_has_no_checksum_of_the_object(tmp_path):
+    """A store gives that of a part, where a range is one."""
+    def answer(head, side):
+        is_range = "range" in head.headers
+        line = b"206 Partial Content\r\nContent-Range: bytes 0-2/300" if is_range else b"200 OK"
+        side.send(b"HTTP/1.1 %s\r\nETag: \"e\"\r\nx-amz-checksum-crc32: AAAA\r\n"
+                  b"Content-Length: 3\r\n\r\nabc" % line)
+
+    reads, _ = traced(GET + "get('whole'); get('part', range='bytes=0-2')", answer, tmp_path)
+    assert reads["whole"]["checksums"] == {"crc32": "AAAA"}
+    assert "checksums" not in reads["part"]

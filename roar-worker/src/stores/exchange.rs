@@ -306,6 +306,8 @@ impl Waiting {
         };
         match request.action {
             Action::Get if status == 206 => {
+                // They may be a part's.
+                version.checksums.clear();
                 // Several ranges at once are told in the body.
                 let Some((range, size)) = head.range() else {
                     return one(ObjectAction::Get(None), version);

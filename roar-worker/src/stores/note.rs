@@ -79,7 +79,11 @@ impl Note {
                 etag,
                 version_id,
                 size: self.size,
-                checksums: self.checksums,
+                // Of a range they may be a part's.
+                checksums: match self.range {
+                    Some(_) => BTreeMap::new(),
+                    None => self.checksums,
+                },
                 digest: None,
             },
         };
@@ -214,6 +218,19 @@ mod tests {
         ];
         assert_eq!(urls, expected);
         assert_eq!(told[1].version.etag.as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn a_range_has_no_checksum_of_the_object() {
+        let note = |range: &str| {
+            let text = format!(
+                r#"{{"id":"1","operation":"GetObject","bucket":"b","keys":["k"]{range},
+                "checksums":{{"crc32":"AAAA"}}}}"#
+            );
+            let told = Note::parse(text.as_bytes()).unwrap().accesses().unwrap();
+            told[0].version.checksums.len()
+        };
+        assert_eq!((note(""), note(r#","range":[0,4]"#)), (1, 0));
     }
 
     #[test]
