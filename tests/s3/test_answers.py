@@ -15,22 +15,26 @@ CONTENT = bytes(n % 251 for n in range(300_000))
 class Scripted:
     """A store whose answers a test writes: it is called with each head and the connection."""
 
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, answer, tls=None):
+        self.answer, self.tls = answer, tls
         self.listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        scheme = "https" if self.tls else "http"
+        return "%s://127.0.0.1:%d" % (scheme, self.listener.getsockname()[1])
 
     def accept(self):
         while True:
             opened, _ = self.listener.accept()
-            threading.Thread(target=self.serve, args=(Side(opened),), daemon=True).start()
+            threading.Thread(target=self.serve, args=(opened,), daemon=True).start()
 
-    def serve(self, side):
+    def serve(self, opened):
         with contextlib.suppress(Ended, OSError):
+            if self.tls:
+                opened = self.tls.wrap_socket(opened, server_side=True)
+            side = Side(opened)
             while True:
                 self.answer(side.head(), side)
 

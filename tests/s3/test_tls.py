@@ -1,17 +1,20 @@
 """Objects that go over TLS: of clients that log their secrets all is known, of others that
 nothing is."""
 
+import contextlib
 import os
 import signal
 import ssl
 import subprocess
 
 import pytest
+from blake3 import blake3
 from certificates import authority, signed
 from check import objects
-from conftest import PYTHON, ROAR, WORKLOADS, environment
-from faulty import Fault, Proxy
+from conftest import PYTHON, ROAR, WORKLOADS, document, environment
+from faulty import Ended, Fault, Proxy
 from project import graph, new_project, roar, urls
+from test_answers import CONTENT, Scripted
 from test_kills import helpers
 
 SCRIPT = os.path.join(WORKLOADS, "both_ways.py")
@@ -167,3 +170,29 @@ def test_without_a_supervisor_transfers_go_on(tls, tmp_path):
     assert (process.returncode, stdout, stderr) == (0, expected, "")
     gaps = {gap["kind"] for gap in graph(project)["coverage"]["gaps"]}
     assert "supervisor_died" in gaps
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_what_ends_with_its_connection_is_whole_where_the_store_says_so(tmp_path, says_so):
+    """By TLS a store says that this is all; who cuts a connection cannot."""
+    def answer(head, side):
+        side.send(b'HTTP/1.1 200 OK\r\nETag: "e"\r\n\r\n' + CONTENT)
+        if says_so:
+            side.socket.settimeout(0)
+            with contextlib.suppress(OSError):
+                side.socket.unwrap()
+        os.close(side.socket.detach())
+        raise Ended
+
+    context, variables = server_context(str(tmp_path))
+    store = Scripted(answer, tls=context)
+    path = str(tmp_path / "report.json")
+    subprocess.run(
+        [ROAR, "trace", "-q", "--json", path, "--", "curl", "-s", store.url + "/data/k"],
+        env=environment(store.url, SSLKEYLOGFILE="/dev/./null", **variables), cwd=str(tmp_path),
+        stdout=subprocess.DEVNULL, timeout=60)
+    with open(path) as report:
+        (task,) = document(report.read())["tasks"]
+    (read,) = objects(task["reads"]).values()
+    digest = "blake3:" + blake3(CONTENT).hexdigest()
+    assert read["digest"] == (digest if says_so else None)

@@ -293,7 +293,11 @@ impl Reader {
         };
         let is_over = loss.is_some() || is_closed;
         if is_over {
-            exchange.close(loss.is_none() && timer.has_ended(), transfers);
+            let has_ended = match channel {
+                Channel::Tls(session) => session.has_ended(),
+                _ => timer.has_ended(),
+            };
+            exchange.close(loss.is_none() && has_ended, transfers);
         }
         told.extend(exchange.told().map(|told| (told, None)));
         for (told, stamp) in told {

@@ -71,6 +71,8 @@ struct Way {
     held: Vec<u8>,
     messages: Vec<u8>,
     phase: Phase,
+    /// Whether nothing more is said, in so many words (`close_notify`).
+    has_ended: bool,
 }
 
 #[derive(Default)]
@@ -104,6 +106,11 @@ impl Session {
     /// It will not be read.
     pub(super) fn lose(&mut self) {
         self.is_lost = true;
+    }
+
+    /// Whether the store has said that this is all: who cuts a connection cannot.
+    pub(super) fn has_ended(&self) -> bool {
+        self.answered.has_ended
     }
 
     /// Whether something waits that could not be read.
@@ -248,7 +255,10 @@ impl Way {
                 }
                 return Ok(());
             }
-            ALERT => return Ok(()),
+            ALERT => {
+                self.has_ended |= matches!((&self.phase, text), (Phase::Data(_), [_, 0]));
+                return Ok(());
+            }
             HANDSHAKE => {}
             _ => return Err(Lost),
         }
