@@ -54,6 +54,7 @@ def _asks(params=None, context=None, **_):
             "keys": [params["Key"]] if "Key" in params else [],
             "asked": _objects(params.get("Delete", {}).get("Objects", ())),
             "source": source or {},
+            "source_range": params.get("CopySourceRange"),
             "version": params.get("VersionId"),
         }
     except Exception:
@@ -124,6 +125,7 @@ def _succeeded(http_response=None, parsed=None, model=None, context=None, **_):
             "source_bucket": asked["source"].get("Bucket", ""),
             "source_key": asked["source"].get("Key", ""),
             "source_version": parsed.get("CopySourceVersionId") or asked["source"].get("VersionId"),
+            "source_range": asked["source_range"],
             "version_id": parsed.get("VersionId") or asked["version"],
         }
         if model.name == "DeleteObject":

@@ -176,3 +176,22 @@ def test_a_range_has_no_checksum_of_the_object(tmp_path):
     reads, _ = traced(GET + "get('whole'); get('part', range='bytes=0-2')", answer, tmp_path)
     assert reads["whole"]["checksums"] == {"crc32": "AAAA"}
     assert "checksums" not in reads["part"]
+
+
+def test_a_part_that_is_copied_from_a_range_reads_that(tmp_path):
+    def answer(head, side):
+        text = b"<CopyPartResult><ETag>e</ETag></CopyPartResult>"
+        side.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+
+    script = """
+import boto3, http.client, sys
+asked = {"Bucket": "data", "Key": "k", "UploadId": "u", "CopySource": "data/told"}
+boto3.client("s3").upload_part_copy(**asked, PartNumber=1, CopySourceRange="bytes=0-9")
+connection = http.client.HTTPConnection(sys.argv[1].partition("://")[2])
+connection.request("PUT", "/data/k?partNumber=2&uploadId=u", headers={
+    "x-amz-copy-source": "data/seen", "x-amz-copy-source-range": "bytes=10-19"})
+connection.getresponse().read()
+"""
+    reads, _ = traced(script, answer, tmp_path)
+    assert {key: read["ranges"] for key, read in reads.items()} == {
+        "told": [[0, 9]], "seen": [[10, 19]]}

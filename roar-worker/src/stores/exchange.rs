@@ -230,7 +230,7 @@ impl Listener for Answers<'_> {
                 .range()
                 .and_then(|((first, last), _)| Piece::new(first, last - first + 1))
                 .map_or(Body::Ignored, |piece| Body::Pieces(vec![piece])),
-            Some(Action::Copy(_) | Action::PartCopy(_) | Action::Complete { .. }) => Body::text(),
+            Some(Action::Copy(_) | Action::PartCopy(..) | Action::Complete { .. }) => Body::text(),
             Some(Action::DeleteMany) => Body::text(),
             _ => Body::Ignored,
         };
@@ -375,9 +375,11 @@ impl Waiting {
                 accesses.insert(0, read);
                 Ok(accesses)
             }
-            Action::PartCopy(source) => {
+            Action::PartCopy(source, range) => {
                 succeeded(body)?;
-                Ok(vec![read_of(source.url, source.version_id, &head)])
+                let mut read = read_of(source.url, source.version_id, &head);
+                read.action = ObjectAction::Get(range);
+                Ok(vec![read])
             }
             // Of one version: the object may have others.
             Action::Delete if names_version => one(ObjectAction::Look, ObjectVersion::default()),

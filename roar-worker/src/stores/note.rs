@@ -8,6 +8,7 @@ use roar_lineage::s3::{ObjectAccess, ObjectAction, ObjectVersion, strong_etag};
 use serde::Deserialize;
 
 use super::recent::Recent;
+use super::request::copied_range;
 use crate::attribution::Work;
 
 /// Most operations that are remembered.
@@ -32,6 +33,8 @@ pub(super) struct Note {
     source_bucket: String,
     source_key: String,
     source_version: Option<String>,
+    /// Of UploadPartCopy, as it asks for it.
+    source_range: Option<String>,
     etag: Option<String>,
     version_id: Option<String>,
     size: Option<u64>,
@@ -91,7 +94,7 @@ impl Note {
         if !self.source_key.is_empty() {
             accesses.push(ObjectAccess {
                 url: url(&self.source_bucket, &self.source_key),
-                action: ObjectAction::Get(None),
+                action: ObjectAction::Get(self.source_range.as_deref().and_then(copied_range)),
                 version: ObjectVersion {
                     version_id: self.source_version,
                     ..ObjectVersion::default()
@@ -218,6 +221,14 @@ mod tests {
         ];
         assert_eq!(urls, expected);
         assert_eq!(told[1].version.etag.as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn a_part_may_be_copied_from_a_range() {
+        let text = br#"{"id":"1","operation":"UploadPartCopy","bucket":"b","keys":["k"],
+            "source_bucket":"a","source_key":"s","source_range":"bytes=5-9"}"#;
+        let told = Note::parse(text).unwrap().accesses().unwrap();
+        assert_eq!(told[0].action, ObjectAction::Get(Some((5, 9))));
     }
 
     #[test]

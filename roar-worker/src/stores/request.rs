@@ -25,8 +25,8 @@ pub(super) enum Action {
         /// Number of the part, from 1.
         number: u64,
     },
-    /// UploadPartCopy.
-    PartCopy(Source),
+    /// UploadPartCopy: of all of it, or of these bytes (first and last).
+    PartCopy(Source, Option<(u64, u64)>),
     /// CompleteMultipartUpload.
     Complete {
         /// The upload.
@@ -178,7 +178,10 @@ impl Request {
             ("GET", true, true) if parameter("uploadId").is_none() => Action::Get,
             ("POST", true, false) if parameter("select").is_some() => Action::Select,
             ("PUT", true, true) => match (parameter("uploadId"), number, source) {
-                (Some(_), Some(_), Some(source)) => Action::PartCopy(source),
+                (Some(_), Some(_), Some(source)) => {
+                    let range = head.field("x-amz-copy-source-range");
+                    Action::PartCopy(source, range.and_then(copied_range))
+                }
                 (Some(upload), Some(number), None) => Action::Part { upload, number },
                 (None, None, Some(source)) => Action::Copy(source),
                 (None, None, None) => Action::Put,
@@ -249,6 +252,12 @@ fn source(value: &str) -> Result<Source, Unclear> {
             .map(|id| text(&decoded(id)))
             .filter(|id| id != "null"),
     })
+}
+
+/// `x-amz-copy-source-range`: `bytes=FIRST-LAST`.
+pub(super) fn copied_range(value: &str) -> Option<(u64, u64)> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 pub(super) fn decoded(text: &str) -> BString {
