@@ -23,6 +23,7 @@ mod http;
 mod keys;
 mod marks;
 mod note;
+mod outcome;
 mod recent;
 mod relay;
 mod request;
