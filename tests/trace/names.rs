@@ -222,12 +222,8 @@ fn what_cannot_lose_its_name_keeps_it() {
         chattr -a log; unshare -m sh -c \"
             mount --bind a b; echo y >> b; rm -f b; mv c b; mv b d; ln b e\"; test -e c",
     );
-    report.assert(
-        &[
-            "a append [superseded]",
-            "log append [superseded]",
-            "log open [superseded]",
-        ],
+    report.assert_in_any_state(
+        &["a append", "log append", "log open"],
         &["a append", "log append"],
         &[],
     );
