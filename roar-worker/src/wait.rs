@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::forward::Forwarder;
 use crate::launcher::LaunchError;
 use crate::meter::{Hashing, Meter};
-use crate::proc;
+use crate::proc::{self, Activity};
 use crate::pulse::Pulse;
 use crate::sys::process;
 use crate::sys::socket;
@@ -132,6 +132,7 @@ pub(crate) fn wait_with_supervisor(
             let has_ended = pidfd.as_ref().is_some_and(is_readable);
             let before = std::mem::replace(&mut stop, pulse.stop());
             let hangs = is_stopped(supervisor_pid) || stop.is_some() && stop == before;
+            has_begun &= !hangs || !command.is_some_and(awaits_its_word);
             let is_silent = wait_status.is_none() || hangs;
             let is_stuck = match has_begun {
                 true => (has_ended && is_silent) || (is_held_up && hangs),
@@ -202,6 +203,18 @@ fn is_readable(fd: &OwnedFd) -> bool {
 
 fn is_stopped(pid: Pid) -> bool {
     proc::is_stopped(pid.as_raw().cast_unsigned())
+}
+
+/// Whether a command has not been let go, though that was announced: its supervisor was stopped
+/// between the two.
+fn awaits_its_word(command: Pid) -> bool {
+    let pid = command.as_raw().cast_unsigned();
+    let receives = |nr| libc::c_long::from(nr) == libc::SYS_recvmsg;
+    let waits = match proc::activity(pid, pid) {
+        Some(Activity::Waits(nr, _)) => receives(nr),
+        _ => false,
+    };
+    waits && proc::link(pid, "exe") == proc::link(std::process::id(), "exe")
 }
 
 /// Waits for a command that is this process's own child.

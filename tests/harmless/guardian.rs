@@ -3,12 +3,14 @@
 //! `ROAR_HARMLESS_ROUNDS` sets how many, `ROAR_SEED` which moments.
 
 use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use roar_tests::{Project, roar, wait_until};
 
-use crate::churn::Churn;
+use crate::churn::{Churn, LIMIT};
 
 /// A small generator of random numbers: xorshift64.
 struct Random(u64);
@@ -126,4 +128,24 @@ fn stopping_the_supervisor_for_good_changes_nothing() {
     rounds_of(test, rounds(1, 20), ALL, |_, supervisor| {
         send(supervisor, Signal::SIGSTOP)
     });
+}
+
+/// strace stops it after its second word to others: that the command begins. The third is the
+/// command's.
+#[test]
+fn a_command_that_was_announced_and_not_let_go_does_not_begin() {
+    let project = Project::new();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=sendmsg"]);
+    strace.args(["-e", "inject=sendmsg:signal=SIGSTOP:when=2"]);
+    strace
+        .arg(roar())
+        .args(["trace", "-q", "--backend", "notify"]);
+    strace.args(["--", "sh", "-c", "echo x > made"]);
+    let mut strace = strace.current_dir(project.path("")).spawn().unwrap();
+    let ended = wait_until(LIMIT, || strace.try_wait().unwrap().is_some());
+    let _ = strace.kill();
+    assert!(ended, "it hangs");
+    assert_eq!(strace.wait().unwrap().code(), Some(125));
+    assert!(!project.has("made"));
 }
