@@ -28,9 +28,7 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
         b"ray" => next.starts_with(b"session_"),
         [b's', ..] => is_ray_session(component),
         [b't', ..] => component.starts_with(b"torchinductor_"),
-        [b'r', ..] => {
-            component.starts_with(b"roar-shim-") || component.starts_with(b"ray_spilled_objects")
-        }
+        [b'r', ..] => component.starts_with(b"roar-shim-") || is_spilled(component),
         [b'h', ..] => component.starts_with(b"hsperfdata_"),
         _ => false,
     }
@@ -39,12 +37,24 @@ fn is_runtime(component: &[u8], next: &[u8]) -> bool {
 /// The directory of one run of Ray, wherever its temporary directory is:
 /// `session_2026-01-31_12-00-00_123456_4711` (ray/_private/node.py).
 fn is_ray_session(name: &[u8]) -> bool {
-    const STARTED: &[u8] = b"session_0000-00-00_00-00-00_";
+    const BEGINS: &[u8] = b"session_0000-00-00_00-00-00_000000_";
+    let Some((begin, pid)) = name.split_at_checked(BEGINS.len()) else {
+        return false;
+    };
     let is_like = |(byte, like): (&u8, &u8)| match like {
         b'0' => byte.is_ascii_digit(),
         _ => byte == like,
     };
-    name.len() > STARTED.len() && name.iter().zip(STARTED).all(is_like)
+    begin.iter().zip(BEGINS).all(is_like) && !pid.is_empty() && pid.iter().all(u8::is_ascii_digit)
+}
+
+/// The directory of objects that Ray has spilled, of one node or, in older releases, of all.
+fn is_spilled(name: &[u8]) -> bool {
+    let rest = name.strip_prefix(b"ray_spilled_objects");
+    rest.is_some_and(|node| match node.strip_prefix(b"_") {
+        Some(node) => !node.is_empty() && node.iter().all(u8::is_ascii_hexdigit),
+        None => node.is_empty(),
+    })
 }
 
 /// Directories anywhere in a path that mark installed distributions.
@@ -269,7 +279,17 @@ mod tests {
                 false,
                 Runtime,
             ),
-            (b"/home/u/proj/session_2026-01-31/notes.txt", false, Data),
+            (
+                b"/home/u/proj/session_2026-01-31_12-00-00_subject1/in.csv",
+                false,
+                Data,
+            ),
+            (
+                b"/home/u/proj/session_2026-01-31_12-00-00_123456_b/in",
+                false,
+                Data,
+            ),
+            (b"/data/ray_spilled_objects_mine/in", false, Data),
             (b"/data/ray_spilled_objects_0a/1-multi-2", false, Runtime),
             (b"/tmp/hsperfdata_u/4711", false, Runtime),
             (
