@@ -76,10 +76,14 @@ impl LiveTracee<'_> {
         let from = start.as_ref().map_or(AT_FDCWD, AsFd::as_fd);
         let directly = |resolve: u64| file::open_path_under(from, path, flags, resolve);
         let plainly = || directly(libc::RESOLVE_NO_SYMLINKS);
-        if !self.is_elsewhere && !is_absolute {
-            match plainly() {
+        // A container's policy may not know openat2(2).
+        let by_name = || Ok((file::open_path(&self.reachable(base, path), flags)?, true));
+        // A plain one was tried so before.
+        if !self.is_elsewhere && !is_plain(path) {
+            match plainly().map_err(|error| (error.raw_os_error(), error)) {
                 Ok(fd) => return Ok((fd, false)),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Err(error),
+                Err((Some(libc::ENOENT), error)) => return Err(error),
+                Err((Some(libc::ENOSYS | libc::EPERM), _)) => return by_name(),
                 Err(_) => {}
             }
         }
@@ -89,10 +93,7 @@ impl LiveTracee<'_> {
             (true, false) => directly(libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_BENEATH),
         };
         let is_ours = match opened.as_ref().map_err(std::io::Error::raw_os_error) {
-            // A container's policy may not know openat2(2).
-            Err(Some(libc::ENOSYS | libc::EPERM)) => {
-                return Ok((file::open_path(&self.reachable(base, path), flags)?, true));
-            }
+            Err(Some(libc::ENOSYS | libc::EPERM)) => return by_name(),
             Err(Some(libc::ELOOP | libc::EXDEV | libc::EAGAIN)) => true,
             // By our own `/proc/self`, or in the `/proc` of a pid namespace that we are not in, a
             // link leads nowhere that leads the thread somewhere.

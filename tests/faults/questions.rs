@@ -255,6 +255,25 @@ fn equal_content_elsewhere_is_an_edge_if_it_is_asked_for() {
 }
 
 #[test]
+fn equal_content_is_no_edge_where_it_is_empty_or_was_written_there() {
+    let project = Project::new();
+    project.write("empty", "").write("in", "x\n");
+    for line in [
+        ": > _SUCCESS",
+        "cat empty > x",
+        "cp in a; cp in c",
+        "cat c > d",
+    ] {
+        let mut roar = project.roar(["run", "-q", "sh", "-c", line]);
+        assert!(roar.status().unwrap().success());
+    }
+    let plain = project.document(&["dag", "--json"]);
+    let wide = project.document(&["dag", "--same-content", "--json"]);
+    assert_eq!(plain["edges"].as_array().unwrap().len(), 1);
+    assert_eq!(wide["edges"], plain["edges"]);
+}
+
+#[test]
 fn where_no_file_should_be_none_is_changed() {
     let project = Project::new();
     let mut roar = project.roar(["run", "-q", "sh", "-c", "echo > a; rm a"]);

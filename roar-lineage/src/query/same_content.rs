@@ -11,7 +11,7 @@ use crate::store::{Role, Use};
 
 impl Graph {
     /// An edge from each task that was the last to write what another read, elsewhere: that has
-    /// the path where it was read.
+    /// the path where it was read. None where that content was written there as well.
     pub fn same_content(&self) -> Vec<EdgeObject> {
         let mut writes: HashMap<Digest, Vec<(usize, &Use)>> = HashMap::new();
         let mut reads = Vec::new();
@@ -22,7 +22,10 @@ impl Graph {
                     (Role::Write, Some(digest)) => {
                         writes.entry(digest).or_default().push((task, used));
                     }
-                    (Role::Read, Some(digest)) => reads.push((task, used, digest)),
+                    // All empty files are the same.
+                    (Role::Read, Some(digest)) if used.file.size != Some(0) => {
+                        reads.push((task, used, digest));
+                    }
                     _ => {}
                 }
             }
@@ -32,7 +35,14 @@ impl Graph {
         for (to, read, digest) in reads {
             let began = self.wall(read, read.file.first);
             let mut last: BTreeMap<usize, (i128, usize)> = BTreeMap::new();
-            for (from, write) in writes.get(&digest).into_iter().flatten() {
+            let writes = writes.get(&digest).map_or(&[][..], Vec::as_slice);
+            if writes
+                .iter()
+                .any(|(_, write)| write.location == read.location)
+            {
+                continue;
+            }
+            for (from, write) in writes {
                 let at = self.wall(write, write.file.last);
                 if *from != to && write.location != read.location && at <= began {
                     let known = last.entry(write.location).or_insert((at, *from));

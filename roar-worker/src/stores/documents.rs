@@ -63,7 +63,8 @@ fn pairs(text: &[u8], element: &str, names: [&str; 2]) -> Option<Vec<[Option<Str
 }
 
 fn document(text: &[u8]) -> Option<Document<'_>> {
-    Document::parse(std::str::from_utf8(text).ok()?).ok()
+    // A store may send white space while it works.
+    Document::parse(std::str::from_utf8(text).ok()?.trim_start()).ok()
 }
 
 fn is(node: &Node<'_, '_>, name: &str) -> bool {

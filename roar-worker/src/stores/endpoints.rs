@@ -120,7 +120,8 @@ impl Endpoints {
                     let bucket = host.strip_suffix(name.as_str());
                     bucket.is_some_and(|bucket| bucket.is_empty() || bucket.ends_with('.'))
                 };
-                self.names.iter().any(is_of)
+                let is_port = |address: &SocketAddr| address.port() == port;
+                self.names.iter().any(is_of) && self.addresses.keys().any(is_port)
             }
         })
     }
@@ -392,6 +393,10 @@ mod tests {
         );
         assert_eq!(at(&mut endpoints, "127.0.0.1:9001"), Some(Reached::Plainly));
         assert_eq!(at(&mut endpoints, "127.0.0.1:9002"), None);
+        assert!(
+            endpoints.has(b"http://b.localhost:9001/k") && endpoints.has(b"http://127.0.0.1:9000")
+        );
+        assert!(!endpoints.has(b"http://localhost:9003/k") && !endpoints.has(b"http://other:9001"));
         endpoints.learn_from_client(b"http://b.c.localhost:9002", "b.c");
         assert_eq!(endpoints.names(), ["127.0.0.1", "localhost"]);
     }

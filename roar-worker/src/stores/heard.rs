@@ -135,10 +135,10 @@ impl Supervisor {
                         self.request_ended(ended);
                     }
                 }
-                Seen::Unclear(number) => self.unclear_request(number, UNCLEAR),
+                Seen::Unclear(number, at) => self.unclear_request(number, UNCLEAR, at),
                 Seen::SentOn(number, url) => {
                     if !self.stores.endpoints.has(url.as_bytes()) {
-                        self.unclear_request(number, SENT_ON);
+                        self.unclear_request(number, SENT_ON, None);
                     }
                 }
                 Seen::Closed(number, loss) => self.closed(number, loss),
@@ -178,10 +178,11 @@ impl Supervisor {
         connection.is_told || connection.guess.is_some() && tells
     }
 
-    fn unclear_request(&mut self, number: u64, detail: &str) {
+    fn unclear_request(&mut self, number: u64, detail: &str, at: Option<u64>) {
         let connection = self.stores.connections.get(&number);
-        if let Some(connection) = connection.filter(|it| !self.is_told(it)) {
-            let work = self.whose(connection.pid, clock::stamp());
+        let is_heard = |it: &&Connection| !it.is_given_up && !self.is_told(it);
+        if let Some(connection) = connection.filter(is_heard) {
+            let work = self.whose(connection.pid, at.unwrap_or_else(clock::stamp));
             self.uncaptured(&work, detail);
         }
     }

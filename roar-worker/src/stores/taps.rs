@@ -40,8 +40,9 @@ pub(super) enum Seen {
     Requested(u64, Option<String>, Option<u64>),
     /// The oldest request of a connection ended, with this outcome.
     Ended(u64, Vec<ObjectAccess>),
-    /// Of a request the object is not known, or what became of it.
-    Unclear(u64),
+    /// Of a request the object is not known, or what became of it; the request's time, if it is
+    /// known.
+    Unclear(u64, Option<u64>),
     /// A store has sent a client to this URL with what it asked for.
     SentOn(u64, String),
     /// A connection was closed; or, for this reason, is watched no longer.
@@ -304,7 +305,7 @@ impl Reader {
             self.say(match told {
                 Told::Requested(invocation) => Seen::Requested(number, invocation, stamp),
                 Told::Ended(accesses) => Seen::Ended(number, accesses),
-                Told::Unclear => Seen::Unclear(number),
+                Told::Unclear => Seen::Unclear(number, stamp),
                 Told::SentOn(url) => Seen::SentOn(number, url),
             });
         }
